@@ -1,0 +1,1 @@
+"""The system under test: policy, merging, encoder, JSCC codec, channel and link."""

@@ -1,0 +1,143 @@
+"""`Link`: encoder, defence, codec, channel and task head in one object; everything between an image and an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from atm.channels import Channel, Noiseless
+from atm.codec import Codec, UncodedAnalog
+from atm.encoder import Encoder
+from atm.policy import MergePolicy
+from atm.tokens import TokenBatch
+
+
+class Defence(Protocol):
+    """What the device does to its tokens before they leave; a new one is one file in ``defenses/``."""
+
+    name: str
+
+    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """The tokens that are sent instead."""
+        ...
+
+
+@dataclass(frozen=True)
+class Transmission:
+    """Everything that existed on the way of ``B`` images from the device to the server.
+
+    No adversary sees all of it; what each one sees is an `atm.threat.Observation`.
+
+    Attributes:
+        sent: the tokens that left the encoder (and the defence).
+        on_air: ``[T, k]`` complex64, the symbols that the device radiated; average power 1 per image.
+        side: ``[B, s]`` float, what the codec sent beside them, free of error.
+        received_symbols: ``[T, k]`` complex64, what the server's antenna gave.
+        received: the tokens that the server decoded.
+        logits: ``[B, classes]``, the server's answer.
+        flops: ``[B]`` float64, what the device computed for each image in its encoder.
+        symbols: ``[B]`` int64, channel uses of each image.
+        snr_db: what the server's receiver measured.
+    """
+
+    sent: TokenBatch
+    on_air: Tensor
+    side: Tensor
+    received_symbols: Tensor
+    received: TokenBatch
+    logits: Tensor
+    flops: Tensor
+    symbols: Tensor
+    snr_db: float
+
+    def __len__(self) -> int:
+        return len(self.sent)
+
+    @classmethod
+    def cat(cls, parts: Sequence[Transmission]) -> Transmission:
+        """The transmissions of several batches as one."""
+        return cls(
+            sent=TokenBatch.cat([p.sent for p in parts]),
+            on_air=torch.cat([p.on_air for p in parts]),
+            side=torch.cat([p.side for p in parts]),
+            received_symbols=torch.cat([p.received_symbols for p in parts]),
+            received=TokenBatch.cat([p.received for p in parts]),
+            logits=torch.cat([p.logits for p in parts]),
+            flops=torch.cat([p.flops for p in parts]),
+            symbols=torch.cat([p.symbols for p in parts]),
+            snr_db=parts[0].snr_db,
+        )
+
+
+class Link:
+    """The system under test.
+
+    Args:
+        encoder: the victim.
+        policy: what the device merges.
+        codec: tokens to symbols and back; None sends them uncoded.
+        channel: between device and server; None is noiseless.
+        defence: what the device does to the tokens before they are coded; None does nothing.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        policy: MergePolicy,
+        codec: Codec | None = None,
+        channel: Channel | None = None,
+        defence: Defence | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.policy = policy.for_depth(encoder.depth)
+        self.codec: Codec = codec if codec is not None else UncodedAnalog(encoder.width)
+        self.channel: Channel = channel if channel is not None else Noiseless()
+        self.defence = defence
+
+    def with_policy(self, policy: MergePolicy) -> Link:
+        """The same system under another policy."""
+        return Link(self.encoder, policy, self.codec, self.channel, self.defence)
+
+    def send(self, images: Tensor, generator: torch.Generator | None = None) -> tuple[TokenBatch, Tensor, Tensor, Tensor]:
+        """The device's part, differentiable: tokens, symbols ``[T, k]``, side information and FLOPs ``[B]``."""
+        encoded = self.encoder(images, self.policy)
+        tokens = encoded.tokens if self.defence is None else self.defence.protect(encoded.tokens, generator)
+        symbols, side = self.codec.encode(tokens, self.channel.snr_db)
+        return tokens, symbols, side, encoded.flops
+
+    def receive(self, symbols: Tensor, side: Tensor, sent: TokenBatch, snr_db: float) -> TokenBatch:
+        """The receiver's part: tokens from received symbols."""
+        return sent.with_values(self.codec.decode(symbols, side, sent, snr_db))
+
+    def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Transmission:
+        """One batch from end to end, differentiable in ``images``."""
+        tokens, symbols, side, flops = self.send(images, generator)
+        arrived = self.channel(symbols, generator)
+        received = self.receive(arrived, side, tokens, self.channel.snr_db)
+        return Transmission(
+            sent=tokens,
+            on_air=symbols,
+            side=side,
+            received_symbols=arrived,
+            received=received,
+            logits=self.encoder.finish(received, self.policy),
+            flops=flops,
+            symbols=tokens.lengths * symbols.shape[1],
+            snr_db=self.channel.snr_db,
+        )
+
+    @torch.no_grad()
+    def transmit(self, images: Tensor, seed: int = 0, batch: int = 128) -> Transmission:
+        """Any number of images from end to end.
+
+        Args:
+            images: ``[B, 3, H, W]`` float in [0, 1].
+            seed: of the channel's and the defence's randomness; the same seed gives the same transmission.
+            batch: images that run at a time.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        return Transmission.cat([self.forward(part, generator) for part in images.split(batch)])

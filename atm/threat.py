@@ -1,0 +1,191 @@
+"""Who the adversary is: where she taps the link and what she knows. What she may use is decided here, in one place.
+
+An attack is handed an `Observation`, which holds what the threat model grants and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Flag, auto
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from atm import channels
+from atm.errors import AtmError, KnowledgeError, unknown
+from atm.link import Link, Transmission
+from atm.tokens import TokenBatch
+
+
+class Knowledge(Flag):
+    """What an adversary may know, and what an attack may need."""
+
+    NOTHING = 0
+    WEIGHTS = auto()
+    CODEC = auto()
+    POLICY = auto()
+    MERGE_MAP = auto()
+    SIZES = auto()
+    SNR = auto()
+    AUXILIARY = auto()
+    EVERYTHING = WEIGHTS | CODEC | POLICY | MERGE_MAP | SIZES | SNR | AUXILIARY
+
+
+WORDS: dict[Knowledge, str] = {
+    Knowledge.WEIGHTS: "the victim's weights",
+    Knowledge.CODEC: "the codec's weights",
+    Knowledge.POLICY: "the merging policy",
+    Knowledge.MERGE_MAP: "which patches each token stands for (the merge map)",
+    Knowledge.SIZES: "how many patches each token stands for",
+    Knowledge.SNR: "the signal-to-noise ratio",
+    Knowledge.AUXILIARY: "auxiliary images of the same distribution, none of them a victim's",
+}
+TAPS: dict[str, str] = {
+    "server": "is the server itself, or has taken it over: she sees the tokens that it decodes",
+    "eavesdropper": "listens on the air with her own antenna: she sees the radio symbols through her own channel",
+}
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """An adversary.
+
+    Attributes:
+        name: what reports call her.
+        tap: ``server`` or ``eavesdropper``.
+        knows: everything that she knows beside the tokens.
+        channel: an eavesdropper's own channel, such as ``awgn:5``; None is one as good as the server's.
+
+    Raises:
+        AtmError: an unknown tap or channel, or a server with a channel of its own.
+    """
+
+    name: str
+    tap: str = "server"
+    knows: Knowledge = Knowledge.EVERYTHING
+    channel: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.tap not in TAPS:
+            raise unknown("tap", self.tap, TAPS)
+        if self.channel is not None:
+            channels.parse(self.channel)
+            if self.tap == "server":
+                raise AtmError(f"threat model {self.name!r}: the server receives over the link's channel; drop 'channel'")
+
+    def require(self, needs: Knowledge, attack: str) -> None:
+        """Raise `KnowledgeError` unless she knows all that an attack needs."""
+        missing = needs & ~self.knows
+        if missing:
+            words = ", ".join(WORDS[flag] for flag in missing)
+            raise KnowledgeError(f"attack {attack!r} needs {words}, which threat model {self.name!r} denies")
+
+    def observe(self, transmission: Transmission, link: Link, seed: int = 0) -> Observation:
+        """What she sees of a transmission.
+
+        Args:
+            transmission: over ``link``.
+            link: the system; an eavesdropper decodes with its codec.
+            seed: of the noise on her own channel.
+        """
+        received, symbols, snr_db = transmission.received, transmission.received_symbols, transmission.snr_db
+        if self.tap == "eavesdropper":
+            channel = link.channel if self.channel is None else channels.parse(self.channel)
+            symbols = channel(transmission.on_air, torch.Generator().manual_seed(seed))
+            received = link.receive(symbols, transmission.side, transmission.sent, channel.snr_db)
+            snr_db = channel.snr_db
+        knows = self.knows
+        return Observation(
+            tokens=replace(
+                received,
+                sizes=received.sizes if Knowledge.SIZES in knows else None,
+                source=received.source if Knowledge.MERGE_MAP in knows else None,
+            ),
+            symbols=symbols,
+            snr_db=snr_db if Knowledge.SNR in knows else None,
+        )
+
+    def tap_images(self, link: Link, images: Tensor, seed: int = 0) -> Observation:
+        """What she sees when these images are sent; how an attack makes its training pairs from auxiliary images."""
+        return self.observe(link.transmit(images, seed), link, seed + 1)
+
+    def describe(self) -> str:
+        """The threat model in two sentences."""
+        known = ", ".join(WORDS[flag] for flag in Knowledge.EVERYTHING if flag in self.knows) or "nothing else"
+        denied = ", ".join(WORDS[flag] for flag in Knowledge.EVERYTHING if flag not in self.knows)
+        air = f" ({self.channel or 'as good as the server’s'})" if self.tap == "eavesdropper" else ""
+        return f"The adversary {TAPS[self.tap]}{air}. She knows {known}." + (
+            f" She does not know {denied}." if denied else ""
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields as plain strings and lists; `from_dict` reads it again."""
+        knows = [str(flag.name).lower() for flag in Knowledge.EVERYTHING if flag in self.knows]
+        return {"name": self.name, "tap": self.tap, "knows": knows, "channel": self.channel}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], where: str = "threat model") -> ThreatModel:
+        """A threat model from plain values.
+
+        Raises:
+            AtmError: an unknown field, tap or piece of knowledge.
+        """
+        for key in content:
+            if key not in {"name", "tap", "knows", "channel"}:
+                raise AtmError(f"{where}: {unknown('field', str(key), ['name', 'tap', 'knows', 'channel'])}")
+        flags = {str(flag.name).lower(): flag for flag in Knowledge.EVERYTHING}
+        knows = Knowledge.NOTHING
+        for word in content.get("knows", list(flags)):
+            if word not in flags:
+                raise AtmError(f"{where}: {unknown('knowledge', str(word), flags)}")
+            knows |= flags[word]
+        name, tap, channel = content.get("name", "custom"), content.get("tap", "server"), content.get("channel")
+        return cls(str(name), str(tap), knows, None if channel is None else str(channel))
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one adversary sees of ``B`` images; what her threat model denies is None.
+
+    Attributes:
+        tokens: the tokens as she decodes them; without sizes or merge map where she does not know them.
+        symbols: ``[T, k]`` complex64, the radio symbols as her antenna gave them.
+        snr_db: her signal-to-noise ratio.
+    """
+
+    tokens: TokenBatch
+    symbols: Tensor
+    snr_db: float | None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+PRESETS: dict[str, ThreatModel] = {
+    "server": ThreatModel("server"),
+    "eavesdropper": ThreatModel("eavesdropper", tap="eavesdropper"),
+}
+
+
+def load(name_or_file: str) -> ThreatModel:
+    """A threat model by preset name, ``eavesdropper:awgn:5`` for one with a channel of her own, or from a YAML file.
+
+    Raises:
+        AtmError: no such preset, or a file that describes none.
+    """
+    if Path(name_or_file).suffix in {".yaml", ".yml", ".json"}:
+        try:
+            content = yaml.safe_load(Path(name_or_file).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise AtmError(f"threat model file {name_or_file} cannot be read: {' '.join(str(error).split())}") from None
+        if not isinstance(content, dict):
+            raise AtmError(f"threat model file {name_or_file} needs the fields name, tap, knows and channel")
+        return ThreatModel.from_dict(content, f"threat model file {name_or_file}")
+    preset, _, channel = name_or_file.partition(":")
+    if preset not in PRESETS:
+        raise unknown("threat model", preset, PRESETS)
+    return replace(PRESETS[preset], name=name_or_file, channel=channel or None)

@@ -1,0 +1,128 @@
+"""The merge against a brute-force one, written here with loops from the paper's text."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atm import merging
+from atm.policy import AVERAGES
+from tests.atm.models import random_tokens
+
+
+def brute_force(x, metric, sizes, source, prefix, average, threshold=None, remove=None):
+    """One image: lists of tokens in, lists of tokens out."""
+
+    def cosine(a, b):
+        return float(a @ b) / (math.sqrt(float(a @ a)) * math.sqrt(float(b @ b)))
+
+    free = list(range(prefix, len(x)))
+    sources, destinations = free[0::2], free[1::2]
+    candidates = []
+    for i in sources:
+        if destinations:
+            best = max(destinations, key=lambda j: cosine(metric[i], metric[j]))
+            candidates.append((cosine(metric[i], metric[best]), i, best))
+    if threshold is not None:
+        chosen = [c for c in candidates if c[0] > threshold]
+    else:
+        chosen = sorted(candidates, key=lambda c: -c[0])[: min(remove, len(free) // 2)]
+    into = {i: j for _, i, j in chosen}
+    out_x, out_sizes, place = [], [], {}
+    for t in range(len(x)):
+        if t in into:
+            continue
+        group = [t] + [i for i, j in into.items() if j == t]
+        if average == "norm":
+            weights = [float(x[k].norm()) for k in group]
+        elif average == "size":
+            weights = [float(sizes[k]) for k in group]
+        else:
+            weights = [1.0] * len(group)
+        merged = sum(w * x[k] for w, k in zip(weights, group, strict=True)) / sum(weights)
+        place.update({k: len(out_x) for k in group})
+        out_x.append(merged)
+        out_sizes.append(sum(float(sizes[k]) for k in group))
+    return torch.stack(out_x), torch.tensor(out_sizes), torch.tensor([place[int(s)] for s in source])
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    lengths=st.lists(st.integers(2, 14), min_size=1, max_size=5),
+    equal=st.booleans(),
+    prefix=st.integers(0, 2),
+    threshold=st.one_of(st.none(), st.floats(-0.5, 1.0)),
+    remove=st.integers(0, 9),
+    average=st.sampled_from(AVERAGES),
+    seed=st.integers(0, 10_000),
+)
+def test_merge_equals_brute_force(lengths, equal, prefix, threshold, remove, average, seed):
+    lengths = [max(length, prefix + 1) for length in lengths]
+    if equal:
+        lengths = lengths[:1] * len(lengths)
+    tokens = random_tokens(lengths, prefix, seed=seed)
+    metric = torch.randn(len(tokens.values), 4, generator=torch.Generator().manual_seed(seed + 1))
+    matches = merging.match(tokens, metric)
+    if threshold is None:
+        matches = merging.most_similar(tokens, matches, remove)
+    else:
+        matches = merging.above(matches, threshold)
+    merged = merging.merge(tokens, matches, average)
+
+    for image in range(len(tokens)):
+        one, got = tokens.select([image]), merged.select([image])
+        rows = slice(int(tokens.offsets[image]), int(tokens.offsets[image]) + lengths[image])
+        x, sizes, source = brute_force(
+            one.values, metric[rows], one.sizes, one.source[0], prefix, average, threshold, remove
+        )
+        assert got.counts == [len(x)]
+        torch.testing.assert_close(got.values, x, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(got.sizes, sizes)
+        assert got.source[0].tolist() == source.tolist()
+    assert merged.sizes.sum() == tokens.sizes.sum()
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=st.lists(st.integers(2, 12), min_size=2, max_size=5), seed=st.integers(0, 1000))
+def test_an_image_does_not_depend_on_its_batch(lengths, seed):
+    tokens = random_tokens(lengths, seed=seed)
+    together = merging.merge(tokens, merging.above(merging.match(tokens, tokens.values), 0.2))
+    for image in range(len(lengths)):
+        alone = tokens.select([image])
+        merged = merging.merge(alone, merging.above(merging.match(alone, alone.values), 0.2))
+        torch.testing.assert_close(merged.values, together.select([image]).values)
+
+
+def test_tokens_that_take_no_part_keep_their_bits():
+    tokens = random_tokens([9, 12])
+    matches = merging.match(tokens, tokens.values).where(torch.tensor([0]))
+    merged = merging.merge(tokens, matches)
+    kept = torch.ones(len(tokens.values), dtype=torch.bool)
+    kept[[int(matches.source[0]), int(matches.destination[0])]] = False
+    rows = {tuple(row) for row in merged.values.tolist()}
+    assert all(tuple(row) in rows for row in tokens.values[kept].tolist())
+
+
+def test_zero_tokens_merge_without_nan():
+    tokens = random_tokens([6])
+    tokens = tokens.with_values(torch.zeros_like(tokens.values))
+    matches = merging.match(tokens, torch.ones(6, 2))
+    assert merging.merge(tokens, matches).values.isfinite().all()
+
+
+def test_merging_needs_sizes_and_map():
+    tokens = random_tokens([6])
+    blind = type(tokens)(tokens.values, tokens.lengths, prefix=1)
+    with pytest.raises(ValueError, match="sizes"):
+        merging.merge(blind, merging.match(tokens, tokens.values))
+
+
+def test_gradient_of_the_merge_is_that_of_its_formula():
+    tokens = random_tokens([7], width=3)
+    matches = merging.above(merging.match(tokens, tokens.values), -1.0)
+    x = tokens.values.double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda v: merging.merge(tokens.with_values(v), matches).values, x)
