@@ -1,0 +1,272 @@
+"""Pictures by name: ``photos``, a folder or tar of class folders, or what timm's ``create_dataset`` knows."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from timm.data import create_dataset
+from timm.data.readers.img_extensions import get_img_extensions
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tv
+
+from atm import photos
+from atm.errors import AtmError, unknown
+from atm.progress import track
+
+SCHEMES = ("torch", "hfds", "hfids", "wds", "tfds")
+HELD_OUT = 0.1  # of the auxiliary images, for validation
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Labelled pictures of one size.
+
+    Attributes:
+        name: of the data set.
+        pixels: ``[N, 3, H, W]`` uint8.
+        labels: ``[N]`` int64.
+        classes: their names.
+        skipped: one ``path: reason`` for each file that could not be used.
+    """
+
+    name: str
+    pixels: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def images(self) -> Tensor:
+        """``[N, 3, H, W]`` float in [0, 1]."""
+        return self.pixels.float() / 255
+
+    @cached_property
+    def hashes(self) -> tuple[str, ...]:
+        """SHA-256 of each picture's pixels, in hex."""
+        return tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in self.pixels.contiguous().numpy())
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all pictures and labels, in hex."""
+        labels = np.ascontiguousarray(self.labels.numpy().astype("<i8"))
+        return hashlib.sha256("".join(self.hashes).encode() + labels.tobytes()).hexdigest()
+
+    def subset(self, rows: Sequence[int] | Tensor) -> ImageSet:
+        """Some of the pictures, in the order asked for."""
+        wanted = torch.as_tensor(rows, dtype=torch.long)
+        return replace(self, pixels=self.pixels[wanted], labels=self.labels[wanted])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Pictures for an attack, pairwise disjoint by content.
+
+    Attributes:
+        victims: the attacked ones.
+        auxiliary: the adversary's own.
+        validation: more of the adversary's own, to choose parameters and checkpoints by.
+        removed: auxiliary and validation pictures that were dropped because the same pixels are elsewhere.
+    """
+
+    victims: ImageSet
+    auxiliary: ImageSet
+    validation: ImageSet
+    removed: int
+
+
+def load(name: str, split: str = "test", *, size: int | None = None, limit: int | None = None, seed: int = 0) -> ImageSet:
+    """Pictures by name.
+
+    Args:
+        name: ``photos``; the path of a folder or tar of class folders; or a timm name such as ``torch/cifar10``, which
+            is downloaded into ``$ATM_DATA`` (default ``~/.cache/atm-privacy``).
+        split: ``train`` or ``test``; a folder or tar has only one and gives it for either.
+        size: side to which pictures are resized and cropped; None keeps their own.
+        limit: a random subset of so many.
+        seed: of that subset.
+
+    Raises:
+        AtmError: an unknown name, nothing readable there, or pictures of different sizes without ``size``.
+    """
+    if name == "photos":
+        pixels, labels = photos.build("train" if split == "train" else "test")
+        whole = ImageSet(name, pixels, labels, tuple(photos.PHOTOGRAPHS))
+        whole = whole if limit is None else whole.subset(_sample(len(whole), limit, seed))
+        return whole if size in (None, photos.SIDE) else replace(whole, pixels=_resize(whole.pixels, size))
+    return _read(name, _open(name, split), size, limit, seed)
+
+
+def splits(
+    name: str,
+    *,
+    victims: int,
+    auxiliary: int,
+    size: int | None = None,
+    auxiliary_name: str | None = None,
+    seed: int = 0,
+) -> Splits:
+    """Victims, auxiliary and validation pictures that share no picture.
+
+    ``photos`` takes victims from its test split and the adversary's from other parts of the same photographs; her
+    validation pictures come from blocks of their own. Other data without ``auxiliary_name`` are divided at random.
+
+    Args:
+        name: see `load`.
+        victims: pictures to attack.
+        auxiliary: the adversary's own at most, a tenth of them for validation.
+        size: see `load`.
+        auxiliary_name: other data for the adversary's own.
+        seed: of the choice.
+
+    Raises:
+        AtmError: too few pictures.
+    """
+    if auxiliary_name is None and name != "photos":
+        whole = load(name, size=size, limit=victims + auxiliary, seed=seed)
+        if len(whole) < victims + 2:
+            raise AtmError(f"{name} has {len(whole)} usable pictures; attacking {victims} needs at least {victims + 2}")
+        attacked, own = whole.subset(range(victims)), whole.subset(range(victims, len(whole)))
+    else:
+        attacked = load(name, "test", size=size)
+        if len(attacked) < victims:
+            raise AtmError(f"{name} has {len(attacked)} test pictures, fewer than the {victims} to attack; ask for fewer")
+        attacked = attacked.subset(_sample(len(attacked), victims, seed))
+        own = _adversarys(auxiliary_name or name, size, auxiliary, seed + 1)
+    return _separate(attacked, own)
+
+
+def _adversarys(name: str, size: int | None, limit: int, seed: int) -> ImageSet:
+    if name != "photos":
+        return load(name, "train", size=size, limit=limit, seed=seed)
+    whole = load(name, "train", size=size)
+    block = torch.arange(len(whole)) // photos.TRAIN_CROPS
+    order = _sample(int(block[-1]) + 1, int(block[-1]) + 1, seed)  # whole blocks in random order, the last ones held out
+    last = order[-max(round(HELD_OUT * len(order)), 1) :]
+    is_last = torch.isin(block, last)
+    chosen = _sample(len(whole), len(whole), seed)
+    held = max(round(HELD_OUT * limit), 1)
+    train, validation = chosen[~is_last[chosen]][: limit - held], chosen[is_last[chosen]][:held]
+    return whole.subset(torch.cat([train, validation]))
+
+
+def _separate(victims: ImageSet, own: ImageSet) -> Splits:
+    """Cut the adversary's pictures in two, dropping every picture that has been seen before."""
+    seen, kept = set(victims.hashes), []
+    for row, content in enumerate(own.hashes):
+        if content not in seen:
+            seen.add(content)
+            kept.append(row)
+    if len(kept) < 2:
+        raise AtmError(f"{own.name} has no auxiliary pictures beside the attacked ones; give other --auxiliary-data")
+    held = max(round(HELD_OUT * len(kept)), 1)
+    return Splits(victims, own.subset(kept[:-held]), own.subset(kept[-held:]), len(own) - len(kept))
+
+
+def _open(name: str, split: str) -> Any:
+    path = Path(name).expanduser()
+    scheme = name.partition("/")[0]
+    if path.exists():
+        try:
+            return create_dataset("", root=str(path))
+        except Exception as error:  # timm and tarfile raise many kinds
+            raise AtmError(f"{path} holds no pictures in class folders ({_line(error)})") from None
+    if scheme not in SCHEMES or "/" not in name:
+        if "/" in name or Path(name).suffix:
+            raise AtmError(f"data {name!r}: there is no such file or folder")
+        raise unknown("data", name, ["photos", "torch/cifar10", "hfds/NAME", "a folder", "a tar file"])
+    root = Path(os.environ.get("ATM_DATA", "~/.cache/atm-privacy")).expanduser()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        kind = "validation" if split == "test" and scheme != "hfds" else split
+        return create_dataset(name, root=str(root), split=kind, is_training=False, download=True)
+    except Exception as error:  # hubs and mirrors fail in many ways; all mean that the data are not here
+        raise AtmError(f"data {name!r} cannot be had: {_line(error)}; give a folder or tar instead") from None
+
+
+def _read(name: str, dataset: Any, size: int | None, limit: int | None, seed: int) -> ImageSet:
+    rows: Iterable[int] = _sample(len(dataset), len(dataset), seed).tolist() if limit is not None else range(len(dataset))
+    pixels, labels, skipped = [], [], list(_ignored(name))
+    shown = track(rows, "reading pictures", total=limit or len(dataset))
+    for row in shown:
+        if limit is not None and len(pixels) == limit:
+            break
+        try:
+            image, label = _item(dataset, row)
+            pixels.append(_pixels(image, size))
+            labels.append(int(label))
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            skipped.append(f"{_filename(dataset, row)}: {_line(error)}")
+    if not pixels:
+        raise AtmError(f"{name} has no usable picture" + (f"; the first problem: {skipped[0]}" if skipped else ""))
+    shapes = {tuple(p.shape) for p in pixels}
+    if len(shapes) > 1:
+        raise AtmError(f"{name} has pictures of different sizes; give one size for all (--size)")
+    return ImageSet(Path(name).name if Path(name).exists() else name, torch.stack(pixels), torch.tensor(labels),
+                    _classes(dataset, labels), tuple(sorted(skipped)))  # fmt: skip
+
+
+def _item(dataset: Any, row: int) -> tuple[Image.Image, int]:
+    """One picture and its label; straight from the reader, because timm's data set replaces what it cannot read."""
+    if not hasattr(dataset, "reader"):
+        image, label = dataset[row]
+        return image, label
+    image, label = dataset.reader[row]
+    return (image if isinstance(image, Image.Image) else Image.open(image)), label
+
+
+def _pixels(image: Image.Image, size: int | None) -> Tensor:
+    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    return pixels if size is None else _resize(pixels, size)
+
+
+def _resize(pixels: Tensor, size: int | None) -> Tensor:
+    if size is None or pixels.shape[-2:] == (size, size):
+        return pixels
+    return tv.center_crop(tv.resize(pixels, [size], antialias=True), [size, size])
+
+
+def _classes(dataset: Any, labels: list[int]) -> tuple[str, ...]:
+    reader = getattr(dataset, "reader", None)
+    names = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)
+    names = names or getattr(dataset, "class_to_idx", None)
+    if names:
+        return tuple(sorted(names, key=names.get))
+    return tuple(str(label) for label in range(max(labels) + 1))
+
+
+def _filename(dataset: Any, row: int) -> str:
+    try:
+        return str(dataset.reader.filename(row, absolute=False))
+    except (AttributeError, NotImplementedError):
+        return f"picture {row}"
+
+
+def _ignored(name: str) -> Iterator[str]:
+    """Files of a folder that timm passes over because their names are no pictures'."""
+    root = Path(name)
+    if root.is_dir():
+        known = tuple(get_img_extensions())
+        for path in sorted(p for p in root.rglob("*") if p.is_file()):
+            if not path.name.lower().endswith(known):
+                yield f"{path.relative_to(root)}: not named like a picture"
+
+
+def _sample(count: int, limit: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:limit]
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:200] or type(error).__name__

@@ -1,0 +1,33 @@
+"""What an adversary does with an observation; each attack is one file with a class that has ``reconstruct``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from atm.errors import unknown
+from atm.plugins import discover
+from attacks.base import Attack
+
+# A report shows these beside every attack: what an adversary gets who learns nothing from the tokens, or next to nothing.
+FLOORS = ("mean_image", "nearest")
+
+
+def available() -> dict[str, type[Any]]:
+    """Every attack by name: those in this folder and those of other installed packages."""
+    return discover(sys.modules[__name__], "atm.attacks", "reconstruct")
+
+
+def create(name: str) -> Attack:
+    """An attack with its default parameters.
+
+    Raises:
+        AtmError: there is no attack of that name.
+    """
+    known = available()
+    if name not in known:
+        raise unknown("attack", name, known)
+    return known[name]()
+
+
+__all__ = ["FLOORS", "Attack", "available", "create"]

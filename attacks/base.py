@@ -1,0 +1,85 @@
+"""What every attack is, and what most of them share: patches, held-out images, features of an observation."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from atm.link import Link
+from atm.threat import Knowledge, Observation, ThreatModel
+
+
+@runtime_checkable
+class Attack(Protocol):
+    """A model-inversion attack. Randomness comes from torch's global generator, which the evaluator seeds."""
+
+    name: ClassVar[str]
+    needs: ClassVar[Knowledge]
+
+    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+        """Prepare against one system and adversary.
+
+        Args:
+            link: the system, to which the adversary sends images of her own.
+            threat: what she sees of them.
+            images: ``[N, 3, H, W]`` float in [0, 1], auxiliary images, never the victims'. The last tenth comes from
+                other originals than the rest, so that it can be held out to choose parameters and checkpoints.
+
+        Raises:
+            KnowledgeError: the threat model denies what this attack needs.
+        """
+        ...
+
+    def reconstruct(self, seen: Observation) -> Tensor:
+        """``[B, 3, H, W]`` float in [0, 1]: what the adversary makes of an observation."""
+        ...
+
+
+def held_out(count: int) -> tuple[Tensor, Tensor]:
+    """Row numbers of the auxiliary images to train on, and of the last tenth (at least one) to choose by."""
+    validation = max(count // 10, 1)
+    rows = torch.arange(count)
+    return rows[: count - validation], rows[count - validation :]
+
+
+def to_patches(images: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Images ``[B, C, H, W]`` -> ``[B, P, C * h * w]``, patch by patch in the order of a vision transformer."""
+    batch, channels, height, width = images.shape
+    rows, columns = grid
+    cut = images.reshape(batch, channels, rows, height // rows, columns, width // columns)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, -1)
+
+
+def from_patches(patches: Tensor, grid: tuple[int, int], channels: int = 3) -> Tensor:
+    """The inverse of `to_patches`, for square patches."""
+    batch, rows, columns = len(patches), *grid
+    side = round((patches.shape[-1] / channels) ** 0.5)
+    cut = patches.reshape(batch, rows, columns, channels, side, side)
+    return cut.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels, rows * side, columns * side)
+
+
+def patch_features(seen: Observation) -> Tensor:
+    """``[B, P, f]``: for each patch the token it ended in, that token's logarithmic size, and the class tokens.
+
+    Needs the merge map.
+    """
+    tokens = seen.tokens
+    grid = tokens.per_patch()
+    assert tokens.source is not None
+    shared = (tokens.source[:, :, None] == tokens.source[:, None, :]).sum(-1, keepdim=True)
+    parts = [grid, shared.to(grid.dtype).log()]
+    if tokens.prefix:
+        parts.append(tokens.protected().flatten(1)[:, None].expand(-1, grid.shape[1], -1))
+    return torch.cat(parts, -1)
+
+
+def image_features(seen: Observation) -> Tensor:
+    """``[B, d]``: the class token, or the mean over the tokens where there is none. Needs no merge map."""
+    tokens = seen.tokens
+    if tokens.prefix:
+        return tokens.protected()[:, 0]
+    total = tokens.values.new_zeros(len(tokens), tokens.values.shape[-1])
+    total = total.index_add(0, tokens.image_of_token, tokens.values)
+    return total / tokens.lengths.to(total.device)[:, None]

@@ -1,0 +1,244 @@
+"""The command ``atm``. Bad input ends in one line on standard error and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from atm.errors import AtmError
+
+app = typer.Typer(
+    name="atm",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="How much do the tokens of a split vision transformer give away?",
+)
+train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec for one.")
+app.add_typer(train, name="train")
+console = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+
+Out = Annotated[Path, typer.Option(help="Run folder to write.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is random.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the run in --out.")]
+
+
+@app.command(epilog="Example: `atm demo`")
+def demo(
+    out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write.")] = Path("runs/demo"),
+    resume: Resume = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Attack three merging policies of the embedded victim with every attack there is, and write a report."""
+    from audit.evaluate import AttackConfig
+
+    _attack(AttackConfig(), out_folder, resume, force, as_json)
+
+
+@app.command(
+    epilog="Examples: `atm attack --policy none --policy uniform-0.8 --out runs/first`, "
+    "`atm attack --policy mine.yaml --attack ridge --threat eavesdropper:awgn:0 --out runs/eve`, "
+    "`atm attack --victim vit_cifar10 --data cifar10_test.tar --images 256 --out runs/cifar`"
+)
+def attack(
+    policy: Annotated[list[str] | None, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file; repeatable.")] = None,
+    attack: Annotated[list[str] | None, typer.Option(help="Attack to run; repeatable; default: all permitted ones.")] = None,
+    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
+    weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
+    codec: Annotated[str, typer.Option(help="auto, uncoded or a .safetensors file.")] = "auto",
+    data: Annotated[str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, hfds/...")] = "photos",
+    auxiliary_data: Annotated[str | None, typer.Option(help="The adversary's own pictures; default: --data.")] = None,
+    channel: Annotated[str, typer.Option(help="noiseless or awgn:SNR in dB.")] = "awgn:10",
+    threat: Annotated[str, typer.Option(help="server, eavesdropper, eavesdropper:CHANNEL or a YAML file.")] = "server",
+    images: Annotated[int, typer.Option(help="Pictures to attack; no verdict of privacy below 100.")] = 100,
+    auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 4000,
+    seed: Seed = 0,
+    out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write.")] = Path("runs/attack"),
+    resume: Resume = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Run inversion attacks on merging policies, and write a run folder with its report."""
+    from audit.evaluate import AttackConfig
+
+    config = AttackConfig(
+        policies=tuple(policy or AttackConfig.policies),
+        attacks=tuple(attack or ()),
+        victim=victim,
+        weights=weights,
+        codec=codec,
+        data=data,
+        auxiliary_data=auxiliary_data,
+        channel=channel,
+        threat=threat,
+        images=images,
+        auxiliary=auxiliary,
+        seed=seed,
+    )
+    _attack(config, out_folder, resume, force, as_json)
+
+
+def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from audit.evaluate import evaluate, prepare
+    from audit.folder import RunFolder
+    from reports.html import write_report
+    from reports.run import Run
+
+    with console.status("loading"):
+        written = RunFolder(folder, asdict(config), resume=resume)if not force else None
+        setting = prepare(config)
+        written = written or RunFolder(folder, asdict(config), force=True)
+    for line in setting.about["data"]["skipped"]:
+        console.print(f"[yellow]skipped[/] {escape(line)}")
+    with console.status("starting") as status:
+        evaluate(setting, written, config, lambda line: status.update(escape(line)))
+        report = write_report(folder)
+    _show(Run.read(folder), report, as_json)
+
+
+@app.command(epilog="Example: `atm report runs/demo`")
+def report(run: Annotated[Path, typer.Argument(help="Run folder.")], as_json: Json = False) -> None:
+    """Write the report of a run anew, and print its summary."""
+    from reports.html import write_report
+    from reports.run import Run
+
+    path = write_report(run)
+    _show(Run.read(run), path, as_json)
+
+
+def _show(run: Any, report: Path, as_json: bool) -> None:
+    from reports.html import show
+    from reports.verdict import verdicts
+
+    judged = verdicts(run)
+    if as_json:
+        print(json.dumps({"report": str(report), "policies": [_summary(run, v) for v in judged]}, allow_nan=False))
+        return
+    table = Table(title=f"Leakage of {run.about['victim']['name']} on {run.about['data']['name']}")
+    for heading in ("policy", str(run.about["task"]), "GFLOPs", "tokens", "leakage (SSIM)", "recognisable", "verdict"):
+        table.add_column(heading)
+    for v in judged:
+        mean = {c: float(run.per_image(v.policy, c).mean()) for c in ("correct", "gflops", "tokens")}
+        table.add_row(
+            escape(v.policy), f"{mean['correct']:.1%}", f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
+            show(v.leakage, 3), show(v.recognisable, 0, True), v.level,
+        )  # fmt: skip
+    out.print(table)
+    for v in judged:
+        out.print(f"[bold]{escape(v.policy)}[/]: {escape(v.sentence)}")
+    for note in run.about["notes"]:
+        out.print(f"[yellow]note[/]: {escape(note)}")
+    out.print(f"report: {report}", soft_wrap=True)
+
+
+def _summary(run: Any, verdict: Any) -> dict[str, Any]:
+    def plain(interval: Any) -> dict[str, float | None]:
+        values = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
+        return {k: v if math.isfinite(v) else None for k, v in values.items()}
+
+    return {
+        "policy": verdict.policy,
+        "verdict": verdict.level,
+        "flags": list(verdict.flags),
+        "leakage": plain(verdict.leakage),
+        "recognisable": plain(verdict.recognisable),
+        **{c: float(run.per_image(verdict.policy, c).mean()) for c in ("correct", "gflops", "tokens", "symbols")},
+        "ssim": {a: float(run.values(verdict.policy, a, "ssim").mean()) for a in run.attacks},
+    }
+
+
+@train.command("victim", epilog="Example: `atm train victim --data photos --out my_vit.safetensors`")
+def train_victim(
+    data: Annotated[str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, ...")] = "photos",
+    test_data: Annotated[str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="photos or cifar10; default: by the size of the pictures.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the pictures; default: the recipe's.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the pictures; default: their own.")] = None,
+    seed: Seed = 0,
+    out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write; a model card comes beside it.")] = Path(
+        "victim.safetensors"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Train a small vision transformer to attack."""
+    from audit.train import victim
+
+    _refuse_to_replace(out_file, force)
+    victim(data, test_data, recipe, epochs, size, seed, out_file, _say)
+
+
+@train.command("codec", epilog="Example: `atm train codec --victim vit_photos --data photos --out my_jscc.safetensors`")
+def train_codec(
+    victim: Annotated[str, typer.Option(help="Whose tokens it carries.")] = "vit_photos",
+    data: Annotated[str, typer.Option(help="Pictures to train on.")] = "photos",
+    symbols: Annotated[int, typer.Option(help="Complex symbols per token.")] = 32,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 2000,
+    seed: Seed = 0,
+    out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("codec.safetensors"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Train a joint source-channel codec for a victim's tokens."""
+    from audit.train import codec
+
+    _refuse_to_replace(out_file, force)
+    codec(victim, data, symbols, steps, seed, out_file, _say)
+
+
+def _refuse_to_replace(path: Path, force: bool) -> None:
+    if path.suffix != ".safetensors":
+        raise AtmError(f"--out {path} must end in .safetensors")
+    if path.exists() and not force:
+        raise AtmError(f"{path} is there already; use --force to replace it")
+
+
+def _say(line: str) -> None:
+    console.print(escape(line))
+
+
+@app.command("list", epilog="Example: `atm list attacks`")
+def list_(
+    what: Annotated[str, typer.Argument(help="attacks, defenses, channels, victims, data, policies, threats or metrics.")],
+    as_json: Json = False,
+) -> None:
+    """What there is by name."""
+    from audit.listing import listing
+
+    rows = listing(what)
+    if as_json:
+        print(json.dumps([{"name": name, "about": about} for name, about in rows]))
+        return
+    table = Table(box=None, show_header=False)
+    for name, about in rows:
+        table.add_row(f"[bold]{escape(name)}[/]", escape(about))
+    out.print(table if rows else f"no {what} yet")
+
+
+def main() -> None:
+    """Entry point of ``atm``."""
+    try:
+        app(standalone_mode=True)
+    except AtmError as error:
+        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("stopped; go on with --resume")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""Attacks on policies: the loop from pictures to scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shlex
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+import atm.policy
+import atm.threat
+from atm import channels, zoo
+from atm.data import ImageSet, Splits, splits
+from atm.errors import AtmError, KnowledgeError, unknown
+from atm.link import Link, Transmission
+from atm.policy import MergePolicy
+from atm.threat import ThreatModel
+from attacks import FLOORS, available, create
+from audit.folder import RunFolder
+from privacy_metrics import METRICS, score
+
+PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
+
+
+@dataclass(frozen=True)
+class AttackConfig:
+    """What ``atm attack`` is asked for.
+
+    Attributes:
+        policies: preset names or policy files.
+        attacks: names; empty means all that the threat model permits. The floors always run.
+        victim: see `atm.zoo.load_victim`.
+        weights: a file with a timm victim's weights.
+        codec: see `atm.zoo.load_codec`.
+        data: see `atm.data.load`; the attacked pictures.
+        auxiliary_data: where the adversary's own pictures come from; None takes them from ``data``.
+        channel: see `atm.channels.parse`.
+        threat: see `atm.threat.load`.
+        images: pictures that are attacked.
+        auxiliary: the adversary's own pictures, at most.
+        seed: of everything that is random.
+    """
+
+    policies: tuple[str, ...] = ("none", "moderate", "aggressive")
+    attacks: tuple[str, ...] = ()
+    victim: str = "vit_photos"
+    weights: str | None = None
+    codec: str = "auto"
+    data: str = "photos"
+    auxiliary_data: str | None = None
+    channel: str = "awgn:10"
+    threat: str = "server"
+    images: int = 100
+    auxiliary: int = 4000
+    seed: int = 0
+
+    def command(self, out: str) -> str:
+        """The command line that asks for the same."""
+        words = ["atm", "attack"]
+        for key, value in asdict(self).items():
+            values = value if isinstance(value, tuple) else (value,)
+            flag = "--" + {"policies": "policy", "attacks": "attack"}.get(key, key.replace("_", "-"))
+            words += [word for v in values if v is not None for word in (flag, str(v))]
+        return shlex.join([*words, "--out", out])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that a configuration names, loaded and checked."""
+
+    link: Link
+    policies: list[MergePolicy]
+    attacks: list[str]
+    denied: list[str]
+    threat: ThreatModel
+    data: Splits
+    truth: Tensor
+    task: str
+    about: dict[str, Any]
+
+
+def prepare(config: AttackConfig) -> Setting:
+    """Load and check all that a configuration names, before anything is written.
+
+    Raises:
+        AtmError: anything in it is unknown, unreadable or does not fit the rest.
+    """
+    if config.images < 1 or config.auxiliary < 20:
+        raise AtmError(
+            f"--images {config.images} and --auxiliary {config.auxiliary} are too few; attack at least 1 picture with "
+            "at least 20 auxiliary ones"
+        )
+    if not config.policies:
+        raise AtmError("no policy to attack; give --policy")
+    threat, channel = atm.threat.load(config.threat), channels.parse(config.channel)
+    attacks, denied = _choose_attacks(config.attacks, threat)
+    victim = zoo.load_victim(config.victim, config.weights)
+    codec, codec_digest = zoo.load_codec(config.codec, victim)
+    policies = _policies(config.policies, victim.encoder.depth)
+    data = splits(
+        config.data,
+        victims=config.images,
+        auxiliary=config.auxiliary,
+        size=victim.encoder.image_size,
+        auxiliary_name=config.auxiliary_data,
+        seed=config.seed,
+    )
+    link = Link(victim.encoder, policies[0], codec, channel)
+    truth, task = _truth(victim, data.victims)
+    about = {
+        "kind": "attack",
+        "config": asdict(config),
+        "victim": {
+            "name": victim.name,
+            "digest": victim.digest,
+            "layers": victim.encoder.depth,
+            "width": victim.encoder.width,
+            "patches": victim.encoder.patch_grid[0] * victim.encoder.patch_grid[1],
+        },
+        "codec": {"name": codec.name, "symbols_per_token": codec.symbols_per_token, "digest": codec_digest},
+        "channel": str(channel),
+        "threat": threat.as_dict(),
+        "threat_in_words": threat.describe(),
+        "data": {
+            "name": data.victims.name,
+            "victims": len(data.victims),
+            "auxiliary": len(data.auxiliary) + len(data.validation),
+            "removed": data.removed,
+            "victims_digest": data.victims.digest,
+            "auxiliary_digest": data.auxiliary.digest,
+            "skipped": sorted({*data.victims.skipped, *data.auxiliary.skipped, *data.validation.skipped}),
+        },
+        "policies": [policy.as_dict() for policy in policies],
+        "attacks": attacks,
+        "denied": denied,
+        "task": task,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    }
+    return Setting(link, policies, attacks, denied, threat, data, truth, task, json.loads(json.dumps(about)))
+
+
+def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Callable[[str], None]) -> None:
+    """Run every attack on every policy that is not finished yet.
+
+    Args:
+        setting: from `prepare`.
+        folder: where scores and pictures go.
+        config: the same that was prepared.
+        say: called with a line for each step.
+    """
+    originals = setting.data.victims.images
+    auxiliary = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
+    _, missing = score(originals[:1], originals[:1])
+    folder.describe(
+        {
+            **setting.about,
+            "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "command": config.command(str(folder.path)),
+            "metrics": {name: _heading(name) for name in METRICS if name not in missing},
+            "notes": [f"{METRICS[name].label} is missing: {reason}" for name, reason in missing.items()],
+        }
+    )
+    folder.save_images("original", originals)
+    total, done = len(setting.policies) * len(setting.attacks), 0
+    for policy in setting.policies:
+        link = RememberingLink.around(setting.link.with_policy(policy))
+        victims_seed, taps_seed = _seed(config.seed, "victims"), _seed(config.seed, "tap")
+        transmission = link.transmit(originals, victims_seed)
+        folder.add_link(policy.name, _link_rows(policy, transmission, setting.truth))
+        seen = setting.threat.observe(transmission, link, taps_seed)
+        for name in setting.attacks:
+            done += 1
+            if folder.finished(policy.name, name):
+                continue
+            say(f"[{done}/{total}] {name} on {policy.name}")
+            torch.manual_seed(_seed(config.seed, policy.name, name))
+            attack = create(name)
+            attack.fit(link, setting.threat, auxiliary)
+            rebuilt = attack.reconstruct(seen)
+            _check(name, rebuilt, originals)
+            scores, _ = score(rebuilt, originals)
+            folder.add_scores(policy.name, name, scores, rebuilt)
+
+
+class RememberingLink(Link):
+    """A link that transmits nothing twice: the attacks on one policy share what they send of the auxiliary images."""
+
+    @classmethod
+    def around(cls, link: Link) -> RememberingLink:
+        """The same system, remembering."""
+        made = cls(link.encoder, link.policy, link.codec, link.channel, link.defence)
+        made._sent = {}
+        return made
+
+    _sent: dict[tuple[int, tuple[int, ...], int], tuple[Tensor, Transmission]]
+
+    def transmit(self, images: Tensor, seed: int = 0, batch: int = 128) -> Transmission:
+        """What `Link.transmit` gives, from memory if these very images were sent with this seed."""
+        key = (images.data_ptr(), tuple(images.shape), seed)
+        if key not in self._sent:  # the images are kept too, so that their address stays theirs
+            self._sent[key] = (images, super().transmit(images, seed, batch))
+        return self._sent[key][1]
+
+
+def _choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[str], list[str]]:
+    known = available()
+    for name in names:
+        if name not in known:
+            raise unknown("attack", name, known)
+        threat.require(known[name].needs, name)
+    chosen, denied = [], []
+    for name in dict.fromkeys([*FLOORS, *(names or known)]):
+        try:
+            threat.require(known[name].needs, name)
+        except KnowledgeError:
+            denied.append(name)
+        else:
+            chosen.append(name)
+    return chosen, denied
+
+
+def _policies(names: tuple[str, ...], depth: int) -> list[MergePolicy]:
+    policies = [atm.policy.load(name, depth) for name in names]
+    seen = set()
+    for policy in policies:
+        if policy.name in seen:
+            raise AtmError(f"two policies are named {policy.name!r}; give each its own name")
+        if "/" in policy.name or policy.name in ("", ".", "..", "original"):
+            raise AtmError(f"policy name {policy.name!r} cannot name a folder; choose another name")
+        seen.add(policy.name)
+    return policies
+
+
+def _truth(victim: zoo.Victim, images: ImageSet) -> tuple[Tensor, str]:
+    """Labels to be right about: the data's, or where its classes are not the victim's, the victim's own answers."""
+    if set(images.classes) == set(victim.classes):
+        order = torch.tensor([victim.classes.index(name) for name in images.classes])
+        return order[images.labels], "accuracy"
+    dense = MergePolicy.uniform(1.0, victim.encoder.depth)
+    return Link(victim.encoder, dense).transmit(images.images).logits.argmax(-1), "agreement with the unmerged victim"
+
+
+def _link_rows(policy: MergePolicy, transmission: Transmission, truth: Tensor) -> pd.DataFrame:
+    answers = transmission.logits.argmax(-1)
+    return pd.DataFrame(
+        {
+            "policy": policy.name,
+            "image": range(len(truth)),
+            "label": truth.tolist(),
+            "answer": answers.tolist(),
+            "correct": (answers == truth).int().tolist(),
+            "gflops": (transmission.flops / 1e9).tolist(),
+            "tokens": transmission.sent.counts,
+            "symbols": transmission.symbols.tolist(),
+        }
+    )
+
+
+def _check(name: str, rebuilt: Tensor, originals: Tensor) -> None:
+    if rebuilt.shape != originals.shape:
+        raise AtmError(f"attack {name!r} returned images {list(rebuilt.shape)}, expected {list(originals.shape)}")
+    if not bool(rebuilt.isfinite().all()) or float(rebuilt.min()) < 0 or float(rebuilt.max()) > 1:
+        raise AtmError(f"attack {name!r} returned pixels that are NaN or outside [0, 1]")
+
+
+def _heading(metric: str) -> str:
+    unit = METRICS[metric].unit
+    return METRICS[metric].label + (f" ({unit})" if unit else "")
+
+
+def _seed(*parts: object) -> int:
+    """A seed that depends on every part and on nothing else, so that a resumed run draws what it would have drawn."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")

@@ -1,0 +1,138 @@
+"""Writing a run folder so that nothing finished is lost and nothing half-written stays.
+
+Every file appears whole, by renaming a temporary one. A pair of policy and attack is finished once its rows are in
+``scores.csv``; its pictures are in place before that.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from atm.errors import AtmError
+from reports.run import FORMAT, LINK, SCORES, Run, read_about
+
+
+class RunFolder:
+    """A run that is being written.
+
+    Args:
+        path: the folder; made if missing.
+        config: what was asked for; a resumed run must have been asked for the same.
+        resume: go on with a run that is there.
+        force: throw away a run that is there.
+
+    Raises:
+        AtmError: a run is there and neither was asked for, it was asked for differently, or the folder is not a run's.
+    """
+
+    def __init__(self, path: str | Path, config: Mapping[str, Any], *, resume: bool = False, force: bool = False) -> None:
+        self.path = Path(path)
+        self.scores = pd.DataFrame(columns=SCORES)
+        self.link = pd.DataFrame(columns=LINK)
+        self.about: dict[str, Any] = {}
+        if (self.path / "run.json").exists():
+            self._take_over(config, resume, force)
+        elif self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir()) and not self._only_partials()):
+            raise AtmError(f"{self.path} holds something that is no run; choose another --out")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AtmError(f"output folder {self.path} cannot be made: {error.strerror}") from None
+
+    def _only_partials(self) -> bool:
+        return all(p.name.endswith(".partial") for p in self.path.iterdir())
+
+    def _take_over(self, config: Mapping[str, Any], resume: bool, force: bool) -> None:
+        if force:
+            for name in ("run.json", "scores.csv", "link.csv", "report.html"):
+                (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.path / "images", ignore_errors=True)
+            return
+        if not resume:
+            raise AtmError(f"{self.path} already holds a run; use --resume to go on with it or --force to replace it")
+        about = read_about(self.path)
+        asked = json.loads(json.dumps(dict(config)))
+        for key in sorted(asked.keys() | about["config"].keys()):
+            if asked.get(key) != about["config"].get(key):
+                raise AtmError(
+                    f"{self.path} was run with {key} = {about['config'].get(key)!r}, not {asked.get(key)!r}; "
+                    "give the same to resume it, or another --out"
+                )
+        self.about = about
+        if (self.path / "scores.csv").exists() or (self.path / "link.csv").exists():
+            try:
+                run = Run.read(self.path)
+            except AtmError:
+                return  # nothing was finished
+            self.scores, self.link = run.scores, run.link
+
+    def describe(self, about: Mapping[str, Any]) -> None:
+        """Write ``run.json``; a resumed run keeps the one that it has, if it says the same about data and weights."""
+        fresh = {"format": FORMAT, **about}
+        for key in ("victim", "codec", "data", "policies"):
+            if self.about and self.about[key] != json.loads(json.dumps(fresh[key])):
+                raise AtmError(f"{self.path}: the {key} is no longer what it was when this run began; use another --out")
+        if not self.about:
+            self.about = fresh
+            _write(self.path / "run.json", json.dumps(fresh, indent=2, ensure_ascii=False).encode())
+
+    def finished(self, policy: str, attack: str) -> bool:
+        """Whether an attack's scores are there."""
+        return bool(((self.scores.policy == policy) & (self.scores.attack == attack)).any())
+
+    def add_link(self, policy: str, rows: pd.DataFrame) -> None:
+        """Add a policy's row per image."""
+        if not (self.link.policy == policy).any():
+            self.link = _append(self.link, rows[LINK])
+            _write_csv(self.path / "link.csv", self.link)
+
+    def add_scores(self, policy: str, attack: str, scores: Mapping[str, Tensor], images: Tensor) -> None:
+        """Add an attack's scores ``[B]`` by metric, and its reconstructions ``[B, 3, H, W]``."""
+        self.save_images(f"{policy}/{attack}", images)
+        rows = [
+            pd.DataFrame({"policy": policy, "attack": attack, "image": range(len(v)), "metric": m, "value": v.tolist()})
+            for m, v in scores.items()
+        ]
+        self.scores = _append(self.scores, pd.concat(rows)[SCORES])
+        _write_csv(self.path / "scores.csv", self.scores)
+
+    def save_images(self, name: str, images: Tensor) -> None:
+        """Write ``[B, 3, H, W]`` in [0, 1] as PNG files into ``images/NAME``, unless they are there."""
+        folder = self.path / "images" / name
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for number, pixels in enumerate((images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()):
+            Image.fromarray(pixels.numpy()).save(partial / f"{number:04d}.png")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+
+
+def _append(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.copy() if table.empty else pd.concat([table, rows], ignore_index=True)
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    out = io.StringIO()
+    table.to_csv(out, index=False)
+    _write(path, out.getvalue().encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

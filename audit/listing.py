@@ -1,0 +1,67 @@
+"""What ``atm list`` shows."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attacks
+import defenses
+from atm import channels, policy, threat, zoo
+from atm.errors import unknown
+from privacy_metrics import METRICS
+
+
+def listing(what: str) -> list[tuple[str, str]]:
+    """Names and one line about each.
+
+    Raises:
+        AtmError: nothing is listed under that word.
+    """
+    if what not in LISTS:
+        raise unknown("list", what, LISTS)
+    return LISTS[what]()
+
+
+def _classes(found: Mapping[str, type[Any]]) -> list[tuple[str, str]]:
+    return [(name, (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")) for name, kind in sorted(found.items())]
+
+
+def _victims() -> list[tuple[str, str]]:
+    rows = []
+    for name in zoo.victims():
+        about = zoo.load_victim(name).description
+        rows.append((name, f"{about['data']['name']}, test accuracy {about['accuracy']:.1%}"))
+    return [*rows, ("FILE.safetensors", "written by atm train victim"), ("timm name", "any plain VisionTransformer of timm")]
+
+
+def _data() -> list[tuple[str, str]]:
+    return [
+        ("photos", "64x64 crops of scikit-image's photographs; needs no download"),
+        ("PATH", "a folder or tar of class folders"),
+        ("torch/NAME", "torchvision's data sets, as timm names them, such as torch/cifar10"),
+        ("hfds/NAME", "data sets of the Hugging Face hub, as timm names them"),
+    ]
+
+
+def _policies() -> list[tuple[str, str]]:
+    presets = [(name, f"every threshold at {threshold:g}") for name, threshold in policy.PRESETS.items()]
+    return [
+        *presets,
+        ("uniform-T", "every threshold at T, such as uniform-0.85"),
+        ("tome-R", "fixed ratio: R tokens fewer at every layer"),
+        ("FILE.yaml", "one threshold per layer, from a file"),
+    ]
+
+
+LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
+    "attacks": lambda: _classes(attacks.available()),
+    "defenses": lambda: _classes(defenses.available()),
+    "channels": lambda: _classes(channels.CHANNELS),
+    "victims": _victims,
+    "data": _data,
+    "policies": _policies,
+    "threats": lambda: [(name, model.describe()) for name, model in threat.PRESETS.items()],
+    "metrics": lambda: [(name, metric.label) for name, metric in METRICS.items()],
+}

@@ -1,0 +1,97 @@
+"""``atm train``: victims and codecs, each written with a model card beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from atm import zoo
+from atm.codec_training import accuracy_over, train_codec
+from atm.data import ImageSet, load
+from atm.errors import AtmError, unknown
+from atm.photos import LICENCES
+from atm.policy import MergePolicy
+from atm.victim_training import RECIPES, train_victim
+
+PHOTOGRAPHS = "## Licence of the photographs\n\n" + "\n".join(f"- {name}: {text}" for name, text in LICENCES.items()) + "\n"
+
+
+def victim(
+    data: str,
+    test_data: str | None,
+    recipe: str | None,
+    epochs: int | None,
+    size: int | None,
+    seed: int,
+    path: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Train a victim and write it with its card.
+
+    Raises:
+        AtmError: an unknown recipe, or data that cannot be read or do not match.
+    """
+    train, test = load(data, "train", size=size), load(test_data or data, "test", size=size)
+    if train.classes != test.classes:
+        raise AtmError(f"{data} and {test_data} have different classes; give a test set of the same ones")
+    if test_data is None and train.digest == test.digest:
+        raise AtmError(f"{data} has no test split of its own; give other pictures with --test-data")
+    if set(train.hashes) & set(test.hashes):
+        say("warning: some test pictures are also training pictures; the accuracy is too good")
+    pixels = train.pixels.shape[-1]
+    name = recipe or ("cifar10" if pixels < 48 else "photos")
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    chosen = RECIPES[name] if epochs is None else replace(RECIPES[name], epochs=epochs)
+    if pixels % chosen.patch_size:
+        raise AtmError(f"pictures of {pixels} pixels cannot be cut into patches of {chosen.patch_size}; give another --size")
+    vit, description = train_victim(train, test, chosen, seed=seed, report=say)
+    zoo.write_weights(path, vit, description)
+    command = f"atm train victim --data {_shown(data)}"
+    command += f" --test-data {_shown(test_data)}" if test_data else ""
+    command += f" --recipe {name} --epochs {chosen.epochs} --seed {seed}" + (f" --size {size}" if size else "")
+    _write_card(path, description, command, train)
+    say(f"wrote {path}: test accuracy {description['accuracy']:.1%} on {len(test)} pictures")
+
+
+def codec(
+    victim_name: str, data: str, symbols: int, steps: int, seed: int, path: Path, say: Callable[[str], None]
+) -> None:
+    """Train a codec for a victim and write it with its card.
+
+    Raises:
+        AtmError: an unknown victim, or data that cannot be read.
+    """
+    target = zoo.load_victim(victim_name)
+    size = target.encoder.image_size
+    train, test = load(data, "train", size=size, limit=8000, seed=seed), load(data, "test", size=size, limit=2000, seed=seed)
+    trained, description = train_codec(target, train, symbols_per_token=symbols, steps=steps, seed=seed, report=say)
+    description = dict(description)
+    if set(test.classes) == set(target.classes):
+        dense = MergePolicy.preset("none", target.encoder.depth)
+        description["accuracy"] = {
+            f"{snr:g} dB": accuracy_over(target, trained, test, snr, dense, seed) for snr in (0.0, 5.0, 10.0, 20.0)
+        }
+        say(f"unmerged test accuracy over AWGN: {description['accuracy']}")
+    zoo.write_weights(path, trained, description)
+    command = f"atm train codec --victim {victim_name} --data {_shown(data)} --symbols {symbols} --steps {steps} --seed {seed}"
+    _write_card(path, description, command, train)
+    say(f"wrote {path}")
+
+
+def _write_card(path: Path, description: Mapping[str, Any], command: str, train: ImageSet) -> None:
+    rows = "\n".join(f"| {key} | {value} |" for key, value in description.items() if key not in ("classes", "kind"))
+    text = (
+        f"# {path.stem}\n\nA {description['kind']} of this project, as safetensors.\n\n"
+        f"Command: `{command}`\n\nSHA-256: `{zoo.file_digest(path)}`\n\n| | |\n| --- | --- |\n{rows}\n"
+    )
+    if train.name == "photos":
+        text += f"\n{PHOTOGRAPHS}"
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+def _shown(data: str | None) -> str:
+    """A data name without the folders of the machine it was read on."""
+    return Path(data).name if data and Path(data).exists() else str(data)

@@ -1,0 +1,88 @@
+"""Figures of a report, as SVG text that needs nothing beside it."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from attacks import FLOORS
+from privacy_metrics.statistics import Interval, bootstrap_mean
+from reports.run import Run
+from reports.verdict import Verdict
+
+COLOURS = ["#2f6690", "#d1495b", "#66a182", "#edae49", "#8d6a9f", "#5c5c5c", "#00798c", "#b56576"]
+COSTS = {"correct": "task accuracy", "gflops": "GFLOPs on the device", "tokens": "tokens sent", "symbols": "channel symbols"}
+
+
+def trade_off(run: Run, verdicts: list[Verdict]) -> str:
+    """Leakage against accuracy, compute, tokens and symbols; a point per policy with 95% intervals."""
+    figure, axes = plt.subplots(1, len(COSTS), figsize=(12, 3.1), sharey=True, constrained_layout=True)
+    for axis, (column, label) in zip(axes, COSTS.items(), strict=True):
+        for verdict, colour in zip(verdicts, _cycle(len(verdicts)), strict=True):
+            cost = bootstrap_mean(run.per_image(verdict.policy, column))
+            axis.errorbar(
+                cost.estimate,
+                verdict.leakage.estimate,
+                xerr=_bars(cost),
+                yerr=_bars(verdict.leakage),
+                fmt="o",
+                color=colour,
+                capsize=2,
+                label=verdict.policy,
+            )
+        axis.set_xlabel(run.about.get("task", label) if column == "correct" else label)
+    axes[0].set_ylabel("leakage (worst-case SSIM)")
+    axes[0].legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def by_attack(run: Run) -> str:
+    """Mean SSIM of every attack on every policy with 95% intervals; floors are hatched."""
+    figure, axis = plt.subplots(figsize=(12, 3.1), constrained_layout=True)
+    width = 0.8 / max(len(run.attacks), 1)
+    for i, (attack, colour) in enumerate(zip(run.attacks, _cycle(len(run.attacks)), strict=True)):
+        for j, policy in enumerate(run.policies):
+            values = run.values(policy, attack, "ssim")
+            if len(values):
+                score = bootstrap_mean(values)
+                axis.bar(
+                    j + (i - (len(run.attacks) - 1) / 2) * width,
+                    score.estimate,
+                    width * 0.92,
+                    yerr=_bars(score),
+                    color=colour,
+                    alpha=0.45 if attack in FLOORS else 1,
+                    hatch="//" if attack in FLOORS else None,
+                    error_kw={"elinewidth": 1},
+                    label=attack + (" (floor)" if attack in FLOORS else "") if j == 0 else None,
+                )
+    axis.set_xticks(range(len(run.policies)), run.policies)
+    axis.set_ylabel("SSIM to the original")
+    axis.legend(frameon=False, fontsize=8, ncols=len(run.attacks), loc="upper center", bbox_to_anchor=(0.5, 1.2))
+    return _svg(figure)
+
+
+def _bars(interval: Interval) -> list[list[float]]:
+    low, high = interval.estimate - interval.low, interval.high - interval.estimate
+    return [[max(low, 0.0) if low == low else 0.0], [max(high, 0.0) if high == high else 0.0]]
+
+
+def _cycle(count: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]
+
+
+def _svg(figure: Figure) -> str:
+    for axis in figure.axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25, linewidth=0.6)
+        axis.set_axisbelow(True)
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    text = out.getvalue()
+    return text[text.index("<svg") :]

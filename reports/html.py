@@ -1,0 +1,113 @@
+"""The report: one HTML file that opens anywhere, offline, and asks nobody for anything."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from attacks import FLOORS
+from privacy_metrics.leakage import RECOGNISABLE_SSIM
+from privacy_metrics.statistics import Interval, bootstrap_mean
+from reports.figures import by_attack, trade_off
+from reports.run import Run
+from reports.verdict import FEWEST_IMAGES, verdicts
+
+SHOWN = 8  # pictures per policy in the grid
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of the grid: the original and what each attack made of it, as data URIs with their SSIM."""
+
+    number: int
+    leak: float
+    original: str
+    reconstructions: list[tuple[str, str, float]]
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write ``report.html`` of a run folder, whole or not at all, and say where.
+
+    Raises:
+        AtmError: the folder holds no readable run.
+    """
+    run = Run.read(folder)
+    page = render(run)
+    path = run.folder / "report.html"
+    temporary = path.with_suffix(".html.partial")
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def render(run: Run) -> str:
+    """The page as text; everything that came from a file or a user is escaped."""
+    environment = Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined)
+    environment.filters["interval"] = show
+    environment.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
+    judged = verdicts(run)
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        about=run.about,
+        verdicts=judged,
+        floors=FLOORS,
+        costs={v.policy: _costs(run, v.policy) for v in judged},
+        table=_table(run),
+        trade_off=Markup(trade_off(run, judged)),
+        by_attack=Markup(by_attack(run)),
+        grids={v.policy: _grid(run, v.policy) for v in judged},
+        recognisable=RECOGNISABLE_SSIM,
+        fewest=FEWEST_IMAGES,
+    )
+
+
+def show(interval: Interval, digits: int = 2, percent: bool = False) -> str:
+    """``0.61 [0.58, 0.64]``."""
+    form = f"{{:.{digits}%}}" if percent else f"{{:.{digits}f}}"
+    middle = form.format(interval.estimate)
+    if interval.low != interval.low:  # NaN: too few values for an interval
+        return f"{middle} [no interval from {interval.n}]"
+    return f"{middle} [{form.format(interval.low)}, {form.format(interval.high)}]"
+
+
+def _costs(run: Run, policy: str) -> dict[str, Interval]:
+    return {c: bootstrap_mean(run.per_image(policy, c)) for c in ("correct", "gflops", "tokens", "symbols")}
+
+
+def _table(run: Run) -> list[dict[str, Any]]:
+    """A row per policy and attack with the mean of every metric."""
+    rows = []
+    for policy in run.policies:
+        for attack in run.attacks:
+            scores = {m: run.values(policy, attack, m) for m in run.about["metrics"]}
+            means = {m: bootstrap_mean(values) for m, values in scores.items() if len(values)}
+            rows.append({"policy": policy, "attack": attack, "means": means})
+    return rows
+
+
+def _grid(run: Run, policy: str) -> list[Picture]:
+    """The worst leaks first."""
+    worst = run.worst_case(policy)
+    pictures = []
+    for number in worst.argsort(descending=True)[:SHOWN].tolist():
+        rebuilt = [
+            (attack, _data_uri(run.image_file(policy, attack, number)), float(run.values(policy, attack, "ssim")[number]))
+            for attack in run.attacks
+        ]
+        original = _data_uri(run.image_file(policy, "original", number))
+        pictures.append(Picture(number, float(worst[number]), original, rebuilt))
+    return pictures
+
+
+def _data_uri(path: Path) -> str:
+    try:
+        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    except OSError:
+        return ""  # the page then says that the picture is missing
