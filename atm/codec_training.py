@@ -88,7 +88,9 @@ def train_codec(
     }
 
 
-def accuracy_over(victim: Victim, codec: JsccCodec, data: ImageSet, snr_db: float, policy: MergePolicy, seed: int) -> float:
+def accuracy_over(
+    victim: Victim, codec: JsccCodec, data: ImageSet, snr_db: float, policy: MergePolicy, seed: int
+) -> float:
     """Task accuracy on ``data`` when its tokens travel through the codec over AWGN."""
     logits = Link(victim.encoder, policy, codec, Awgn(snr_db)).transmit(data.images, seed).logits
     return float((logits.argmax(-1) == data.labels).float().mean())

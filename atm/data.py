@@ -86,7 +86,9 @@ class Splits:
     removed: int
 
 
-def load(name: str, split: str = "test", *, size: int | None = None, limit: int | None = None, seed: int = 0) -> ImageSet:
+def load(
+    name: str, split: str = "test", *, size: int | None = None, limit: int | None = None, seed: int = 0
+) -> ImageSet:
     """Pictures by name.
 
     Args:
@@ -141,7 +143,9 @@ def splits(
     else:
         attacked = load(name, "test", size=size)
         if len(attacked) < victims:
-            raise AtmError(f"{name} has {len(attacked)} test pictures, fewer than the {victims} to attack; ask for fewer")
+            raise AtmError(
+                f"{name} has {len(attacked)} test pictures, fewer than the {victims} to attack; ask for fewer"
+            )
         attacked = attacked.subset(_sample(len(attacked), victims, seed))
         own = _adversarys(auxiliary_name or name, size, auxiliary, seed + 1)
     return _separate(attacked, own)
@@ -152,7 +156,9 @@ def _adversarys(name: str, size: int | None, limit: int, seed: int) -> ImageSet:
         return load(name, "train", size=size, limit=limit, seed=seed)
     whole = load(name, "train", size=size)
     block = torch.arange(len(whole)) // photos.TRAIN_CROPS
-    order = _sample(int(block[-1]) + 1, int(block[-1]) + 1, seed)  # whole blocks in random order, the last ones held out
+    order = _sample(
+        int(block[-1]) + 1, int(block[-1]) + 1, seed
+    )  # whole blocks in random order, the last ones held out
     last = order[-max(round(HELD_OUT * len(order)), 1) :]
     is_last = torch.isin(block, last)
     chosen = _sample(len(whole), len(whole), seed)
@@ -196,8 +202,12 @@ def _open(name: str, split: str) -> Any:
 
 
 def _read(name: str, dataset: Any, size: int | None, limit: int | None, seed: int) -> ImageSet:
-    rows: Iterable[int] = _sample(len(dataset), len(dataset), seed).tolist() if limit is not None else range(len(dataset))
-    pixels, labels, skipped = [], [], list(_ignored(name))
+    rows: Iterable[int] = (
+        _sample(len(dataset), len(dataset), seed).tolist() if limit is not None else range(len(dataset))
+    )
+    pixels: list[Tensor] = []
+    labels: list[int] = []
+    skipped = list(_ignored(name))
     shown = track(rows, "reading pictures", total=limit or len(dataset))
     for row in shown:
         if limit is not None and len(pixels) == limit:

@@ -97,9 +97,7 @@ class Encoder(nn.Module):
         """
         policy.for_depth(self.depth)
         if images.shape[1:] != (3, self.image_size, self.image_size):
-            raise AtmError(
-                f"images of shape {list(images.shape[1:])} do not fit a victim for 3x{self.image_size}x{self.image_size}"
-            )
+            raise AtmError(f"images of shape {list(images.shape[1:])} do not fit a victim for {self.image_size} pixels")
         vit = self.vit
         x = vit.norm_pre(vit._pos_embed(vit.patch_embed(self.normalise(images))))
         tokens = TokenBatch.dense(x, vit.num_prefix_tokens)
@@ -146,9 +144,7 @@ class Encoder(nn.Module):
             tokens = merging.merge(tokens, matches, policy.average)
         return tokens.with_values(tokens.values + block.ls2(block.mlp(block.norm2(tokens.values))))
 
-    def _layer_flops(
-        self, block: nn.Module, before: Tensor, after: Tensor, policy: MergePolicy, layer: int
-    ) -> Tensor:
+    def _layer_flops(self, block: nn.Module, before: Tensor, after: Tensor, policy: MergePolicy, layer: int) -> Tensor:
         n, m, width = before.double(), after.double(), self.width
         flops = 2 * n * (_weights(block.attn.qkv) + _weights(block.attn.proj)) + 4 * n * n * width
         if policy.merges_at(layer):
@@ -203,6 +199,6 @@ def check_supported(vit: nn.Module) -> None:
     """Raise `AtmError` in one line if the encoder cannot run this model."""
     if not isinstance(vit, VisionTransformer) or vit.global_pool not in ("token", "avg"):
         raise AtmError(
-            f"{type(vit).__name__} is not supported as a victim; use a plain timm VisionTransformer with class token or "
-            "average pooling"
+            f"{type(vit).__name__} is not supported as a victim; use a plain timm VisionTransformer with class "
+            "token or average pooling"
         )

@@ -102,7 +102,9 @@ class Link:
         """The same system under another policy."""
         return Link(self.encoder, policy, self.codec, self.channel, self.defence)
 
-    def send(self, images: Tensor, generator: torch.Generator | None = None) -> tuple[TokenBatch, Tensor, Tensor, Tensor]:
+    def send(
+        self, images: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[TokenBatch, Tensor, Tensor, Tensor]:
         """The device's part, differentiable: tokens, symbols ``[T, k]``, side information and FLOPs ``[B]``."""
         encoded = self.encoder(images, self.policy)
         tokens = encoded.tokens if self.defence is None else self.defence.protect(encoded.tokens, generator)

@@ -101,8 +101,8 @@ class Crop:
 @cache
 def photograph(name: str) -> Tensor:
     """A photograph as uint8 ``[3, H, W]``, shrunk if it is large."""
-    with Image.open(str(files("skimage.data") / PHOTOGRAPHS[name])) as image:
-        image = image.convert("RGB")
+    with Image.open(str(files("skimage.data") / PHOTOGRAPHS[name])) as file:
+        image = file.convert("RGB")
         ratio = SHORT_SIDE / min(image.size)
         if ratio < 0.9:
             image = image.resize((round(image.width * ratio), round(image.height * ratio)), Image.Resampling.LANCZOS)
@@ -149,7 +149,9 @@ def build(split: Split, per_block: int | None = None, jitter: Jitter = JITTER) -
     for i, crop in enumerate(chosen):
         pixels = photograph(names[crop.label])
         square = pixels[:, crop.top : crop.top + crop.side, crop.left : crop.left + crop.side]
-        images[i] = _change(tv.resize(square, [SIDE, SIDE]), _generator(crop.label, crop.block, i % per_block, 1), jitter)
+        images[i] = _change(
+            tv.resize(square, [SIDE, SIDE]), _generator(crop.label, crop.block, i % per_block, 1), jitter
+        )
     return images, torch.tensor([crop.label for crop in chosen])
 
 

@@ -58,7 +58,7 @@ class MergePolicy:
         for layer, threshold in enumerate(self.thresholds):
             if not 0.0 <= threshold <= 1.0:  # also false for NaN
                 raise AtmError(
-                    f"policy {self.name!r}: threshold {threshold} of layer {layer} is not in [0, 1]; use 1 for no merging"
+                    f"policy {self.name!r}: threshold {threshold} of layer {layer} is not in [0, 1]; 1 merges nothing"
                 )
         if not self.thresholds:
             raise AtmError(f"policy {self.name!r} has no thresholds; give one per layer")
@@ -68,15 +68,15 @@ class MergePolicy:
                 "give one per layer"
             )
         if any(not isinstance(r, int) or r < 0 for r in self.remove):
-            raise AtmError(f"policy {self.name!r}: removal counts must be whole numbers from 0, got {list(self.remove)}")
+            raise AtmError(
+                f"policy {self.name!r}: removal counts must be whole numbers from 0, got {list(self.remove)}"
+            )
         if self.match not in MATCHES:
             raise unknown("match", str(self.match), MATCHES)
         if self.average not in AVERAGES:
             raise unknown("average", str(self.average), AVERAGES)
         if self.exit_layer is not None and not 1 <= self.exit_layer <= len(self.thresholds):
-            raise AtmError(
-                f"policy {self.name!r}: exit layer {self.exit_layer} is not in 1 to {len(self.thresholds)}"
-            )
+            raise AtmError(f"policy {self.name!r}: exit layer {self.exit_layer} is not in 1 to {len(self.thresholds)}")
 
     @property
     def depth(self) -> int:
@@ -150,7 +150,12 @@ class MergePolicy:
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain lists, numbers and strings."""
         content = asdict(self)
-        return {"name": content.pop("name"), **content, "thresholds": list(self.thresholds), "remove": list(self.remove)}
+        return {
+            "name": content.pop("name"),
+            **content,
+            "thresholds": list(self.thresholds),
+            "remove": list(self.remove),
+        }
 
     def for_depth(self, depth: int) -> MergePolicy:
         """This policy, if it fits a victim of ``depth`` layers.

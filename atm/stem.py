@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from timm.layers import PatchEmbed
@@ -18,16 +19,14 @@ class ConvStem(PatchEmbed):
         ValueError: a patch size that is not a power of two.
     """
 
-    def __init__(
-        self, img_size: int, patch_size: int, in_chans: int = 3, embed_dim: int = 192, **options: Any
-    ) -> None:
+    def __init__(self, img_size: int, patch_size: int, in_chans: int = 3, embed_dim: int = 192, **options: Any) -> None:
         super().__init__(img_size=img_size, patch_size=patch_size, in_chans=in_chans, embed_dim=embed_dim, **options)
         halvings = patch_size.bit_length() - 1
         if 2**halvings != patch_size:
             raise ValueError(f"a convolutional stem needs a patch size that is a power of two, got {patch_size}")
         widths = [embed_dim // 2 ** (halvings - i) for i in range(halvings + 1)]
         layers: list[nn.Module] = [nn.Conv2d(in_chans, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0])]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.GELU(), nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after)]
         layers += [nn.GELU(), nn.Conv2d(embed_dim, embed_dim, 1)]
-        self.proj = nn.Sequential(*layers)
+        self.proj = nn.Sequential(*layers)  # type: ignore[assignment]

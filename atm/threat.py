@@ -75,7 +75,9 @@ class ThreatModel:
         if self.channel is not None:
             channels.parse(self.channel)
             if self.tap == "server":
-                raise AtmError(f"threat model {self.name!r}: the server receives over the link's channel; drop 'channel'")
+                raise AtmError(
+                    f"threat model {self.name!r}: the server receives over the link's channel; drop 'channel'"
+                )
 
     def require(self, needs: Knowledge, attack: str) -> None:
         """Raise `KnowledgeError` unless she knows all that an attack needs."""

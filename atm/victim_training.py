@@ -93,9 +93,10 @@ def train_victim(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     size = train.pixels.shape[-1]
     shape = architecture(recipe, size, len(train.classes))
-    vit = build_vit({**shape, "drop_path_rate": recipe.drop_path}).to(device, memory_format=torch.channels_last)
+    vit = build_vit({**shape, "drop_path_rate": recipe.drop_path}).to(device).to(memory_format=torch.channels_last)
     encoder = Encoder(vit, MEAN, STD).to(device)
-    for block in vit.blocks:
+    blocks: Any = vit.blocks
+    for block in blocks:
         block.attn.fused_attn = device != "cpu"  # in bfloat16 on a CPU the fused kernel takes twice as long
     augment = AugmentationSequential(
         RandomCrop((size, size), padding=size // 8, padding_mode="reflect", cropping_mode="slice"),

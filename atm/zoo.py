@@ -59,7 +59,7 @@ def victims() -> list[str]:
 
 
 def build_vit(architecture: Mapping[str, Any]) -> VisionTransformer:
-    """timm's ``VisionTransformer`` from keyword arguments; ``stem`` is ``patch`` or ``conv``."""
+    """Timm's ``VisionTransformer`` from keyword arguments; ``stem`` is ``patch`` or ``conv``."""
     options = dict(architecture)
     stem = options.pop("stem", "patch")
     if stem not in STEMS:
@@ -95,6 +95,7 @@ def _own_victim(name: str, path: Path) -> Victim:
 
 
 def _timm_victim(name: str, weights: str | Path | None) -> Victim:
+    vit: Any
     if weights is None:
         try:
             vit = timm.create_model(name, pretrained=True)

@@ -9,7 +9,7 @@ from atm.errors import unknown
 from atm.plugins import discover
 from attacks.base import Attack
 
-# A report shows these beside every attack: what an adversary gets who learns nothing from the tokens, or next to nothing.
+# A report shows these beside every attack: what an adversary gets who learns (next to) nothing from the tokens.
 FLOORS = ("mean_image", "nearest")
 
 

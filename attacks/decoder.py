@@ -133,7 +133,11 @@ class InversionNetwork(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, 3 * (size // grid[0]) * (size // grid[1]))
         self.refine = nn.Sequential(
-            nn.Conv2d(3, 32, 3, padding=1), nn.GELU(), nn.Conv2d(32, 32, 3, padding=1), nn.GELU(), nn.Conv2d(32, 3, 3, padding=1)
+            nn.Conv2d(3, 32, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(32, 32, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(32, 3, 3, padding=1),
         )
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)

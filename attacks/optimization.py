@@ -20,9 +20,9 @@ from attacks.ridge import Ridge
 class Optimization:
     """Gradient descent through encoder, merge and codec, with a total-variation prior (Mahendran and Vedaldi 2015).
 
-    The candidate is matched anew at each step: its own merges are taken, and each patch compares the token that it ended
-    in with the one that it ended in at the device. From several starts (the ridge estimate, the mean auxiliary image,
-    grey) each image keeps the one whose tokens come closest to the observation, which is all that the adversary can see.
+    The candidate is matched anew at each step: its own merges are taken, and each patch compares the token that it
+    ended in with the one that it ended in at the device. From several starts (the ridge estimate, the mean auxiliary
+    image, grey) each image keeps the one whose tokens come closest to the observation, which the adversary can see.
 
     Attributes:
         steps: of Adam, from every start.

@@ -54,12 +54,18 @@ def demo(
     "`atm attack --victim vit_cifar10 --data cifar10_test.tar --images 256 --out runs/cifar`"
 )
 def attack(
-    policy: Annotated[list[str] | None, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file; repeatable.")] = None,
-    attack: Annotated[list[str] | None, typer.Option(help="Attack to run; repeatable; default: all permitted ones.")] = None,
+    policy: Annotated[
+        list[str] | None, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file; repeatable.")
+    ] = None,
+    attack: Annotated[
+        list[str] | None, typer.Option(help="Attack to run; repeatable; default: all permitted ones.")
+    ] = None,
     victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
     weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
     codec: Annotated[str, typer.Option(help="auto, uncoded or a .safetensors file.")] = "auto",
-    data: Annotated[str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, hfds/...")] = "photos",
+    data: Annotated[
+        str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, hfds/...")
+    ] = "photos",
     auxiliary_data: Annotated[str | None, typer.Option(help="The adversary's own pictures; default: --data.")] = None,
     channel: Annotated[str, typer.Option(help="noiseless or awgn:SNR in dB.")] = "awgn:10",
     threat: Annotated[str, typer.Option(help="server, eavesdropper, eavesdropper:CHANNEL or a YAML file.")] = "server",
@@ -100,7 +106,7 @@ def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool)
     from reports.run import Run
 
     with console.status("loading"):
-        written = RunFolder(folder, asdict(config), resume=resume)if not force else None
+        written = RunFolder(folder, asdict(config), resume=resume) if not force else None
         setting = prepare(config)
         written = written or RunFolder(folder, asdict(config), force=True)
     for line in setting.about["data"]["skipped"]:
@@ -165,14 +171,16 @@ def _summary(run: Any, verdict: Any) -> dict[str, Any]:
 @train.command("victim", epilog="Example: `atm train victim --data photos --out my_vit.safetensors`")
 def train_victim(
     data: Annotated[str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, ...")] = "photos",
-    test_data: Annotated[str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")] = None,
+    test_data: Annotated[
+        str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="photos or cifar10; default: by the size of the pictures.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the pictures; default: the recipe's.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the pictures; default: their own.")] = None,
     seed: Seed = 0,
-    out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write; a model card comes beside it.")] = Path(
-        "victim.safetensors"
-    ),
+    out_file: Annotated[
+        Path, typer.Option("--out", help="Safetensors file to write; a model card comes beside it.")
+    ] = Path("victim.safetensors"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> None:
     """Train a small vision transformer to attack."""
@@ -212,7 +220,9 @@ def _say(line: str) -> None:
 
 @app.command("list", epilog="Example: `atm list attacks`")
 def list_(
-    what: Annotated[str, typer.Argument(help="attacks, defenses, channels, victims, data, policies, threats or metrics.")],
+    what: Annotated[
+        str, typer.Argument(help="attacks, defenses, channels, victims, data, policies, threats or metrics.")
+    ],
     as_json: Json = False,
 ) -> None:
     """What there is by name."""

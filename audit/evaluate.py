@@ -166,7 +166,7 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
             "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "command": config.command(str(folder.path)),
             "metrics": {name: _heading(name) for name in METRICS if name not in missing},
-            "notes": [f"{METRICS[name].label} is missing: {reason}" for name, reason in missing.items()],
+            "notes": _notes(originals, missing),
         }
     )
     folder.save_images("original", originals)
@@ -270,6 +270,14 @@ def _check(name: str, rebuilt: Tensor, originals: Tensor) -> None:
         raise AtmError(f"attack {name!r} returned images {list(rebuilt.shape)}, expected {list(originals.shape)}")
     if not bool(rebuilt.isfinite().all()) or float(rebuilt.min()) < 0 or float(rebuilt.max()) > 1:
         raise AtmError(f"attack {name!r} returned pixels that are NaN or outside [0, 1]")
+
+
+def _notes(originals: Tensor, missing: dict[str, str]) -> list[str]:
+    """What a reader must know about the scores."""
+    height, width = originals.shape[-2:]
+    lines = [f"{METRICS[name].label} is missing: {reason}" for name, reason in missing.items()]
+    about = [metric.note(height, width) for name, metric in METRICS.items() if name not in missing]
+    return lines + [line for line in about if line]
 
 
 def _heading(metric: str) -> str:

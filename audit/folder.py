@@ -36,7 +36,9 @@ class RunFolder:
         AtmError: a run is there and neither was asked for, it was asked for differently, or the folder is not a run's.
     """
 
-    def __init__(self, path: str | Path, config: Mapping[str, Any], *, resume: bool = False, force: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, config: Mapping[str, Any], *, resume: bool = False, force: bool = False
+    ) -> None:
         self.path = Path(path)
         self.scores = pd.DataFrame(columns=SCORES)
         self.link = pd.DataFrame(columns=LINK)
@@ -82,7 +84,9 @@ class RunFolder:
         fresh = {"format": FORMAT, **about}
         for key in ("victim", "codec", "data", "policies"):
             if self.about and self.about[key] != json.loads(json.dumps(fresh[key])):
-                raise AtmError(f"{self.path}: the {key} is no longer what it was when this run began; use another --out")
+                raise AtmError(
+                    f"{self.path}: the {key} is no longer what it was when this run began; use another --out"
+                )
         if not self.about:
             self.about = fresh
             _write(self.path / "run.json", json.dumps(fresh, indent=2, ensure_ascii=False).encode())

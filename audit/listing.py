@@ -25,7 +25,9 @@ def listing(what: str) -> list[tuple[str, str]]:
 
 
 def _classes(found: Mapping[str, type[Any]]) -> list[tuple[str, str]]:
-    return [(name, (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")) for name, kind in sorted(found.items())]
+    return [
+        (name, (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")) for name, kind in sorted(found.items())
+    ]
 
 
 def _victims() -> list[tuple[str, str]]:
@@ -33,7 +35,11 @@ def _victims() -> list[tuple[str, str]]:
     for name in zoo.victims():
         about = zoo.load_victim(name).description
         rows.append((name, f"{about['data']['name']}, test accuracy {about['accuracy']:.1%}"))
-    return [*rows, ("FILE.safetensors", "written by atm train victim"), ("timm name", "any plain VisionTransformer of timm")]
+    return [
+        *rows,
+        ("FILE.safetensors", "written by atm train victim"),
+        ("timm name", "any plain VisionTransformer of timm"),
+    ]
 
 
 def _data() -> list[tuple[str, str]]:

@@ -15,7 +15,9 @@ from atm.photos import LICENCES
 from atm.policy import MergePolicy
 from atm.victim_training import RECIPES, train_victim
 
-PHOTOGRAPHS = "## Licence of the photographs\n\n" + "\n".join(f"- {name}: {text}" for name, text in LICENCES.items()) + "\n"
+PHOTOGRAPHS = (
+    "## Licence of the photographs\n\n" + "\n".join(f"- {name}: {text}" for name, text in LICENCES.items()) + "\n"
+)
 
 
 def victim(
@@ -46,7 +48,9 @@ def victim(
         raise unknown("recipe", name, RECIPES)
     chosen = RECIPES[name] if epochs is None else replace(RECIPES[name], epochs=epochs)
     if pixels % chosen.patch_size:
-        raise AtmError(f"pictures of {pixels} pixels cannot be cut into patches of {chosen.patch_size}; give another --size")
+        raise AtmError(
+            f"pictures of {pixels} pixels cannot be cut into patches of {chosen.patch_size}; give another --size"
+        )
     vit, description = train_victim(train, test, chosen, seed=seed, report=say)
     zoo.write_weights(path, vit, description)
     command = f"atm train victim --data {_shown(data)}"
@@ -66,7 +70,10 @@ def codec(
     """
     target = zoo.load_victim(victim_name)
     size = target.encoder.image_size
-    train, test = load(data, "train", size=size, limit=8000, seed=seed), load(data, "test", size=size, limit=2000, seed=seed)
+    train, test = (
+        load(data, "train", size=size, limit=8000, seed=seed),
+        load(data, "test", size=size, limit=2000, seed=seed),
+    )
     trained, description = train_codec(target, train, symbols_per_token=symbols, steps=steps, seed=seed, report=say)
     description = dict(description)
     if set(test.classes) == set(target.classes):
@@ -76,7 +83,8 @@ def codec(
         }
         say(f"unmerged test accuracy over AWGN: {description['accuracy']}")
     zoo.write_weights(path, trained, description)
-    command = f"atm train codec --victim {victim_name} --data {_shown(data)} --symbols {symbols} --steps {steps} --seed {seed}"
+    command = f"atm train codec --victim {victim_name} --data {_shown(data)}"
+    command += f" --symbols {symbols} --steps {steps} --seed {seed}"
     _write_card(path, description, command, train)
     say(f"wrote {path}")
 

@@ -13,4 +13,6 @@ def check_pair(reconstructions: Tensor, originals: Tensor) -> None:
         if images.numel() and not (float(images.min()) >= 0 and float(images.max()) <= 1):  # also false for NaN
             raise ValueError(f"{name} must be in [0, 1], got {float(images.min())} to {float(images.max())}")
     if reconstructions.shape != originals.shape:
-        raise ValueError(f"shapes differ: reconstructions {list(reconstructions.shape)}, originals {list(originals.shape)}")
+        raise ValueError(
+            f"shapes differ: reconstructions {list(reconstructions.shape)}, originals {list(originals.shape)}"
+        )

@@ -1,4 +1,4 @@
-"""From the scores of many attacks to one number per image: the worst case for privacy."""
+"""From the scores of single attacks to what a policy leaks: the worst case over attacks, image by image."""
 
 from __future__ import annotations
 
@@ -8,40 +8,92 @@ import torch
 from torch import Tensor
 
 RECOGNISABLE_SSIM = 0.5
+"""From this SSIM on, a reconstruction is called recognisable; a convention, see `recognisable`."""
 
 
 def leakage(scores: Mapping[str, Tensor], higher_is_leakier: bool = True) -> Tensor:
-    """For each image the best score that any attack reached. Its mean is the leakage that a search minimises.
+    """For each image the best score that any attack reached.
+
+    The evaluator may choose by the truth, which no adversary can: this is an upper bound over the attacks that were
+    run, and no bound on attacks that were not. The mean of it over images, with SSIM, is the leakage of a policy.
 
     Args:
-        scores: ``[B]`` by attack.
-        higher_is_leakier: False for distances such as LPIPS.
+        scores: ``[B]`` by attack, of the same images in the same order.
+        higher_is_leakier: whether the highest score is the best one, as for SSIM, or the lowest, as for LPIPS.
 
     Returns:
         ``[B]``.
 
     Raises:
-        ValueError: no attacks, different numbers of images, or NaN.
+        ValueError: there is no attack, numbers of images differ, or a score is NaN.
 
-    Example:
-        >>> leakage({"a": torch.tensor([0.1, 0.5]), "b": torch.tensor([0.3, 0.2])})
-        tensor([0.3000, 0.5000])
+    Examples:
+        >>> leakage({"ridge": torch.tensor([0.8, 0.2]), "decoder": torch.tensor([0.6, 0.4])})
+        tensor([0.8000, 0.4000])
     """
-    if not scores:
-        raise ValueError("leakage needs the scores of at least one attack")
-    for name, values in scores.items():
-        if not bool(values.isfinite().all()):
-            raise ValueError(f"attack {name!r} has a score that is not finite")
-    if len({values.shape for values in scores.values()}) > 1:
-        raise ValueError(f"attacks scored different images: { {n: list(v.shape) for n, v in scores.items()} }")
-    stacked = torch.stack(list(scores.values()))
-    return stacked.amax(0) if higher_is_leakier else stacked.amin(0)
+    table = _table(scores)
+    return table.amax(0) if higher_is_leakier else table.amin(0)
+
+
+def best_attack(scores: Mapping[str, Tensor], higher_is_leakier: bool = True) -> list[str]:
+    """For each image the attack that reached the score in `leakage`; of equally good ones the first.
+
+    Args:
+        scores: ``[B]`` by attack, of the same images in the same order.
+        higher_is_leakier: whether the highest score is the best one, as for SSIM, or the lowest, as for LPIPS.
+
+    Returns:
+        ``B`` names.
+
+    Raises:
+        ValueError: there is no attack, numbers of images differ, or a score is NaN.
+
+    Examples:
+        >>> best_attack({"ridge": torch.tensor([0.8, 0.2]), "decoder": torch.tensor([0.6, 0.4])})
+        ['ridge', 'decoder']
+    """
+    best = leakage(scores, higher_is_leakier)
+    names = list(scores)
+    # The first row that holds the best score: argmax of equal values may name any of them.
+    return [names[hits.index(True)] for hits in (_table(scores) == best).T.tolist()]
 
 
 def recognisable(ssim: Tensor, threshold: float = RECOGNISABLE_SSIM) -> Tensor:
-    """``[B]`` bool: whether a reconstruction counts as recognisable.
+    """Which reconstructions count as recognisable: those with an SSIM of at least ``threshold``.
 
-    A convention, not a measurement of perception: SSIM and PSNR agree only weakly with human judgement (Sun et al.,
-    NeurIPS 2023).
+    This is a convention that makes systems comparable and no measurement of perception: SSIM and PSNR agree only weakly
+    with what people recognise (Sun et al., NeurIPS 2023).
+
+    Args:
+        ssim: any shape.
+        threshold: from -1 to 1.
+
+    Returns:
+        bool, of the same shape.
+
+    Raises:
+        ValueError: an SSIM is NaN.
+
+    Examples:
+        >>> recognisable(torch.tensor([0.3, 0.5, 0.9]))
+        tensor([False,  True,  True])
     """
+    if ssim.isnan().any():
+        raise ValueError("SSIM holds NaN, expected numbers from -1 to 1")
     return ssim >= threshold
+
+
+def _table(scores: Mapping[str, Tensor]) -> Tensor:
+    """``[attacks, B]``."""
+    if not scores:
+        raise ValueError("there are no scores, expected those of at least one attack")
+    first = next(iter(scores))
+    for attack, values in scores.items():
+        if values.ndim != 1 or values.shape != scores[first].shape:
+            raise ValueError(
+                f"scores of {attack!r} have the shape {list(values.shape)}, expected [B] as for {first!r}, "
+                f"{list(scores[first].shape)}"
+            )
+        if values.isnan().any():
+            raise ValueError(f"scores of {attack!r} hold NaN, expected a number for every image")
+    return torch.stack(list(scores.values()))

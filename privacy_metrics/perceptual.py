@@ -1,78 +1,160 @@
-"""LPIPS (Zhang et al. 2018), from its authors' package.
-
-Its AlexNet is read from ``TORCH_HOME`` or downloaded, as users of ``lpips`` expect. Images of less than 64 pixels a side
-are upsampled to 64 before they are compared, because AlexNet sees little in smaller ones.
-"""
+"""LPIPS: the distance between images in the features of a network, weighted to agree with human judgement."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import socket
+import sys
 import warnings
 from functools import cache
+from http.client import HTTPException
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
+from torchvision.models import AlexNet_Weights
 
-from privacy_metrics.images import check_pair
+from privacy_metrics.metric import Metric, MetricUnavailable, as_pair, in_batches
 
 SMALLEST_SIDE = 64
+"""In pixels: the network needs about this much to have any feature map left at its last layer."""
+
 BATCH = 64
-PATIENCE_S = 10.0  # seconds that a download may be silent
+"""Images that go through the network at once."""
+
+CONNECT_SECONDS = 5.0
+"""How long each step of a download may stay silent before the weights count as unavailable."""
+
+_WEIGHTS = AlexNet_Weights.IMAGENET1K_V1
+_URL = _WEIGHTS.url
+_FILE = Path(_URL).name
+_SHA256_START = Path(_URL).stem.rsplit("-", 1)[-1]
 
 
-class LpipsUnavailable(RuntimeError):
-    """LPIPS has no weights here and cannot get them."""
+class LpipsUnavailable(MetricUnavailable):
+    """The weights of LPIPS are neither on this machine nor to be had."""
 
 
-def lpips(reconstructions: Tensor, originals: Tensor) -> Tensor:
-    """Learned perceptual distance; 0 for a perfect copy, about 0.7 for unrelated pictures.
+@torch.no_grad()
+def lpips(reconstruction: Tensor, original: Tensor) -> Tensor:
+    """LPIPS of each image with AlexNet, version 0.1 (Zhang et al., CVPR 2018), by the package ``lpips``.
+
+    Images with a side below 64 pixels are upsampled first, see `seen_size`. The AlexNet weights are taken from
+    ``TORCH_HOME/hub/checkpoints``, or downloaded there once as torchvision does. A failed attempt is remembered for as
+    long as the process lives.
 
     Args:
-        reconstructions: ``[B, 3, H, W]`` float in [0, 1].
-        originals: the same shape.
+        reconstruction: ``[B, 3, H, W]`` float in [0, 1].
+        original: the same shape and range.
 
     Returns:
-        ``[B]``, from 0.
+        ``[B]`` float32 on the CPU, at least 0; 0 for identical images, lower means more alike.
 
     Raises:
-        ValueError: other shapes, other ranges, or NaN.
-        LpipsUnavailable: the weights are neither here nor to be had.
+        LpipsUnavailable: the weights are missing and cannot be downloaded, or are damaged.
+        ValueError: shape, type or range is another.
+
+    Examples:
+        >>> original = torch.rand(2, 3, 32, 32)
+        >>> try:
+        ...     distance = lpips(original, original)
+        ... except LpipsUnavailable:
+        ...     distance = torch.zeros(2)
+        >>> distance
+        tensor([0., 0.])
     """
-    check_pair(reconstructions, originals)
-    network = _network()
+    reconstruction, original = as_pair(reconstruction, original)
+    network = _network(Path(torch.hub.get_dir()) / "checkpoints" / _FILE)
     if isinstance(network, str):
         raise LpipsUnavailable(network)
-    pairs = zip(reconstructions.split(BATCH), originals.split(BATCH), strict=True)
-    with torch.no_grad():
-        return torch.cat([network(_prepare(a), _prepare(b)).flatten() for a, b in pairs])
+    size = seen_size(*original.shape[2:])
+
+    def distance(ours: Tensor, theirs: Tensor) -> Tensor:
+        return network(_prepared(ours, size), _prepared(theirs, size)).flatten()
+
+    return in_batches(distance, reconstruction, original, size=BATCH)
 
 
-def _prepare(images: Tensor) -> Tensor:
-    side = min(images.shape[-2:])
-    if side < SMALLEST_SIDE:
-        images = interpolate(images, scale_factor=SMALLEST_SIDE / side, mode="bilinear")
-    return images.float() * 2 - 1
+def seen_size(height: int, width: int) -> tuple[int, int]:
+    """The size at which LPIPS sees an image: its own, or enlarged until the shorter side has 64 pixels.
+
+    Examples:
+        >>> seen_size(32, 32), seen_size(32, 48), seen_size(224, 224)
+        ((64, 64), (64, 96), (224, 224))
+    """
+    enlarge = max(1.0, SMALLEST_SIDE / min(height, width))
+    return round(height * enlarge), round(width * enlarge)
+
+
+def resolution_note(height: int, width: int) -> str:
+    """What a report must say about LPIPS of images of this size; empty if nothing.
+
+    Examples:
+        >>> resolution_note(32, 32)
+        'LPIPS sees the 32x32 images upsampled to 64x64 (bilinear)'
+        >>> resolution_note(224, 224)
+        ''
+    """
+    seen = seen_size(height, width)
+    if seen == (height, width):
+        return ""
+    return f"LPIPS sees the {height}x{width} images upsampled to {seen[0]}x{seen[1]} (bilinear)"
+
+
+def _prepared(images: Tensor, size: tuple[int, int]) -> Tensor:
+    if images.shape[2:] != size:
+        images = interpolate(images, size=size, mode="bilinear", align_corners=False)
+    return images * 2 - 1
 
 
 @cache
-def _network() -> nn.Module | str:
-    """The network, or why there is none; tried once in a process."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE_S)
+def _network(checkpoint: Path) -> torch.nn.Module | str:
+    """The network in evaluation mode, or why there is none. A failure is kept too: nobody waits for it twice."""
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            import lpips as package
-
-            return package.LPIPS(net="alex", verbose=False).eval().requires_grad_(False)
-    except Exception as error:  # the download and torch's loader fail in many ways; all mean that there is no LPIPS
-        reason = " ".join(str(error).split())[:150] or type(error).__name__
+        _provide(checkpoint)
+    except (OSError, HTTPException, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         return (
-            f"LPIPS needs AlexNet's weights ({reason}); connect to the internet once, or set TORCH_HOME to a folder with "
-            "hub/checkpoints/alexnet-owt-7be5be79.pth"
+            f"LPIPS needs {_FILE}, which is not in TORCH_HOME/hub/checkpoints and cannot be downloaded ({reason}); "
+            "set TORCH_HOME to a folder that has it, or connect once"
         )
+    try:
+        return _assembled(
+            _WEIGHTS.get_state_dict(model_dir=str(checkpoint.parent), map_location="cpu", weights_only=True)
+        )
+    except ImportError:
+        raise
+    except Exception as error:  # torn files and those of something else fail in many ways
+        return (
+            f"LPIPS needs {_FILE}, but the one in TORCH_HOME/hub/checkpoints is damaged ({type(error).__name__}); "
+            "delete it and connect once"
+        )
+
+
+def _provide(checkpoint: Path) -> None:
+    if checkpoint.exists():
+        return
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECT_SECONDS)  # the download takes no timeout of its own
+    try:
+        torch.hub.download_url_to_file(_URL, str(checkpoint), _SHA256_START, progress=sys.stderr.isatty())
     finally:
         socket.setdefaulttimeout(before)
+
+
+def _assembled(alexnet: dict[str, Tensor]) -> torch.nn.Module:
+    from lpips import LPIPS as Network  # slow to import, and not needed until here
+
+    # Built without weights and then filled: loading them itself, lpips would print and would unpickle any object. The
+    # random ones that it draws first must not shift the random numbers of the experiment.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchvision deprecates the arguments that lpips passes
+        network = Network(net="alex", version="0.1", pnet_rand=True, verbose=False)
+    layers = {name.removeprefix("features."): value for name, value in alexnet.items()}
+    for part in network.net.children():
+        part.load_state_dict({name: layers[name] for name in part.state_dict()})
+    return network.eval().requires_grad_(False)
+
+
+LPIPS = Metric("lpips", "LPIPS", "", False, lpips, resolution_note)

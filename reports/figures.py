@@ -16,7 +16,12 @@ from reports.run import Run
 from reports.verdict import Verdict
 
 COLOURS = ["#2f6690", "#d1495b", "#66a182", "#edae49", "#8d6a9f", "#5c5c5c", "#00798c", "#b56576"]
-COSTS = {"correct": "task accuracy", "gflops": "GFLOPs on the device", "tokens": "tokens sent", "symbols": "channel symbols"}
+COSTS = {
+    "correct": "task accuracy",
+    "gflops": "GFLOPs on the device",
+    "tokens": "tokens sent",
+    "symbols": "channel symbols",
+}
 
 
 def trade_off(run: Run, verdicts: list[Verdict]) -> str:

@@ -98,7 +98,11 @@ def _grid(run: Run, policy: str) -> list[Picture]:
     pictures = []
     for number in worst.argsort(descending=True)[:SHOWN].tolist():
         rebuilt = [
-            (attack, _data_uri(run.image_file(policy, attack, number)), float(run.values(policy, attack, "ssim")[number]))
+            (
+                attack,
+                _data_uri(run.image_file(policy, attack, number)),
+                float(run.values(policy, attack, "ssim")[number]),
+            )
             for attack in run.attacks
         ]
         original = _data_uri(run.image_file(policy, "original", number))

@@ -1,7 +1,7 @@
 """A run on disk, as reports read it.
 
-``run.json`` says what was asked for and with what, ``link.csv`` has a row per policy and image, ``scores.csv`` a row per
-policy, attack, image and metric, and ``images/`` the originals and the reconstructions.
+``run.json`` says what was asked for and with what, ``link.csv`` has a row per policy and image, ``scores.csv`` a row
+per policy, attack, image and metric, and ``images/`` the originals and the reconstructions.
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ def read_about(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise AtmError(f"{folder} is no run folder: it has no run.json; make one with 'atm attack --out {folder}'") from None
+        raise AtmError(
+            f"{folder} is no run folder: it has no run.json; make one with 'atm attack --out {folder}'"
+        ) from None
     except (OSError, ValueError) as error:
         raise AtmError(f"{path} cannot be read: {error}") from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:

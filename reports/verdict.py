@@ -45,7 +45,9 @@ def judge(run: Run, policy: str) -> Verdict:
     excess = paired_difference(worst, run.worst_case(policy, floors_only=True))
     flags = _flags(run, policy, excess)
     level = _level(rate, flags)
-    return Verdict(policy, level, _sentence(level, rate, int(seen.sum()), flags), bootstrap_mean(worst), rate, excess, flags)
+    return Verdict(
+        policy, level, _sentence(level, rate, int(seen.sum()), flags), bootstrap_mean(worst), rate, excess, flags
+    )
 
 
 def verdicts(run: Run) -> list[Verdict]:

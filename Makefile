@@ -1,0 +1,36 @@
+# Two commands do everything: `make demo` and `make test`. Both set up .venv first, which takes a second the second time.
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+HOST_PYTHON ?= python3
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint types unit install clean
+
+demo: $(STAMP)
+	$(VENV)/bin/atm demo --force
+
+test: lint types unit
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(STAMP)
+	$(VENV)/bin/mypy
+
+unit: $(STAMP)
+	$(PYTHON) -m pytest
+
+install: $(STAMP)
+
+# uv installs in seconds what takes pip minutes; where there is none it is brought into the environment itself.
+$(STAMP): pyproject.toml constraints.txt
+	@if [ ! -x $(PYTHON) ]; then \
+	  if command -v uv >/dev/null; then uv venv -q --python $(HOST_PYTHON) $(VENV); else $(HOST_PYTHON) -m venv $(VENV); fi; fi
+	@if command -v uv >/dev/null; then UV=uv; else \
+	  [ -x $(VENV)/bin/uv ] || $(PYTHON) -m pip install -q uv; UV=$(VENV)/bin/uv; fi; \
+	  $$UV pip install -q --python $(PYTHON) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,121 @@
+"""Every attack finds the leak that was planted for it, and finds nothing where there is none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import attacks
+from atm.errors import AtmError, KnowledgeError
+from atm.link import Link
+from atm.policy import MergePolicy
+from atm.threat import Knowledge, ThreatModel
+from attacks.base import from_patches, held_out, patch_features, to_patches
+from attacks.decoder import Decoder
+from attacks.mean_image import MeanImage
+from attacks.nearest import Nearest
+from attacks.optimization import Optimization
+from attacks.ridge import Ridge
+from privacy_metrics import psnr, ssim
+from tests.atm.models import tiny_encoder
+from tests.attacks.planted import PlantedLink, pictures, rotation
+
+SERVER = ThreatModel("server")
+
+
+def rebuild(attack, link, auxiliary, victims):
+    torch.manual_seed(0)
+    attack.fit(link, SERVER, auxiliary)
+    return attack.reconstruct(SERVER.observe(link.transmit(victims, 7), link, 8))
+
+
+def test_ridge_undoes_a_secret_rotation():
+    rebuilt = rebuild(Ridge(), PlantedLink(lambda p: p @ rotation()), pictures(400), pictures(20, seed=1))
+    assert float(psnr(rebuilt, pictures(20, seed=1)).min()) > 35
+
+
+@pytest.mark.parametrize("attack", [Ridge, lambda: Decoder(steps=60, every=20)])
+def test_nothing_is_found_in_tokens_of_noise(attack):
+    """Tokens that carry nothing: an attack must not do better than the mean picture, or the truth has leaked to it."""
+    link = PlantedLink(lambda p: torch.randn(p.shape, generator=torch.Generator().manual_seed(len(p))))
+    auxiliary, victims = pictures(200), pictures(60, seed=1)
+    rebuilt = rebuild(attack(), link, auxiliary, victims)
+    error = (rebuilt - victims).square().mean()
+    floor = (rebuild(MeanImage(), link, auxiliary, victims) - victims).square().mean()
+    assert error > 0.97 * floor
+
+
+def test_the_decoder_undoes_what_is_not_linear():
+    def fold(patches):
+        return torch.cat([(patches - 0.5).abs(), (patches @ rotation()[:, :64]).sign()], -1)
+
+    link, auxiliary, victims = PlantedLink(fold), pictures(600), pictures(40, seed=1)
+    decoder = float(ssim(rebuild(Decoder(steps=300, every=50), link, auxiliary, victims), victims).mean())
+    ridge = float(ssim(rebuild(Ridge(), link, auxiliary, victims), victims).mean())
+    assert decoder > ridge + 0.02
+
+
+def test_a_decoder_that_learns_nothing_falls_back_to_ridge():
+    link, auxiliary, victims = PlantedLink(lambda p: p @ rotation()), pictures(200), pictures(10, seed=1)
+    decoder = Decoder(steps=3, every=1, rate=10.0)
+    rebuilt = rebuild(decoder, link, auxiliary, victims)
+    torch.testing.assert_close(rebuilt, decoder.ridge.reconstruct(SERVER.observe(link.transmit(victims), link)))
+
+
+def test_nearest_finds_the_same_picture_again():
+    auxiliary = pictures(50)
+    rebuilt = rebuild(Nearest(), PlantedLink(lambda p: p), auxiliary, (auxiliary[[3, 8]] + 0.01).clamp(0, 1))
+    assert torch.equal(rebuilt, auxiliary[[3, 8]])
+
+
+@pytest.mark.parametrize("threshold", [1.0, 0.6])
+def test_optimization_improves_on_its_start_through_a_real_encoder(threshold):
+    link = Link(tiny_encoder(embed_dim=192), MergePolicy.uniform(threshold, 3, exit_layer=1))
+    auxiliary, victims = pictures(150), pictures(8, seed=1)
+    attack = Optimization(steps=150)
+    error = (rebuild(attack, link, auxiliary, victims) - victims).square().mean()
+    start = (attack.ridge.reconstruct(SERVER.observe(link.transmit(victims, 7), link, 8)) - victims).square().mean()
+    assert error < 0.8 * start
+
+
+def test_merging_is_seen_in_the_features():
+    link = Link(tiny_encoder(), MergePolicy.uniform(0.3, 3))
+    seen = SERVER.tap_images(link, pictures(5))
+    features = patch_features(seen)
+    same = seen.tokens.source[0, 0] == seen.tokens.source[0]
+    assert same.sum() > 1, "the case must merge something"
+    assert torch.equal(features[0, 0], features[0, int(same.nonzero()[-1])])
+    assert float(features[0, 0, 24]) == pytest.approx(float(same.sum().float().log()))
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(1, 4), columns=st.integers(1, 4), side=st.integers(1, 4), seed=st.integers(0, 99))
+def test_patches_are_the_vision_transformers(rows, columns, side, seed):
+    images = torch.rand(2, 3, rows * side, columns * side, generator=torch.Generator().manual_seed(seed))
+    patches = to_patches(images, (rows, columns))
+    assert torch.equal(from_patches(patches, (rows, columns)), images)
+    unfolded = torch.nn.functional.unfold(images, side, stride=side).transpose(1, 2)
+    assert torch.equal(patches, unfolded)
+
+
+@given(st.integers(2, 5000))
+def test_held_out_images_are_apart(count):
+    train, validation = held_out(count)
+    assert sorted([*train.tolist(), *validation.tolist()]) == list(range(count)) and len(validation) >= 1
+
+
+@pytest.mark.parametrize("name", sorted(attacks.available()))
+def test_denied_knowledge_is_an_error_by_name(name):
+    attack = attacks.create(name)
+    for flag in attack.needs:
+        blind = ThreatModel("blind", knows=Knowledge.EVERYTHING & ~flag)
+        with pytest.raises(KnowledgeError, match=f"attack '{name}' needs .* 'blind' denies"):
+            attack.fit(PlantedLink(lambda p: p), blind, pictures(30))
+
+
+def test_every_attack_file_is_found_and_unknown_names_are_suggested():
+    assert {"ridge", "decoder", "optimization", "mean_image", "nearest"} <= set(attacks.available())
+    with pytest.raises(AtmError, match="did you mean 'ridge'"):
+        attacks.create("rigde")

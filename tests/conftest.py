@@ -1,0 +1,22 @@
+"""Fixtures for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_file() -> Callable[[str], Path]:
+    """``shared_file("data/x.tar")``: that file of ``../shared``, or the test is skipped with the file's name."""
+
+    def find(relative: str) -> Path:
+        if not (SHARED / relative).exists():
+            pytest.skip(f"needs ../shared/{relative}, which is missing")
+        return SHARED / relative
+
+    return find
