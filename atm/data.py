@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from timm.data import create_dataset
 from timm.data.readers.img_extensions import get_img_extensions
 from torch import Tensor
+from torch.utils.data import IterableDataset
 from torchvision.transforms.v2 import functional as tv
 
 from atm import photos
@@ -24,9 +26,11 @@ from atm.progress import track
 
 SCHEMES = ("torch", "hfds", "hfids", "wds", "tfds")
 HELD_OUT = 0.1  # of the auxiliary images, for validation
+# Pillow knows more, among them EPS, which it hands to Ghostscript whatever the file is called.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageSet:
     """Labelled pictures of one size.
 
@@ -54,8 +58,9 @@ class ImageSet:
 
     @cached_property
     def hashes(self) -> tuple[str, ...]:
-        """SHA-256 of each picture's pixels, in hex."""
-        return tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in self.pixels.contiguous().numpy())
+        """SHA-256 of each picture's shape and pixels, in hex."""
+        shape = str(tuple(self.pixels.shape[1:])).encode()
+        return tuple(hashlib.sha256(shape + image.tobytes()).hexdigest() for image in self.pixels.contiguous().numpy())
 
     @cached_property
     def digest(self) -> str:
@@ -94,7 +99,7 @@ def load(
     Args:
         name: ``photos``; the path of a folder or tar of class folders; or a timm name such as ``torch/cifar10``, which
             is downloaded into ``$ATM_DATA`` (default ``~/.cache/atm-privacy``).
-        split: ``train`` or ``test``; a folder or tar has only one and gives it for either.
+        split: ``train`` or ``test``; a folder without a folder of that name, and a tar, give all they have for either.
         size: side to which pictures are resized and cropped; None keeps their own.
         limit: a random subset of so many.
         seed: of that subset.
@@ -102,7 +107,11 @@ def load(
     Raises:
         AtmError: an unknown name, nothing readable there, or pictures of different sizes without ``size``.
     """
+    for what, number in (("size", size), ("limit", limit)):
+        _at_least_one(what, number)
     if name == "photos":
+        if split not in ("train", "test"):
+            raise unknown("split of photos", split, ("train", "test"))
         pixels, labels = photos.build("train" if split == "train" else "test")
         whole = ImageSet(name, pixels, labels, tuple(photos.PHOTOGRAPHS))
         whole = whole if limit is None else whole.subset(_sample(len(whole), limit, seed))
@@ -135,6 +144,8 @@ def splits(
     Raises:
         AtmError: too few pictures.
     """
+    for what, number in (("victims", victims), ("auxiliary", auxiliary)):
+        _at_least_one(what, number)
     if auxiliary_name is None and name != "photos":
         whole = load(name, size=size, limit=victims + auxiliary, seed=seed)
         if len(whole) < victims + 2:
@@ -185,7 +196,9 @@ def _open(name: str, split: str) -> Any:
     scheme = name.partition("/")[0]
     if path.exists():
         try:
-            return create_dataset("", root=str(path))
+            if path.is_file():
+                _check_whole(path)
+            return create_dataset("", root=str(path), split=split)
         except Exception as error:  # timm and tarfile raise many kinds
             raise AtmError(f"{path} holds no pictures in class folders ({_line(error)})") from None
     if scheme not in SCHEMES or "/" not in name:
@@ -207,36 +220,45 @@ def _read(name: str, dataset: Any, size: int | None, limit: int | None, seed: in
     )
     pixels: list[Tensor] = []
     labels: list[int] = []
-    skipped = list(_ignored(name))
-    shown = track(rows, "reading pictures", total=limit or len(dataset))
-    for row in shown:
+    skipped = list(_ignored(dataset))
+    total = min(limit or len(dataset), len(dataset))
+    for row, image, label in track(_items(dataset, rows, limit), "reading pictures", total=total):
         if limit is not None and len(pixels) == limit:
             break
         try:
-            image, label = _item(dataset, row)
-            pixels.append(_pixels(image, size))
+            pixels.append(_pixels(image() if callable(image) else image, size))
             labels.append(int(label))
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except Exception as error:  # a damaged file can make Pillow raise nearly anything
             skipped.append(f"{_filename(dataset, row)}: {_line(error)}")
     if not pixels:
         raise AtmError(f"{name} has no usable picture" + (f"; the first problem: {skipped[0]}" if skipped else ""))
     shapes = {tuple(p.shape) for p in pixels}
     if len(shapes) > 1:
         raise AtmError(f"{name} has pictures of different sizes; give one size for all (--size)")
+    classes = _classes(dataset, labels)
+    if classes in (("",), (".",)):
+        raise AtmError(f"{name} has no class folders; put the pictures into one folder for each class")
     return ImageSet(Path(name).name if Path(name).exists() else name, torch.stack(pixels), torch.tensor(labels),
-                    _classes(dataset, labels), tuple(sorted(skipped)))  # fmt: skip
+                    classes, tuple(sorted(skipped)))  # fmt: skip
 
 
-def _item(dataset: Any, row: int) -> tuple[Image.Image, int]:
-    """One picture and its label; straight from the reader, because timm's data set replaces what it cannot read."""
-    if not hasattr(dataset, "reader"):
-        image, label = dataset[row]
-        return image, label
-    image, label = dataset.reader[row]
-    return (image if isinstance(image, Image.Image) else Image.open(image)), label
+def _items(dataset: Any, rows: Iterable[int], limit: int | None) -> Iterator[tuple[int, Any, Any]]:
+    """Row, picture (or a function that opens it) and label; a stream is read once, in its own order."""
+    if isinstance(dataset, IterableDataset):
+        wanted = set(list(rows)[:limit])
+        yield from ((row, *item[:2]) for row, item in enumerate(dataset) if row in wanted)
+    elif hasattr(dataset, "reader"):  # straight from the reader, because timm's data set replaces what it cannot read
+        for row in rows:
+            file, label = dataset.reader[row]
+            yield row, partial(Image.open, file, formats=FORMATS), label
+    else:
+        for row in rows:
+            yield row, *dataset[row]
 
 
 def _pixels(image: Image.Image, size: int | None) -> Tensor:
+    if image.mode.startswith(("I", "F")):
+        raise ValueError("more than 8 bits a channel; convert it to 8 bits")  # Pillow would cut off all above 255
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     return pixels if size is None else _resize(pixels, size)
 
@@ -263,14 +285,32 @@ def _filename(dataset: Any, row: int) -> str:
         return f"picture {row}"
 
 
-def _ignored(name: str) -> Iterator[str]:
-    """Files of a folder that timm passes over because their names are no pictures'."""
-    root = Path(name)
+def _ignored(dataset: Any) -> Iterator[str]:
+    """Files of a folder or tar that timm passes over because their names are no pictures'."""
+    root = Path(str(getattr(getattr(dataset, "reader", None), "root", "") or os.devnull))
+    names: list[str] = []
     if root.is_dir():
-        known = tuple(get_img_extensions())
-        for path in sorted(p for p in root.rglob("*") if p.is_file()):
-            if not path.name.lower().endswith(known):
-                yield f"{path.relative_to(root)}: not named like a picture"
+        names = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
+    elif root.suffix == ".tar":
+        with tarfile.open(root) as tar:
+            names = [member.name for member in tar if member.isfile()]
+    for name in sorted(names):
+        if not name.lower().endswith((*get_img_extensions(), ".tar")):
+            yield f"{name}: not named like a picture"
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a tar that was cut off: `tarfile` takes it for a shorter one."""
+    with tarfile.open(path, "r:") as tar, path.open("rb") as file:
+        tar.getmembers()
+        file.seek(tar.offset)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("the archive is cut off")
+
+
+def _at_least_one(what: str, number: int | None) -> None:
+    if number is not None and number < 1:
+        raise AtmError(f"{what} is {number}; give 1 or more")
 
 
 def _sample(count: int, limit: int, seed: int) -> Tensor:

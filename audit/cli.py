@@ -106,9 +106,8 @@ def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool)
     from reports.run import Run
 
     with console.status("loading"):
-        written = RunFolder(folder, asdict(config), resume=resume) if not force else None
+        written = RunFolder(folder, asdict(config), resume=resume, force=force)
         setting = prepare(config)
-        written = written or RunFolder(folder, asdict(config), force=True)
     for line in setting.about["data"]["skipped"]:
         console.print(f"[yellow]skipped[/] {escape(line)}")
     with console.status("starting") as status:

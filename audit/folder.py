@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from atm.errors import AtmError
-from reports.run import FORMAT, LINK, SCORES, Run, read_about
+from reports.run import FORMAT, LINK, SCORES, read_about, read_table
 
 
 class RunFolder:
@@ -44,25 +44,18 @@ class RunFolder:
         self.link = pd.DataFrame(columns=LINK)
         self.about: dict[str, Any] = {}
         if (self.path / "run.json").exists():
-            self._take_over(config, resume, force)
-        elif self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir()) and not self._only_partials()):
+            if not resume and not force:
+                raise AtmError(
+                    f"{self.path} already holds a run; use --resume to go on with it or --force to replace it"
+                )
+            if resume:
+                self._take_over(config)
+        elif self.path.exists() and not self.path.is_dir():
+            raise AtmError(f"{self.path} is a file; choose another --out")
+        elif self.path.exists() and any(not p.name.endswith(".partial") for p in self.path.iterdir()):
             raise AtmError(f"{self.path} holds something that is no run; choose another --out")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise AtmError(f"output folder {self.path} cannot be made: {error.strerror}") from None
 
-    def _only_partials(self) -> bool:
-        return all(p.name.endswith(".partial") for p in self.path.iterdir())
-
-    def _take_over(self, config: Mapping[str, Any], resume: bool, force: bool) -> None:
-        if force:
-            for name in ("run.json", "scores.csv", "link.csv", "report.html"):
-                (self.path / name).unlink(missing_ok=True)
-            shutil.rmtree(self.path / "images", ignore_errors=True)
-            return
-        if not resume:
-            raise AtmError(f"{self.path} already holds a run; use --resume to go on with it or --force to replace it")
+    def _take_over(self, config: Mapping[str, Any]) -> None:
         about = read_about(self.path)
         asked = json.loads(json.dumps(dict(config)))
         for key in sorted(asked.keys() | about["config"].keys()):
@@ -72,12 +65,18 @@ class RunFolder:
                     "give the same to resume it, or another --out"
                 )
         self.about = about
-        if (self.path / "scores.csv").exists() or (self.path / "link.csv").exists():
-            try:
-                run = Run.read(self.path)
-            except AtmError:
-                return  # nothing was finished
-            self.scores, self.link = run.scores, run.link
+        self.scores = read_table(self.path / "scores.csv", SCORES)
+        self.link = read_table(self.path / "link.csv", LINK)
+
+    def _clear(self) -> None:
+        """Make the folder, or empty it of a run that is to be replaced."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AtmError(f"output folder {self.path} cannot be made: {error.strerror}") from None
+        for name in ("run.json", "scores.csv", "link.csv", "report.html"):
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / "images", ignore_errors=True)
 
     def describe(self, about: Mapping[str, Any]) -> None:
         """Write ``run.json``; a resumed run keeps the one that it has, if it says the same about data and weights."""
@@ -88,6 +87,7 @@ class RunFolder:
                     f"{self.path}: the {key} is no longer what it was when this run began; use another --out"
                 )
         if not self.about:
+            self._clear()
             self.about = fresh
             _write(self.path / "run.json", json.dumps(fresh, indent=2, ensure_ascii=False).encode())
 

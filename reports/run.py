@@ -50,8 +50,8 @@ class Run:
         """
         folder = Path(folder)
         about = read_about(folder)
-        scores = _table(folder / "scores.csv", SCORES)
-        link = _table(folder / "link.csv", LINK)
+        scores = read_table(folder / "scores.csv", SCORES)
+        link = read_table(folder / "link.csv", LINK)
         if scores.empty:
             raise AtmError(f"run {folder} has no finished attack yet; go on with it with --resume")
         return cls(folder, about, scores, link)
@@ -118,7 +118,12 @@ def read_about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def _table(path: Path, columns: list[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
+    """A table of a run folder; empty if it is not there yet.
+
+    Raises:
+        AtmError: it cannot be read or has other columns.
+    """
     try:
         table = pd.read_csv(path, dtype={"policy": str, "attack": str}, keep_default_na=False, na_values=[""])
     except FileNotFoundError:

@@ -1,0 +1,84 @@
+"""A tiny victim and a folder of pictures, so that the command line runs in a second."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from atm.zoo import write_weights
+from audit import cli
+from tests.atm.models import tiny_vit
+
+SHAPE = {
+    "img_size": 32,
+    "patch_size": 8,
+    "embed_dim": 24,
+    "depth": 3,
+    "num_heads": 3,
+    "num_classes": 2,
+    "stem": "patch",
+}
+
+
+@pytest.fixture(scope="session")
+def victim(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("victim") / "tiny.safetensors"
+    description = {
+        "kind": "victim",
+        "architecture": SHAPE,
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "classes": ["cat", "dog"],
+    }
+    write_weights(path, tiny_vit(num_classes=2), description)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (root / name).mkdir()
+        for number in range(40):
+            coarse = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+            coarse.resize((32, 32), Image.Resampling.BICUBIC).save(root / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def atm(capsys, monkeypatch, tmp_path):
+    """Run ``atm`` in this process: exit code, standard output, standard error."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # no LPIPS weights there, and none are fetched
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("privacy_metrics.registry.METRICS", {k: cli_metrics()[k] for k in ("ssim", "psnr")})
+    monkeypatch.setattr("audit.evaluate.METRICS", {k: cli_metrics()[k] for k in ("ssim", "psnr")})
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["atm", *map(str, words)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def cli_metrics():
+    from privacy_metrics.metric import Metric
+    from privacy_metrics.similarity import PSNR, SSIM
+
+    assert isinstance(SSIM, Metric)
+    return {"ssim": SSIM, "psnr": PSNR}
+
+
+def parse(text: str) -> dict:
+    return json.loads(text.strip().splitlines()[-1])
