@@ -72,12 +72,12 @@ LICENCES: dict[str, str] = {
 class Jitter:
     """How much a crop's light and colour change: each factor is drawn from ``1 ± x``, the hue from ``± x`` turns."""
 
-    brightness: float = 0.25
-    contrast: float = 0.3
-    saturation: float = 0.4
-    hue: float = 0.04
-    grey: float = 0.15  # fraction of crops without colour
-    blur: float = 0.8  # largest standard deviation of a Gaussian blur, in pixels
+    brightness: float = 0.15
+    contrast: float = 0.15
+    saturation: float = 0.15
+    hue: float = 0.02
+    grey: float = 0.0  # fraction of crops without colour
+    blur: float = 0.5  # largest standard deviation of a Gaussian blur, in pixels
 
 
 JITTER = Jitter()

@@ -98,22 +98,17 @@ def attack(
 
 
 def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool) -> None:
-    from dataclasses import asdict
+    from audit.evaluate import attack as run_attack
 
-    from audit.evaluate import evaluate, prepare
-    from audit.folder import RunFolder
-    from reports.html import write_report
-    from reports.run import Run
+    with console.status("loading") as status:
 
-    with console.status("loading"):
-        written = RunFolder(folder, asdict(config), resume=resume, force=force)
-        setting = prepare(config)
-    for line in setting.about["data"]["skipped"]:
-        console.print(f"[yellow]skipped[/] {escape(line)}")
-    with console.status("starting") as status:
-        evaluate(setting, written, config, lambda line: status.update(escape(line)))
-        report = write_report(folder)
-    _show(Run.read(folder), report, as_json)
+        def say(line: str) -> None:
+            if line.startswith("skipped"):
+                console.print(f"[yellow]{escape(line)}[/]")
+            status.update(escape(line))
+
+        run = run_attack(config, folder, resume=resume, force=force, say=say)
+    _show(run, folder / "report.html", as_json)
 
 
 @app.command(epilog="Example: `atm report runs/demo`")
@@ -124,6 +119,45 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder.")], as_json: Js
 
     path = write_report(run)
     _show(Run.read(run), path, as_json)
+
+
+@app.command(epilog="Example: `atm search --evals 32 --out runs/front`")
+def search(
+    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
+    data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
+    channel: Annotated[str, typer.Option(help="noiseless or awgn:SNR in dB.")] = "awgn:10",
+    threat: Annotated[str, typer.Option(help="See atm list threats.")] = "server",
+    evals: Annotated[int, typer.Option(help="Policies to evaluate.")] = 32,
+    images: Annotated[int, typer.Option(help="Pictures to evaluate each policy on.")] = 100,
+    auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 1000,
+    lowest: Annotated[float, typer.Option(help="Lowest threshold of any layer.")] = 0.5,
+    seed: Seed = 0,
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/search"),
+    resume: Resume = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Search policies with good accuracy, compute, tokens and privacy (by the ridge attack) at once."""
+    from audit.search import OBJECTIVES, SearchConfig
+    from audit.search import search as run_search
+
+    config = SearchConfig(victim, data, channel, threat, evals, images, auxiliary, lowest, seed)
+    with console.status("loading") as status:
+        trials = run_search(
+            config, out_folder, resume=resume, force=force, say=lambda line: status.update(escape(line))
+        )
+    front = trials[trials.front].sort_values("leakage")
+    if as_json:
+        print(json.dumps({"out": str(out_folder), "front": front.drop(columns="front").to_dict("records")}))
+        return
+    table = Table(title=f"Pareto front: {len(front)} of {len(trials)} policies")
+    for heading in ("policy", *OBJECTIVES, "thresholds"):
+        table.add_column(heading)
+    for _, row in front.iterrows():
+        numbers = [f"{row[name]:.3f}" for name in OBJECTIVES]
+        table.add_row(f"trial-{row.trial:04d}.yaml", *numbers, " ".join(f"{t:.2f}" for t in row.thresholds))
+    out.print(table)
+    out.print(f"front: {out_folder / 'front.csv'}", soft_wrap=True)
 
 
 def _show(run: Any, report: Path, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -27,6 +28,8 @@ from atm.threat import ThreatModel
 from attacks import FLOORS, available, create
 from audit.folder import RunFolder
 from privacy_metrics import METRICS, score
+from reports.html import write_report
+from reports.run import Run
 
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
 
@@ -86,6 +89,35 @@ class Setting:
     truth: Tensor
     task: str
     about: dict[str, Any]
+
+
+def attack(
+    config: AttackConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Run:
+    """Attack policies, write the run folder ``out`` with its report, and give the finished run.
+
+    Args:
+        config: what to attack, and how.
+        out: the run folder.
+        resume: go on with the run that is there.
+        force: replace the run that is there.
+        say: called with a line for each step.
+
+    Raises:
+        AtmError: bad input, in one line; nothing is written then.
+    """
+    folder = RunFolder(out, asdict(config), resume=resume, force=force)
+    setting = prepare(config)
+    for line in setting.about["data"]["skipped"]:
+        say(f"skipped {line}")
+    evaluate(setting, folder, config, say)
+    write_report(folder.path)
+    return Run.read(folder.path)
 
 
 def prepare(config: AttackConfig) -> Setting:

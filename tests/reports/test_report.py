@@ -1,0 +1,155 @@
+"""The report: verdicts on scores made up for the purpose, escaping, and a page that asks nobody for anything."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from atm.errors import AtmError
+from atm.policy import MergePolicy
+from privacy_metrics.statistics import Interval
+from reports.html import render, show, write_report
+from reports.run import LINK, SCORES, Run
+from reports.verdict import judge
+
+EVIL = "<script>alert(1)</script>"
+
+
+def make_run(folder, ssim: dict[str, list[float]], name="none", attacks=None, **about):
+    """A run folder with given SSIM per attack and image."""
+    images = len(next(iter(ssim.values())))
+    attacks = attacks or list(ssim)
+    rows = [[name, a, i, "ssim", v] for a, values in ssim.items() for i, v in enumerate(values)]
+    pd.DataFrame(rows, columns=SCORES).to_csv(folder / "scores.csv", index=False)
+    link = [[name, i, 0, 0, 1, 0.1, 65, 650] for i in range(images)]
+    pd.DataFrame(link, columns=LINK).to_csv(folder / "link.csv", index=False)
+    content = {
+        "format": 1, "created": "2026-01-01", "command": "atm attack", "config": {"seed": 0},
+        "attacks": attacks, "denied": [],
+        "policies": [MergePolicy.uniform(1.0, 3, name=name).as_dict()], "metrics": {"ssim": "SSIM"}, "notes": [],
+        "task": "accuracy", "channel": "awgn:10", "threat": {"name": "server"}, "threat_in_words": "She knows.",
+        "victim": {"name": "vit", "digest": "0", "layers": 3, "width": 8, "patches": 16},
+        "codec": {"name": "jscc", "symbols_per_token": 10, "digest": ""}, "versions": {"python": "3"},
+        "data": {"name": "photos", "victims": images, "auxiliary": 9, "removed": 0, "victims_digest": "1",
+                 "auxiliary_digest": "2", "skipped": []},
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps({**content, **about}))
+    for attack in ["original", *(f"{name}/{a}" for a in ssim)]:
+        (folder / "images" / attack).mkdir(parents=True, exist_ok=True)
+        for i in range(images):
+            Image.new("RGB", (8, 8), (i % 256, 0, 0)).save(folder / "images" / attack / f"{i:04d}.png")
+    return Run.read(folder)
+
+
+def test_a_clear_leak_is_called_one_even_with_few_images(tmp_path):
+    run = make_run(tmp_path, {"mean_image": [0.1] * 30, "ridge": [0.9] * 30})
+    verdict = judge(run, "none")
+    assert verdict.level == "leaks" and verdict.flags and "30 of 30" in verdict.sentence
+
+
+def test_a_few_bad_images_among_many_are_a_leak_in_part(tmp_path):
+    run = make_run(tmp_path, {"mean_image": [0.1] * 200, "ridge": [0.9] * 30 + [0.2] * 170})
+    assert judge(run, "none").level == "leaks in part"
+
+
+def test_nothing_is_found_only_when_no_flag_is_raised(tmp_path):
+    values = torch.linspace(0.15, 0.35, 120).tolist()
+    floor = [v - 0.05 for v in values]
+    assert judge(make_run(tmp_path, {"mean_image": floor, "ridge": values}), "none").level == "no leak found"
+    few = judge(make_run(tmp_path, {"mean_image": floor[:99], "ridge": values[:99]}), "none")
+    assert few.level == "inconclusive" and "99 images" in few.flags[0]
+    weak = judge(make_run(tmp_path, {"mean_image": values, "ridge": floor}), "none")
+    assert weak.level == "inconclusive" and "floors" in weak.flags[0]
+    cut = judge(
+        make_run(tmp_path, {"mean_image": floor, "ridge": values}, attacks=["mean_image", "ridge", "decoder"]), "none"
+    )
+    assert cut.level == "inconclusive" and "unfinished: decoder" in cut.flags[0]
+    denied = judge(make_run(tmp_path, {"mean_image": floor, "ridge": values}, denied=["optimization"]), "none")
+    assert denied.level == "inconclusive" and "optimization" in denied.flags[0]
+    floors = judge(make_run(tmp_path, {"mean_image": floor}), "none")
+    assert floors.level == "inconclusive" and "only the floors" in floors.flags[0]
+
+
+def test_leakage_is_the_worst_case_over_attacks(tmp_path):
+    run = make_run(tmp_path, {"mean_image": [0.1, 0.4], "ridge": [0.3, 0.2]})
+    assert run.worst_case("none").tolist() == [0.3, 0.4]
+    assert run.worst_case("none", floors_only=True).tolist() == [0.1, 0.4]
+
+
+class Page(HTMLParser):
+    """Collects tags and everything that a browser would fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.fetched = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.fetched += [v for k, v in attrs if k in ("src", "href", "xlink:href", "data", "action") and v]
+
+
+def test_names_from_files_are_escaped_and_nothing_is_fetched(tmp_path):
+    evil = {"name": EVIL, "victims": 3, "auxiliary": 9, "removed": 0, "victims_digest": EVIL, "auxiliary_digest": "2",
+            "skipped": [f"{EVIL}.png: torn"]}  # fmt: skip
+    run = make_run(
+        tmp_path, {"mean_image": [0.1] * 3, "ridge": [0.9] * 3}, data=evil, command=EVIL, notes=[EVIL], task=EVIL
+    )
+    text = render(run)
+    page = Page()
+    page.feed(text)
+    assert EVIL not in text and "script" not in page.tags
+    assert all(uri.startswith(("data:", "#")) for uri in page.fetched)
+    assert not re.search(r"url\((?!#)", text)
+    assert "default-src 'none'" in text
+
+
+def test_intervals_are_shown_with_every_number(tmp_path):
+    run = make_run(tmp_path, {"mean_image": [0.1, 0.2, 0.15], "ridge": [0.8, 0.9, 0.85]})
+    text = render(run)
+    assert "0.850 [0.8" in text and "0.150 [0.1" in text
+    assert show(Interval(0.5, float("nan"), float("nan"), 1)) == "0.50 [no interval from 1]"
+
+
+def test_a_missing_picture_does_not_stop_the_report(tmp_path):
+    make_run(tmp_path, {"mean_image": [0.1] * 3, "ridge": [0.9] * 3})
+    shutil.rmtree(tmp_path / "images")
+    assert write_report(tmp_path).exists()
+
+
+@pytest.mark.parametrize(
+    "name, content", [("run.json", "{"), ("run.json", '{"format": 99}'), ("scores.csv", "a,b\n1,2\n")]
+)
+def test_a_damaged_run_is_one_clear_error(tmp_path, name, content):
+    make_run(tmp_path, {"mean_image": [0.1] * 3, "ridge": [0.9] * 3})
+    (tmp_path / name).write_text(content)
+    with pytest.raises(AtmError, match=name):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.browser
+def test_the_page_opens_in_a_browser_without_a_request_or_an_error(tmp_path):
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs Chromium, which is not installed")
+    make_run(tmp_path, {"mean_image": [0.1] * 30, "ridge": [0.9] * 30})
+    page = write_report(tmp_path)
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]  # fmt: skip
+    shot = tmp_path / "page.png"
+    done = subprocess.run(
+        [chromium, *flags, "--window-size=1200,1600", f"--screenshot={shot}", page.as_uri()],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert shot.exists(), done.stderr
+    assert "CONSOLE" not in done.stderr, "a request was blocked or a script failed"
+    with Image.open(shot) as image:
+        assert len(image.convert("RGB").getcolors(1_000_000)) > 50, "the page is blank"
