@@ -17,7 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from atm import families, merging
 from atm.attention import attend
 from atm.errors import AtmError
-from atm.families import Positions
 from atm.policy import Match, MergePolicy
 from atm.tokens import TokenBatch
 
@@ -109,17 +108,40 @@ class Encoder(nn.Module):
             )
         parts = [self._run(part, policy) for part in images.split(self._images_at_once(images))]
         layer_tokens = torch.cat([counts for _, counts in parts], 1)
-        return Encoded(
-            TokenBatch.cat([tokens for tokens, _ in parts]), layer_tokens, self._flops(layer_tokens, policy)
-        )
+        return Encoded(TokenBatch.cat([tokens for tokens, _ in parts]), layer_tokens, self.flops(layer_tokens, policy))
 
     def finish(self, tokens: TokenBatch, policy: MergePolicy) -> Tensor:
         """The server's part: the layers after the exit, then the task head. ``[B, classes]`` logits."""
-        if policy.device_layers < self.depth:
-            positions = families.positions(self.vit)
-            for layer in range(policy.device_layers, self.depth):
-                tokens = self._layer(tokens, policy, layer, positions)
+        for layer in range(policy.device_layers, self.depth):
+            tokens = self.transform(self.mix(tokens, policy, layer)[0], layer)
         return families.head(self.vit, tokens)
+
+    def start(self, images: Tensor) -> TokenBatch:
+        """The tokens of images ``[B, 3, H, W]`` in [0, 1] before the first layer."""
+        x = families.embed(self.vit, self.normalise(images))
+        return TokenBatch.dense(x, self.vit.num_prefix_tokens, places=families.uses_places(self.vit))
+
+    def mix(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> tuple[TokenBatch, Tensor]:
+        """The attention half of a layer; also the vectors ``[T, m]`` by which a policy matches its tokens."""
+        parts = families.layer(self.vit.blocks[layer])
+        x = tokens.values
+        attended, keys, values = attend(
+            parts.attention,
+            parts.before_attention(x),
+            tokens,
+            families.positions(self.vit, layer),
+            policy.proportional_attention,
+        )
+        tokens = tokens.with_values(x + parts.after_attention(attended))
+        if policy.match == "hidden":
+            return tokens, tokens.values
+        return tokens, keys.mean(1) if policy.match == "key" else values.flatten(1)  # ToMe's keys: over heads
+
+    def transform(self, tokens: TokenBatch, layer: int) -> TokenBatch:
+        """The MLP half of a layer."""
+        parts = families.layer(self.vit.blocks[layer])
+        x = tokens.values
+        return tokens.with_values(x + parts.after_mlp(parts.mlp(parts.before_mlp(x))))
 
     def _images_at_once(self, images: Tensor) -> int:
         if images.device.type != "cpu":
@@ -129,40 +151,31 @@ class Encoder(nn.Module):
 
     def _run(self, images: Tensor, policy: MergePolicy) -> tuple[TokenBatch, Tensor]:
         """Tokens at the exit, and the tokens of each image before each layer and at the exit ``[layers + 1, B]``."""
-        positions = families.positions(self.vit)
-        x = families.embed(self.vit, self.normalise(images))
-        tokens = TokenBatch.dense(x, self.vit.num_prefix_tokens, places=positions is not None)
+        tokens = self.start(images)
         counts = [tokens.lengths]
         for layer in range(policy.device_layers):
-            tokens = self._layer(tokens, policy, layer, positions)
+            tokens, metric = self.mix(tokens, policy, layer)
+            if policy.merges_at(layer):
+                tokens = _merge(tokens, metric, policy, layer)
+            tokens = self.transform(tokens, layer)
             counts.append(tokens.lengths)
         return tokens, torch.stack(counts)
 
-    def _layer(
-        self, tokens: TokenBatch, policy: MergePolicy, layer: int, positions: list[Positions] | None
-    ) -> TokenBatch:
-        parts = families.layer(self.vit.blocks[layer])
-        x = tokens.values
-        attended, keys, values = attend(
-            parts.attention,
-            parts.before_attention(x),
-            tokens,
-            None if positions is None else positions[layer],
-            policy.proportional_attention,
-        )
-        x = x + parts.after_attention(attended)
-        if policy.merges_at(layer):
-            tokens = _merge(tokens.with_values(x), keys, values, policy, layer)
-            x = tokens.values
-        return tokens.with_values(x + parts.after_mlp(parts.mlp(parts.before_mlp(x))))
+    def flops(self, layer_tokens: Tensor, policy: MergePolicy) -> Tensor:
+        """What `torch.utils.flop_counter` would count on the device for each image.
 
-    def _flops(self, layer_tokens: Tensor, policy: MergePolicy) -> Tensor:
-        """``[B]``: what `torch.utils.flop_counter` would count for each image, from the tokens it had at each layer."""
-        weights = torch.tensor(self._layer_weights[: policy.device_layers], dtype=torch.float64)
+        Args:
+            layer_tokens: ``[layers + 1, B]``, tokens of each image before each layer and at the exit.
+            policy: what merges where.
+
+        Returns:
+            ``[B]`` float64; a multiply and an add are two operations.
+        """
+        layers = len(layer_tokens) - 1
+        attention, heads, mlp = torch.tensor(self._layer_weights[:layers], dtype=torch.float64).T[:, :, None]
         before, after = layer_tokens[:-1].double(), layer_tokens[1:].double()
-        attention, heads, mlp = weights[:, :3].T[:, :, None]
-        flops = 2 * before * attention + 4 * before * before * heads + 2 * after * mlp
-        merging_layers = [layer for layer in range(policy.device_layers) if policy.merges_at(layer)]
+        flops = 2 * before * (attention + 2 * before * heads) + 2 * after * mlp
+        merging_layers = [layer for layer in range(layers) if policy.merges_at(layer)]
         if merging_layers:
             compared = torch.tensor([self._compared(layer, policy.match) for layer in merging_layers]).double()
             free = before[merging_layers] - self.vit.num_prefix_tokens
@@ -179,12 +192,7 @@ class Encoder(nn.Module):
         return head if match == "key" else heads * head
 
 
-def _merge(tokens: TokenBatch, keys: Tensor, values: Tensor, policy: MergePolicy, layer: int) -> TokenBatch:
-    """What a policy does with the tokens of one layer; keys and values are ``[T, heads, h]``."""
-    if policy.match == "key":
-        metric = keys.mean(1)  # as ToMe does
-    else:
-        metric = tokens.values if policy.match == "hidden" else values.flatten(1)
+def _merge(tokens: TokenBatch, metric: Tensor, policy: MergePolicy, layer: int) -> TokenBatch:
     matches = merging.match(tokens, metric)
     if policy.remove:
         matches = merging.most_similar(tokens, matches, policy.remove[layer])

@@ -103,37 +103,38 @@ def embed(model: Any, images: Tensor) -> Tensor:
     return model.norm_pre(embedded[0] if isinstance(model, eva.Eva) else embedded)
 
 
-def positions(model: Any) -> list[Positions] | None:
-    """How each layer uses the places of its tokens; None where the model has only absolute embeddings."""
+def uses_places(model: Any) -> bool:
+    """Whether the model's attention needs to know where each token stood."""
     if isinstance(model, beit.Beit):
-        return _relative(model)
-    if not isinstance(model, eva.Eva) or model.rope is None:
+        return model.rel_pos_bias is not None or model.blocks[0].attn.relative_position_bias_table is not None
+    return isinstance(model, eva.Eva) and model.rope is not None
+
+
+def positions(model: Any, layer: int) -> Positions | None:
+    """How a layer uses the places of its tokens; None where the model has only absolute embeddings."""
+    if not uses_places(model):
         return None
+    return _relative(model, layer) if isinstance(model, beit.Beit) else _rotary(model, layer)
+
+
+def _rotary(model: eva.Eva, layer: int) -> Positions:
     known = not model.dynamic_img_size and getattr(model.rope, "feat_shape", None) is not None
-    return _rotary(model, model.rope.get_embed(shape=None if known else model.patch_embed.grid_size))
-
-
-def _rotary(model: eva.Eva, table: Tensor) -> list[Positions]:
-    """One table for all layers ``[P, 2h]``, or one per layer and head ``[layers, heads, P, 2h]``."""
-    tables = table.transpose(1, 2) if model.rope_mixed else table[None, :, None]
-    sine, cosine = tables.new_zeros(()), tables.new_ones(())
-    prefix = tables.shape[:1] + (model.num_prefix_tokens, tables.shape[2], tables.shape[3] // 2)
+    table = model.rope.get_embed(shape=None if known else model.patch_embed.grid_size)
+    # timm: one table for all layers [P, 2h], or one per layer and head [layers, heads, P, 2h]
+    table = table[layer].transpose(0, 1) if model.rope_mixed else table[:, None]
+    sine, cosine = table.new_zeros(()), table.new_ones(())
+    prefix = (model.num_prefix_tokens, table.shape[1], table.shape[2] // 2)
     unturned = torch.cat((sine.expand(prefix), cosine.expand(prefix)), -1)  # protected tokens do not turn
-    half = bool(getattr(model.blocks[0].attn, "rotate_half", False))
-    made = [Positions(rotary=table, half=half) for table in torch.cat((unturned, tables), 1)]
-    return made if model.rope_mixed else made * len(model.blocks)
+    half = bool(getattr(model.blocks[layer].attn, "rotate_half", False))
+    return Positions(rotary=torch.cat((unturned, table)), half=half)
 
 
-def _relative(model: beit.Beit) -> list[Positions] | None:
-    shared = None if model.rel_pos_bias is None else model.rel_pos_bias()
-    made = []
-    for block in model.blocks:
-        own = None if block.attn.relative_position_bias_table is None else block.attn._get_rel_pos_bias()[0]
-        both = own + shared if own is not None and shared is not None else own if own is not None else shared
-        if both is None:
-            return None
-        made.append(Positions(bias=both))
-    return made
+def _relative(model: beit.Beit, layer: int) -> Positions:
+    attn = model.blocks[layer].attn
+    tables = [] if model.rel_pos_bias is None else [model.rel_pos_bias()]
+    if attn.relative_position_bias_table is not None:
+        tables.append(attn._get_rel_pos_bias()[0])
+    return Positions(bias=sum(tables[1:], tables[0]))
 
 
 def layer(block: Any) -> Layer:
