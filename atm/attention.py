@@ -92,16 +92,15 @@ def ragged_attention(
         return _sdpa(*parts, mask).flatten(0, 1)
     if queries.device.type != "cpu":
         return _padded(queries, keys, values, tokens, weights, bias)
+    # one split gives the views of all images
+    views = [part.unsqueeze(0).split(tokens.counts, 1) for part in (queries, keys, values)]
+    if weights is None and bias is None:
+        return torch.cat([_sdpa(q, k, v, None)[0] for q, k, v in zip(*views, strict=True)])
     out = []
-    begin = 0
-    for count in tokens.counts:
-        rows = slice(begin, begin + count)
-        mask = None
-        if weights is not None or bias is not None:
-            places = None if bias is None or tokens.places is None else tokens.places[None, rows]
-            mask = _mask(None if weights is None else weights[None, rows], bias, places)
-        out.append(_sdpa(queries[None, rows], keys[None, rows], values[None, rows], mask)[0])
-        begin += count
+    for q, k, v, begin in zip(*views, tokens.offsets.tolist(), strict=True):
+        rows = slice(begin, begin + q.shape[1])
+        places = None if bias is None or tokens.places is None else tokens.places[None, rows]
+        out.append(_sdpa(q, k, v, _mask(None if weights is None else weights[None, rows], bias, places))[0])
     return torch.cat(out)
 
 

@@ -20,7 +20,7 @@ from atm.errors import AtmError
 from atm.policy import Match, MergePolicy
 from atm.tokens import TokenBatch
 
-# A CPU runs this many tokens at a time: few enough for the wide activations of the MLP to stay in its caches, many
+# A CPU runs at most this many tokens at a time: few enough for the wide activations of the MLP to stay in its caches, many
 # enough for its matrix products. Measured in benchmarks/engine.md.
 TOKENS_AT_ONCE = 3200
 
@@ -106,9 +106,13 @@ class Encoder(nn.Module):
             raise AtmError(
                 f"images of shape {list(images.shape[1:])} do not fit a victim for 3x{self.image_size}x{self.image_size}"
             )
-        parts = [self._run(part, policy) for part in images.split(self._images_at_once(images))]
-        layer_tokens = torch.cat([counts for _, counts in parts], 1)
-        return Encoded(TokenBatch.cat([tokens for tokens, _ in parts]), layer_tokens, self.flops(layer_tokens, policy))
+        parts = [self.start(part) for part in images.split(self._images_at_once(images))]
+        counts = [torch.cat([part.lengths for part in parts])]
+        for layer in range(policy.device_layers):
+            parts = _joined([self._layer(part, policy, layer) for part in parts])
+            counts.append(torch.cat([part.lengths for part in parts]))
+        layer_tokens = torch.stack(counts)
+        return Encoded(TokenBatch.cat(parts), layer_tokens, self.flops(layer_tokens, policy))
 
     def finish(self, tokens: TokenBatch, policy: MergePolicy) -> Tensor:
         """The server's part: the layers after the exit, then the task head. ``[B, classes]`` logits."""
@@ -149,17 +153,11 @@ class Encoder(nn.Module):
         rows, columns = self.patch_grid
         return max(1, min(len(images), TOKENS_AT_ONCE // (rows * columns)))
 
-    def _run(self, images: Tensor, policy: MergePolicy) -> tuple[TokenBatch, Tensor]:
-        """Tokens at the exit, and the tokens of each image before each layer and at the exit ``[layers + 1, B]``."""
-        tokens = self.start(images)
-        counts = [tokens.lengths]
-        for layer in range(policy.device_layers):
-            tokens, metric = self.mix(tokens, policy, layer)
-            if policy.merges_at(layer):
-                tokens = _merge(tokens, metric, policy, layer)
-            tokens = self.transform(tokens, layer)
-            counts.append(tokens.lengths)
-        return tokens, torch.stack(counts)
+    def _layer(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> TokenBatch:
+        tokens, metric = self.mix(tokens, policy, layer)
+        if policy.merges_at(layer):
+            tokens = _merge(tokens, metric, policy, layer)
+        return self.transform(tokens, layer)
 
     def flops(self, layer_tokens: Tensor, policy: MergePolicy) -> Tensor:
         """What `torch.utils.flop_counter` would count on the device for each image.
@@ -190,6 +188,19 @@ class Encoder(nn.Module):
         heads = getattr(attn, "num_kv_heads", attn.num_heads)
         head = self._layer_weights[layer][1] // attn.num_heads
         return head if match == "key" else heads * head
+
+
+def _joined(parts: list[TokenBatch]) -> list[TokenBatch]:
+    """Neighbours in one batch where together they have no more tokens than may run at once; merging makes them so."""
+    groups = [parts[:1]]
+    total = len(parts[0].values)
+    for part in parts[1:]:
+        total += len(part.values)
+        if total > TOKENS_AT_ONCE:
+            groups.append([])
+            total = len(part.values)
+        groups[-1].append(part)
+    return parts if len(groups) == len(parts) else [TokenBatch.cat(group) for group in groups]
 
 
 def _merge(tokens: TokenBatch, metric: Tensor, policy: MergePolicy, layer: int) -> TokenBatch:

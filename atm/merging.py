@@ -53,14 +53,11 @@ def match(tokens: TokenBatch, metric: Tensor) -> Matches:
 def _match_each(tokens: TokenBatch, unit: Tensor) -> Matches:
     """One product per image: the least work, for where a call costs little."""
     best, choice = [], []
-    begin = 0
-    for count in tokens.counts:
-        first, end = begin + tokens.prefix, begin + count
-        if end - first > 1:
-            similarity, nearest = (unit[first:end:2] @ unit[first + 1 : end : 2].T).max(-1)
+    for own in unit.split(tokens.counts):
+        if len(own) > tokens.prefix + 1:
+            similarity, nearest = (own[tokens.prefix :: 2] @ own[tokens.prefix + 1 :: 2].T).max(-1)
             best.append(similarity)
             choice.append(nearest)
-        begin = end
     if not best:
         return _no_matches(unit)
     source, image, first_destination = _sources(tokens)
