@@ -89,7 +89,7 @@ def ragged_attention(
         parts = [part.unflatten(0, (len(tokens), -1)) for part in (queries, keys, values)]
         places = None if bias is None or tokens.places is None else tokens.places.view(len(tokens), -1)
         mask = _mask(None if weights is None else weights.view(len(tokens), -1), bias, places)
-        return _sdpa(*parts, mask).flatten(0, 1)
+        return _sdpa(parts[0], parts[1], parts[2], mask).flatten(0, 1)
     if queries.device.type != "cpu":
         return _padded(queries, keys, values, tokens, weights, bias)
     # one split gives the views of all images

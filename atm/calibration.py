@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from atm import merging
-from atm.encoder import Encoder
+from atm.encoder import Encoder, merging_metric
 from atm.errors import AtmError
 from atm.policy import MergePolicy
 
@@ -37,10 +37,10 @@ def policy_saving(encoder: Encoder, images: Tensor, saved: float, **options: Any
     thresholds = [1.0] * encoder.depth
     for layer in range(encoder.depth):
         policy = MergePolicy(tuple(thresholds), **options)
-        tokens, metric = encoder.mix(tokens, policy, layer)
-        matches = merging.match(tokens, metric)
+        tokens, keys, values = encoder.mix(tokens, policy, layer)
+        matches = merging.match(tokens, merging_metric(policy.match, tokens, keys, values))
         wanted = round(fraction * len(tokens.values))
-        if 0 < wanted and len(matches.similarity):
+        if wanted > 0 and len(matches.similarity):
             ranked = matches.similarity.sort(descending=True).values
             thresholds[layer] = min(1.0, max(0.0, float(ranked[min(wanted, len(ranked) - 1)])))
             tokens = merging.merge(tokens, merging.above(matches, thresholds[layer]), policy.average)
@@ -70,7 +70,9 @@ def _fraction(encoder: Encoder, count: int, saved: float) -> float:
 
     low, high = 0.0, 0.5
     if not 0 <= saved < saving(high):
-        raise AtmError(f"cannot save {saved:.0%} of the FLOPs; the most that merging can save here is {saving(high):.0%}")
+        raise AtmError(
+            f"cannot save {saved:.0%} of the FLOPs; the most that merging can save here is {saving(high):.0%}"
+        )
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (low, middle) if saving(middle) > saved else (middle, high)

@@ -7,7 +7,6 @@ compute exactly what timm computes. What is particular to a family of models sta
 from __future__ import annotations
 
 from dataclasses import dataclass
-
 from typing import Any
 
 import torch
@@ -20,9 +19,11 @@ from atm.errors import AtmError
 from atm.policy import Match, MergePolicy
 from atm.tokens import TokenBatch
 
-# A CPU runs at most this many tokens at a time: few enough for the wide activations of the MLP to stay in its caches, many
-# enough for its matrix products. Measured in benchmarks/engine.md.
+# A CPU runs at most so many tokens at a time, and of those so many through an MLP, whose activations are the widest: few
+# enough for them to stay in its caches and in memory that it already has, many enough for its matrix products. Measured
+# in benchmarks/engine.md.
 TOKENS_AT_ONCE = 3200
+MLP_TOKENS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         check_supported(vit)
-        self.vit: Any = vit
+        self.vit: Any
+        self.vit = vit
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -104,7 +106,8 @@ class Encoder(nn.Module):
         policy.for_depth(self.depth)
         if images.shape[1:] != (3, self.image_size, self.image_size):
             raise AtmError(
-                f"images of shape {list(images.shape[1:])} do not fit a victim for 3x{self.image_size}x{self.image_size}"
+                f"images of shape {list(images.shape[1:])} do not fit a victim for "
+                f"3x{self.image_size}x{self.image_size}"
             )
         parts = [self.start(part) for part in images.split(self._images_at_once(images))]
         counts = [torch.cat([part.lengths for part in parts])]
@@ -125,8 +128,8 @@ class Encoder(nn.Module):
         x = families.embed(self.vit, self.normalise(images))
         return TokenBatch.dense(x, self.vit.num_prefix_tokens, places=families.uses_places(self.vit))
 
-    def mix(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> tuple[TokenBatch, Tensor]:
-        """The attention half of a layer; also the vectors ``[T, m]`` by which a policy matches its tokens."""
+    def mix(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> tuple[TokenBatch, Tensor, Tensor]:
+        """The attention half of a layer; also its keys and values ``[T, heads, h]``."""
         parts = families.layer(self.vit.blocks[layer])
         x = tokens.values
         attended, keys, values = attend(
@@ -136,16 +139,15 @@ class Encoder(nn.Module):
             families.positions(self.vit, layer),
             policy.proportional_attention,
         )
-        tokens = tokens.with_values(x + parts.after_attention(attended))
-        if policy.match == "hidden":
-            return tokens, tokens.values
-        return tokens, keys.mean(1) if policy.match == "key" else values.flatten(1)  # ToMe's keys: over heads
+        return tokens.with_values(x + parts.after_attention(attended)), keys, values
 
     def transform(self, tokens: TokenBatch, layer: int) -> TokenBatch:
         """The MLP half of a layer."""
         parts = families.layer(self.vit.blocks[layer])
         x = tokens.values
-        return tokens.with_values(x + parts.after_mlp(parts.mlp(parts.before_mlp(x))))
+        pieces = x.split(MLP_TOKENS_AT_ONCE) if x.device.type == "cpu" else (x,)
+        made = [piece + parts.after_mlp(parts.mlp(parts.before_mlp(piece))) for piece in pieces]
+        return tokens.with_values(made[0] if len(made) == 1 else torch.cat(made))
 
     def _images_at_once(self, images: Tensor) -> int:
         if images.device.type != "cpu":
@@ -154,9 +156,10 @@ class Encoder(nn.Module):
         return max(1, min(len(images), TOKENS_AT_ONCE // (rows * columns)))
 
     def _layer(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> TokenBatch:
-        tokens, metric = self.mix(tokens, policy, layer)
+        tokens, keys, values = self.mix(tokens, policy, layer)
         if policy.merges_at(layer):
-            tokens = _merge(tokens, metric, policy, layer)
+            tokens = _merge(tokens, merging_metric(policy.match, tokens, keys, values), policy, layer)
+        del keys, values  # views of all that the attention projected; the MLP needs the memory
         return self.transform(tokens, layer)
 
     def flops(self, layer_tokens: Tensor, policy: MergePolicy) -> Tensor:
@@ -201,6 +204,13 @@ def _joined(parts: list[TokenBatch]) -> list[TokenBatch]:
             total = len(part.values)
         groups[-1].append(part)
     return parts if len(groups) == len(parts) else [TokenBatch.cat(group) for group in groups]
+
+
+def merging_metric(match: Match, tokens: TokenBatch, keys: Tensor, values: Tensor) -> Tensor:
+    """The vectors ``[T, m]`` whose cosines decide what merges; keys are averaged over the heads, as in ToMe."""
+    if match == "hidden":
+        return tokens.values
+    return keys.mean(1) if match == "key" else values.flatten(1)
 
 
 def _merge(tokens: TokenBatch, metric: Tensor, policy: MergePolicy, layer: int) -> TokenBatch:

@@ -210,7 +210,7 @@ BLOCKS = (vit.Block.forward, eva.EvaBlock.forward, beit.Block.forward, *POST_NOR
 ATTENTIONS = (Attention.forward, AttentionRope.forward, eva.EvaAttention.forward, beit.Attention.forward)
 
 
-def check(model: nn.Module) -> None:
+def check(model: Any) -> None:
     """Raise `AtmError` in one line if the encoder cannot run this model."""
     kind = type(model)
     if getattr(kind, "forward_features", None) not in BACKBONES or getattr(kind, "forward_head", None) not in HEADS:

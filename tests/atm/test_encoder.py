@@ -16,7 +16,8 @@ IMAGES = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"global_pool": "avg"}, {"qk_norm": True}, {"init_values": 0.3}, {"class_token": False, "global_pool": "avg"}]
+    "options",
+    [{}, {"global_pool": "avg"}, {"qk_norm": True}, {"init_values": 0.3}, {"class_token": False, "global_pool": "avg"}],
 )
 @pytest.mark.parametrize("exit_layer", [None, 1])
 def test_thresholds_of_one_and_a_noiseless_link_give_timms_logits(options, exit_layer):

@@ -58,7 +58,9 @@ MODELS = {
     "scaled attention": named("vit_tiny_patch16_224", scale_attn_norm=True, scale_mlp_norm=True),
     "post-norm": named("vit_tiny_patch16_224", block_fn=ResPostBlock, init_values=0.3),
     "eva post-norm": eva(use_post_norm=True),
-    "eva gated inner": eva(scale_attn_inner=True, qkv_fused=False, swiglu_mlp=True, scale_mlp=True, use_rot_pos_emb=True),
+    "eva gated inner": eva(
+        scale_attn_inner=True, qkv_fused=False, swiglu_mlp=True, scale_mlp=True, use_rot_pos_emb=True
+    ),
     "eva q/k norm": eva(qk_norm=True, use_rot_pos_emb=True, use_abs_pos_emb=False, num_reg_tokens=2, init_values=0.2),
     "grouped keys": eva(attn_type="rope", qkv_fused=False, num_kv_heads=1, use_rot_pos_emb=True),
     "any image size": named("vit_small_patch14_dinov2", dynamic_img_size=True),
