@@ -19,9 +19,9 @@ from atm.errors import AtmError
 from atm.policy import Match, MergePolicy
 from atm.tokens import TokenBatch
 
-# A CPU runs at most so many tokens at a time, and of those so many through an MLP, whose activations are the widest: few
-# enough for them to stay in its caches and in memory that it already has, many enough for its matrix products. Measured
-# in benchmarks/engine.md.
+# A CPU runs at most so many tokens at a time, and of those so many through an MLP, whose activations are the widest:
+# few enough for them to stay in its caches and in memory that it already has, many enough for its matrix products.
+# Measured in benchmarks/engine.md.
 TOKENS_AT_ONCE = 3200
 MLP_TOKENS_AT_ONCE = 512
 
@@ -66,7 +66,7 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self._embedding_flops = _count_flops(self.vit.patch_embed, self.image_size)
-        self._layer_weights = [_layer_weights(block) for block in self.vit.blocks]
+        self._layer_weights = torch.tensor([_layer_weights(block) for block in self.vit.blocks], dtype=torch.float64)
 
     @property
     def depth(self) -> int:
@@ -145,7 +145,7 @@ class Encoder(nn.Module):
         """The MLP half of a layer."""
         parts = families.layer(self.vit.blocks[layer])
         x = tokens.values
-        pieces = x.split(MLP_TOKENS_AT_ONCE) if x.device.type == "cpu" else (x,)
+        pieces = x.split(MLP_TOKENS_AT_ONCE) if x.device.type == "cpu" and len(x) > MLP_TOKENS_AT_ONCE else (x,)
         made = [piece + parts.after_mlp(parts.mlp(parts.before_mlp(piece))) for piece in pieces]
         return tokens.with_values(made[0] if len(made) == 1 else torch.cat(made))
 
@@ -173,7 +173,7 @@ class Encoder(nn.Module):
             ``[B]`` float64; a multiply and an add are two operations.
         """
         layers = len(layer_tokens) - 1
-        attention, heads, mlp = torch.tensor(self._layer_weights[:layers], dtype=torch.float64).T[:, :, None]
+        attention, heads, mlp = self._layer_weights[:layers].T[:, :, None]
         before, after = layer_tokens[:-1].double(), layer_tokens[1:].double()
         flops = 2 * before * (attention + 2 * before * heads) + 2 * after * mlp
         merging_layers = [layer for layer in range(layers) if policy.merges_at(layer)]
@@ -189,7 +189,7 @@ class Encoder(nn.Module):
             return self.width
         attn = self.vit.blocks[layer].attn
         heads = getattr(attn, "num_kv_heads", attn.num_heads)
-        head = self._layer_weights[layer][1] // attn.num_heads
+        head = int(self._layer_weights[layer, 1]) // attn.num_heads
         return head if match == "key" else heads * head
 
 

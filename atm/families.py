@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from timm import layers
 from timm.layers import Attention, AttentionPoolLatent
 from timm.models import beit, eva
 from timm.models import vision_transformer as vit
@@ -29,11 +30,6 @@ from torch import Tensor, nn
 
 from atm.errors import AtmError
 from atm.tokens import TokenBatch
-
-try:
-    from timm.layers import AttentionRope
-except ImportError:  # older timm has only the attention of EVA
-    AttentionRope = eva.EvaAttention
 
 
 @dataclass(frozen=True)
@@ -81,8 +77,7 @@ class Positions:
     bias: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """The parts of one block: ``x + after_attention(attention(before_attention(x)))``, and the same with the MLP."""
 
     before_attention: Callable[[Tensor], Tensor]
@@ -105,9 +100,9 @@ def embed(model: Any, images: Tensor) -> Tensor:
 
 def uses_places(model: Any) -> bool:
     """Whether the model's attention needs to know where each token stood."""
-    if isinstance(model, beit.Beit):
-        return model.rel_pos_bias is not None or model.blocks[0].attn.relative_position_bias_table is not None
-    return isinstance(model, eva.Eva) and model.rope is not None
+    if getattr(model, "rope", None) is not None or getattr(model, "rel_pos_bias", None) is not None:
+        return True
+    return getattr(model.blocks[0].attn, "relative_position_bias_table", None) is not None
 
 
 def positions(model: Any, layer: int) -> Positions | None:
@@ -117,7 +112,7 @@ def positions(model: Any, layer: int) -> Positions | None:
     return _relative(model, layer) if isinstance(model, beit.Beit) else _rotary(model, layer)
 
 
-def _rotary(model: eva.Eva, layer: int) -> Positions:
+def _rotary(model: Any, layer: int) -> Positions:
     known = not model.dynamic_img_size and getattr(model.rope, "feat_shape", None) is not None
     table = model.rope.get_embed(shape=None if known else model.patch_embed.grid_size)
     # timm: one table for all layers [P, 2h], or one per layer and head [layers, heads, P, 2h]
@@ -129,7 +124,7 @@ def _rotary(model: eva.Eva, layer: int) -> Positions:
     return Positions(rotary=torch.cat((unturned, table)), half=half)
 
 
-def _relative(model: beit.Beit, layer: int) -> Positions:
+def _relative(model: Any, layer: int) -> Positions:
     attn = model.blocks[layer].attn
     tables = [] if model.rel_pos_bias is None else [model.rel_pos_bias()]
     if attn.relative_position_bias_table is not None:
@@ -187,7 +182,7 @@ def _average(tokens: TokenBatch, weights: Tensor) -> Tensor:
     return summed.index_add(0, image, tokens.values * weights[:, None]) / total[:, None]
 
 
-def _attend(pool: nn.Module, tokens: TokenBatch, weights: Tensor) -> Tensor:
+def _attend(pool: Any, tokens: TokenBatch, weights: Tensor) -> Tensor:
     values, _ = tokens.padded()
     scores = tokens.with_values(weights[:, None]).padded()[0].log()  # log of the weight; padding counts 0 times
     return pool(values, attn_mask=scores.view(len(tokens), 1, 1, -1).expand(-1, -1, pool.latent_len, -1))
@@ -207,7 +202,8 @@ HEADS = (
 )
 POST_NORM = (vit.ResPostBlock.forward, eva.EvaBlockPostNorm.forward)
 BLOCKS = (vit.Block.forward, eva.EvaBlock.forward, beit.Block.forward, *POST_NORM)
-ATTENTIONS = (Attention.forward, AttentionRope.forward, eva.EvaAttention.forward, beit.Attention.forward)
+ROPE = getattr(layers, "AttentionRope", eva.EvaAttention)  # older timm has only the attention of EVA
+ATTENTIONS = (Attention.forward, ROPE.forward, eva.EvaAttention.forward, beit.Attention.forward)
 
 
 def check(model: Any) -> None:

@@ -168,9 +168,9 @@ def _peak_mb(run: Callable[[], object], device: str) -> float | None:
     """Memory that a call needs at its peak beyond what was in use, in MB; on a CPU resident memory, on Linux only."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+        held = torch.cuda.memory_allocated()
         run()
-        return round((torch.cuda.max_memory_allocated() - before) / 1e6, 1)
+        return round((torch.cuda.max_memory_allocated() - held) / 1e6, 1)
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # else memory that was freed but kept would hide what is needed
         Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
