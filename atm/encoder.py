@@ -1,23 +1,29 @@
 """A timm vision transformer that runs under a merging policy, on packed tokens.
 
 Linear layers see the packed ``[T, d]``; attention alone needs to know where an image ends. Layers that merge nothing
-compute exactly what timm computes.
+compute exactly what timm computes. What is particular to a family of models stands in `atm.families`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
-from atm import merging
+from atm import families, merging
+from atm.attention import attend
 from atm.errors import AtmError
-from atm.policy import MergePolicy
+from atm.policy import Match, MergePolicy
 from atm.tokens import TokenBatch
+
+# A CPU runs at most so many tokens at a time, and of those so many through an MLP, whose activations are the widest:
+# few enough for them to stay in its caches and in memory that it already has, many enough for its matrix products.
+# Measured in benchmarks/engine.md.
+TOKENS_AT_ONCE = 3200
+MLP_TOKENS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Encoder(nn.Module):
     """Device and server parts of one vision transformer.
 
     Args:
-        vit: timm's model, as it is.
+        vit: timm's model, as it is; `atm.families` says which ones.
         mean: per-channel mean that the model expects its input to be normalised with.
         std: per-channel deviation, likewise.
 
@@ -49,16 +55,18 @@ class Encoder(nn.Module):
     """
 
     def __init__(
-        self, vit: VisionTransformer, mean: tuple[float, ...] = (0.5,) * 3, std: tuple[float, ...] = (0.5,) * 3
+        self, vit: nn.Module, mean: tuple[float, ...] = (0.5,) * 3, std: tuple[float, ...] = (0.5,) * 3
     ) -> None:
         super().__init__()
         check_supported(vit)
+        self.vit: Any
         self.vit = vit
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        self._embedding_flops = _count_flops(vit.patch_embed, self.image_size)
+        self._embedding_flops = _count_flops(self.vit.patch_embed, self.image_size)
+        self._layer_weights = torch.tensor([_layer_weights(block) for block in self.vit.blocks], dtype=torch.float64)
 
     @property
     def depth(self) -> int:
@@ -97,108 +105,144 @@ class Encoder(nn.Module):
         """
         policy.for_depth(self.depth)
         if images.shape[1:] != (3, self.image_size, self.image_size):
-            raise AtmError(f"images of shape {list(images.shape[1:])} do not fit a victim for {self.image_size} pixels")
-        vit = self.vit
-        x = vit.norm_pre(vit._pos_embed(vit.patch_embed(self.normalise(images))))
-        tokens = TokenBatch.dense(x, vit.num_prefix_tokens)
-        counts = [tokens.lengths]
-        flops = torch.full((len(images),), self._embedding_flops, dtype=torch.float64)
-        for layer, block in enumerate(vit.blocks[: policy.device_layers]):
-            before = tokens.lengths
-            tokens = self._layer(block, tokens, policy, layer)
-            counts.append(tokens.lengths)
-            flops += self._layer_flops(block, before, tokens.lengths, policy, layer)
-        return Encoded(tokens, torch.stack(counts), flops)
+            raise AtmError(
+                f"images of shape {list(images.shape[1:])} do not fit a victim for "
+                f"3x{self.image_size}x{self.image_size}"
+            )
+        parts = [self.start(part) for part in images.split(self._images_at_once(images))]
+        counts = [torch.cat([part.lengths for part in parts])]
+        for layer in range(policy.device_layers):
+            parts = _joined([self._layer(part, policy, layer) for part in parts])
+            counts.append(torch.cat([part.lengths for part in parts]))
+        layer_tokens = torch.stack(counts)
+        return Encoded(TokenBatch.cat(parts), layer_tokens, self.flops(layer_tokens, policy))
 
     def finish(self, tokens: TokenBatch, policy: MergePolicy) -> Tensor:
         """The server's part: the layers after the exit, then the task head. ``[B, classes]`` logits."""
-        vit = self.vit
         for layer in range(policy.device_layers, self.depth):
-            tokens = self._layer(vit.blocks[layer], tokens, policy, layer)
-        x = vit.norm(tokens.values)
-        pooled = vit.fc_norm(self._pool(tokens.with_values(x)))
-        return vit.head(vit.head_drop(pooled))
+            tokens = self.transform(self.mix(tokens, policy, layer)[0], layer)
+        return families.head(self.vit, tokens)
 
-    def _pool(self, tokens: TokenBatch) -> Tensor:
-        if self.vit.global_pool == "token":
-            return tokens.protected()[:, 0]
-        # The average over patches, so that a token that stands for many counts as many.
-        image, device = tokens.image_of_token, tokens.values.device
-        first = tokens.offsets.to(device)[image]
-        is_patch = torch.arange(len(image), device=device) - first >= tokens.prefix
-        weight = is_patch.float() if tokens.sizes is None else tokens.sizes * is_patch
-        total = torch.zeros(len(tokens), device=device).index_add(0, image, weight)
-        summed = tokens.values.new_zeros(len(tokens), tokens.values.shape[-1])
-        return summed.index_add(0, image, tokens.values * weight[:, None]) / total[:, None]
+    def start(self, images: Tensor) -> TokenBatch:
+        """The tokens of images ``[B, 3, H, W]`` in [0, 1] before the first layer."""
+        x = families.embed(self.vit, self.normalise(images))
+        return TokenBatch.dense(x, self.vit.num_prefix_tokens, places=families.uses_places(self.vit))
 
-    def _layer(self, block: nn.Module, tokens: TokenBatch, policy: MergePolicy, layer: int) -> TokenBatch:
-        attended, keys, values = _attention(block.attn, block.norm1(tokens.values), tokens, policy)
-        tokens = tokens.with_values(tokens.values + block.ls1(attended))
+    def mix(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> tuple[TokenBatch, Tensor, Tensor]:
+        """The attention half of a layer; also its keys and values ``[T, heads, h]``."""
+        parts = families.layer(self.vit.blocks[layer])
+        x = tokens.values
+        attended, keys, values = attend(
+            parts.attention,
+            parts.before_attention(x),
+            tokens,
+            families.positions(self.vit, layer),
+            policy.proportional_attention,
+        )
+        return tokens.with_values(x + parts.after_attention(attended)), keys, values
+
+    def transform(self, tokens: TokenBatch, layer: int) -> TokenBatch:
+        """The MLP half of a layer."""
+        parts = families.layer(self.vit.blocks[layer])
+        x = tokens.values
+        pieces = x.split(MLP_TOKENS_AT_ONCE) if x.device.type == "cpu" and len(x) > MLP_TOKENS_AT_ONCE else (x,)
+        made = [piece + parts.after_mlp(parts.mlp(parts.before_mlp(piece))) for piece in pieces]
+        return tokens.with_values(made[0] if len(made) == 1 else torch.cat(made))
+
+    def _images_at_once(self, images: Tensor) -> int:
+        if images.device.type != "cpu":
+            return len(images)
+        rows, columns = self.patch_grid
+        return max(1, min(len(images), TOKENS_AT_ONCE // (rows * columns)))
+
+    def _layer(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> TokenBatch:
+        tokens, keys, values = self.mix(tokens, policy, layer)
         if policy.merges_at(layer):
-            metric = {"value": values, "key": keys, "hidden": tokens.values}[policy.match]
-            matches = merging.match(tokens, metric)
-            if policy.remove:
-                matches = merging.most_similar(tokens, matches, policy.remove[layer])
-            else:
-                matches = merging.above(matches, policy.thresholds[layer])
-            tokens = merging.merge(tokens, matches, policy.average)
-        return tokens.with_values(tokens.values + block.ls2(block.mlp(block.norm2(tokens.values))))
+            tokens = _merge(tokens, merging_metric(policy.match, tokens, keys, values), policy, layer)
+        del keys, values  # views of all that the attention projected; the MLP needs the memory
+        return self.transform(tokens, layer)
 
-    def _layer_flops(self, block: nn.Module, before: Tensor, after: Tensor, policy: MergePolicy, layer: int) -> Tensor:
-        n, m, width = before.double(), after.double(), self.width
-        flops = 2 * n * (_weights(block.attn.qkv) + _weights(block.attn.proj)) + 4 * n * n * width
-        if policy.merges_at(layer):
-            free = n - self.vit.num_prefix_tokens
-            flops = flops + 2 * torch.ceil(free / 2) * torch.floor(free / 2) * width
-        return flops + 2 * m * sum(_weights(part) for part in block.mlp.modules() if isinstance(part, nn.Linear))
+    def flops(self, layer_tokens: Tensor, policy: MergePolicy) -> Tensor:
+        """What `torch.utils.flop_counter` would count on the device for each image.
 
+        Args:
+            layer_tokens: ``[layers + 1, B]``, tokens of each image before each layer and at the exit.
+            policy: what merges where.
 
-def _attention(attn: nn.Module, x: Tensor, tokens: TokenBatch, policy: MergePolicy) -> tuple[Tensor, Tensor, Tensor]:
-    """Self-attention inside each image; also the keys and values ``[T, d]`` of all heads side by side."""
-    heads = attn.num_heads
-    queries, keys, values = attn.qkv(x).unflatten(-1, (3, heads, -1)).unbind(1)
-    bias = None
-    if policy.proportional_attention and tokens.sizes is not None:
-        bias = tokens.sizes.log().to(x.dtype)
-    mixed = ragged_attention(attn.q_norm(queries), attn.k_norm(keys), values, tokens, bias)
-    return attn.proj(attn.norm(mixed.flatten(1))), keys.flatten(1), values.flatten(1)
+        Returns:
+            ``[B]`` float64; a multiply and an add are two operations.
+        """
+        layers = len(layer_tokens) - 1
+        attention, heads, mlp = self._layer_weights[:layers].T[:, :, None]
+        before, after = layer_tokens[:-1].double(), layer_tokens[1:].double()
+        flops = 2 * before * (attention + 2 * before * heads) + 2 * after * mlp
+        merging_layers = [layer for layer in range(layers) if policy.merges_at(layer)]
+        if merging_layers:
+            compared = torch.tensor([self._compared(layer, policy.match) for layer in merging_layers]).double()
+            free = before[merging_layers] - self.vit.num_prefix_tokens
+            flops[merging_layers] += 2 * torch.ceil(free / 2) * torch.floor(free / 2) * compared[:, None]
+        return self._embedding_flops + flops.sum(0)
 
-
-def ragged_attention(queries: Tensor, keys: Tensor, values: Tensor, tokens: TokenBatch, bias: Tensor | None) -> Tensor:
-    """Attention of ``[T, heads, h]`` inside each image, without padding; ``bias [T]`` is added to every key's score."""
-    if tokens.uniform:
-        return _attend(queries, keys, values, bias, len(tokens))
-    out = []
-    begin = 0
-    for count in tokens.counts:
-        rows = slice(begin, begin + count)
-        out.append(_attend(queries[rows], keys[rows], values[rows], None if bias is None else bias[rows], 1))
-        begin += count
-    return torch.cat(out)
+    def _compared(self, layer: int, match: Match) -> int:
+        """Values per token that the matching compares."""
+        if match == "hidden":
+            return self.width
+        attn = self.vit.blocks[layer].attn
+        heads = getattr(attn, "num_kv_heads", attn.num_heads)
+        head = int(self._layer_weights[layer, 1]) // attn.num_heads
+        return head if match == "key" else heads * head
 
 
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, images: int) -> Tensor:
-    q, k, v = (t.unflatten(0, (images, -1)).transpose(1, 2) for t in (queries, keys, values))
-    mask = None if bias is None else bias.view(images, 1, 1, -1).expand(-1, -1, q.shape[2], -1)
-    return scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(0, 1)
+def _joined(parts: list[TokenBatch]) -> list[TokenBatch]:
+    """Neighbours in one batch where together they have no more tokens than may run at once; merging makes them so."""
+    groups = [parts[:1]]
+    total = len(parts[0].values)
+    for part in parts[1:]:
+        total += len(part.values)
+        if total > TOKENS_AT_ONCE:
+            groups.append([])
+            total = len(part.values)
+        groups[-1].append(part)
+    return parts if len(groups) == len(parts) else [TokenBatch.cat(group) for group in groups]
+
+
+def merging_metric(match: Match, tokens: TokenBatch, keys: Tensor, values: Tensor) -> Tensor:
+    """The vectors ``[T, m]`` whose cosines decide what merges; keys are averaged over the heads, as in ToMe."""
+    if match == "hidden":
+        return tokens.values
+    return keys.mean(1) if match == "key" else values.flatten(1)
+
+
+def _merge(tokens: TokenBatch, metric: Tensor, policy: MergePolicy, layer: int) -> TokenBatch:
+    matches = merging.match(tokens, metric)
+    if policy.remove:
+        matches = merging.most_similar(tokens, matches, policy.remove[layer])
+    else:
+        matches = merging.above(matches, policy.thresholds[layer])
+    return merging.merge(tokens, matches, policy.average)
+
+
+def _layer_weights(block: Any) -> tuple[int, int, int]:
+    """Weights that each token meets in attention, values that its heads compare, weights that it meets in the MLP."""
+    attn = block.attn
+    queries = attn.q_proj.weight if attn.qkv is None else attn.qkv.weight
+    return _weights(attn), len(queries) // (1 if attn.qkv is None else 3), _weights(block.mlp)
+
+
+def _weights(part: nn.Module) -> int:
+    return sum(linear.weight.numel() for linear in part.modules() if isinstance(linear, nn.Linear))
 
 
 def _count_flops(embedding: nn.Module, size: int) -> float:
     """Operations that the patch embedding spends on one image."""
     parameter = next(embedding.parameters())
+    was_training = embedding.training
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         embedding.eval()(torch.zeros(1, 3, size, size, device=parameter.device, dtype=parameter.dtype))
+    embedding.train(was_training)
     return float(counter.get_total_flops())
-
-
-def _weights(linear: nn.Module) -> int:
-    return int(linear.weight.numel())
 
 
 def check_supported(vit: nn.Module) -> None:
     """Raise `AtmError` in one line if the encoder cannot run this model."""
-    if not isinstance(vit, VisionTransformer) or vit.global_pool not in ("token", "avg"):
-        raise AtmError(
-            f"{type(vit).__name__} is not supported as a victim; use a plain timm VisionTransformer with class "
-            "token or average pooling"
-        )
+    families.check(vit)

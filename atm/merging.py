@@ -47,32 +47,57 @@ def match(tokens: TokenBatch, metric: Tensor) -> Matches:
     unit = normalize(metric.detach(), dim=-1)
     if tokens.uniform:
         return _match_uniform(tokens, unit)
-    sources, destinations, similarities, images = [], [], [], []
-    begin = 0
-    for image, count in enumerate(tokens.counts):
-        first, end = begin + tokens.prefix, begin + count
-        if end - first > 1:
-            best, choice = (unit[first:end:2] @ unit[first + 1 : end : 2].T).max(-1)
-            sources.append(torch.arange(first, end, 2))
-            destinations.append(first + 1 + 2 * choice)
-            similarities.append(best)
-            images.append(torch.full((len(best),), image))
-        begin = end
-    if not sources:
-        none = torch.empty(0, dtype=torch.long, device=unit.device)
-        return Matches(none, none, unit.new_empty(0), none)
-    device = unit.device
-    return Matches(
-        torch.cat(sources).to(device), torch.cat(destinations), torch.cat(similarities), torch.cat(images).to(device)
-    )
+    return _match_padded(tokens, unit) if unit.device.type != "cpu" else _match_each(tokens, unit)
+
+
+def _match_each(tokens: TokenBatch, unit: Tensor) -> Matches:
+    """One product per image: the least work, for where a call costs little."""
+    best, choice = [], []
+    for own in unit.split(tokens.counts):
+        if len(own) > tokens.prefix + 1:
+            similarity, nearest = (own[tokens.prefix :: 2] @ own[tokens.prefix + 1 :: 2].T).max(-1)
+            best.append(similarity)
+            choice.append(nearest)
+    if not best:
+        return _no_matches(unit)
+    source, image, first_destination = _sources(tokens)
+    return Matches(source, first_destination + 2 * torch.cat(choice), torch.cat(best), image)
+
+
+def _match_padded(tokens: TokenBatch, unit: Tensor) -> Matches:
+    """All images in one product, padded to the longest: the fewest calls, for where a call is a launch."""
+    grid, real = tokens.with_values(unit).padded()
+    free, real = grid[:, tokens.prefix :], real[:, tokens.prefix :]
+    if free.shape[1] < 2:
+        return _no_matches(unit)
+    similarity = free[:, ::2] @ free[:, 1::2].transpose(1, 2)
+    best, choice = similarity.masked_fill(~real[:, None, 1::2], -torch.inf).max(-1)
+    source, image, first_destination = _sources(tokens)
+    row = (source - first_destination + 1) // 2 + image * best.shape[1]
+    return Matches(source, first_destination + 2 * choice.flatten()[row], best.flatten()[row], image)
+
+
+def _sources(tokens: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Row and image of every source that has a destination to choose from, and the first destination's row."""
+    free = tokens.lengths - tokens.prefix
+    number = torch.where(free > 1, (free + 1) // 2, 0)
+    image = torch.repeat_interleave(torch.arange(len(tokens)), number)
+    within = torch.arange(len(image)) - (torch.cumsum(number, 0) - number)[image]
+    first = tokens.offsets[image] + tokens.prefix
+    device = tokens.values.device
+    return (first + 2 * within).to(device), image.to(device), (first + 1).to(device)
+
+
+def _no_matches(unit: Tensor) -> Matches:
+    none = torch.empty(0, dtype=torch.long, device=unit.device)
+    return Matches(none, none, unit.new_empty(0), none)
 
 
 def _match_uniform(tokens: TokenBatch, unit: Tensor) -> Matches:
     """The same for images of equal length, in one batched product."""
     batch, count, prefix = len(tokens), tokens.counts[0] if tokens.counts else 0, tokens.prefix
     if count - prefix < 2:
-        none = torch.empty(0, dtype=torch.long, device=unit.device)
-        return Matches(none, none, unit.new_empty(0), none)
+        return _no_matches(unit)
     grid = unit.view(batch, count, -1)[:, prefix:]
     best, choice = (grid[:, ::2] @ grid[:, 1::2].transpose(1, 2)).max(-1)
     begin = torch.arange(batch, device=unit.device)[:, None] * count + prefix
@@ -119,6 +144,7 @@ def merge(tokens: TokenBatch, matches: Matches, average: Average = "norm") -> To
     survives[matches.source] = False
     new_row = torch.cumsum(survives, 0) - 1
     new_row[matches.source] = new_row[matches.destination]
+    kept = survives.nonzero().squeeze(1)
 
     # x_j + sum_k (w_k / W_j) (x_k - x_j) touches only what merges.
     share = weight[matches.source] / total[matches.destination]
@@ -129,11 +155,17 @@ def merge(tokens: TokenBatch, matches: Matches, average: Average = "norm") -> To
     begin, new_begin = tokens.offsets.to(device), (torch.cumsum(lengths, 0) - lengths).to(device)
     return replace(
         tokens,
-        values=x[survives].index_add(0, rows, pull),
+        values=_add_rows(x[kept], rows, pull),
         lengths=lengths,
-        sizes=tokens.sizes[survives].index_add(0, rows, tokens.sizes[matches.source]),
+        sizes=_add_rows(tokens.sizes[kept], rows, tokens.sizes[matches.source]),
         source=new_row[tokens.source + begin[:, None]] - new_begin[:, None],
+        places=None if tokens.places is None else tokens.places[kept],
     )
+
+
+def _add_rows(x: Tensor, rows: Tensor, added: Tensor) -> Tensor:
+    """``x`` with rows added; ``x`` is a fresh copy of ours, so without a gradient to keep it is written in place."""
+    return x.index_add(0, rows, added) if x.requires_grad else x.index_add_(0, rows, added)
 
 
 def _weights(x: Tensor, sizes: Tensor, average: Average) -> Tensor:

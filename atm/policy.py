@@ -33,7 +33,8 @@ class MergePolicy:
     Attributes:
         thresholds: one per layer in [0, 1]; 1 merges nothing.
         remove: empty, or one count per layer: how many tokens a fixed-ratio policy removes there.
-        match: which vectors are compared: the layer's values (the paper), keys (ToMe) or hidden states.
+        match: which vectors are compared: the layer's values (the paper), its keys averaged over heads (ToMe), or the
+            hidden states after attention.
         average: weights of the merged states: their norms (the paper), sizes (ToMe), or a plain mean.
         proportional_attention: add the logarithm of the token sizes to the attention scores (ToMe).
         exit_layer: how many layers run on the device before the tokens are sent; None means all of them. Layers after

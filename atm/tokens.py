@@ -22,6 +22,9 @@ class TokenBatch:
         source: ``[B, P]`` int64, the merge map: the token, counted within its image, in which each of the P patches
             ended; or None where the holder does not know.
         prefix: how many protected tokens (class, distillation, registers) stand first in every image.
+        places: ``[T]`` int64, where each token stood in the unmerged sequence of its image, protected ones included; a
+            destination keeps its own place. Present only where the model's attention needs it (rotary positions,
+            relative bias), and then the server needs it too. It tells a part of the merge map.
     """
 
     values: Tensor
@@ -29,6 +32,7 @@ class TokenBatch:
     sizes: Tensor | None = None
     source: Tensor | None = None
     prefix: int = 0
+    places: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -54,8 +58,14 @@ class TokenBatch:
         return torch.repeat_interleave(torch.arange(len(self)), self.lengths).to(self.values.device)
 
     @classmethod
-    def dense(cls, values: Tensor, prefix: int) -> TokenBatch:
-        """Unmerged tokens ``[B, n, d]`` of which the first ``prefix`` are protected, each patch its own token."""
+    def dense(cls, values: Tensor, prefix: int, places: bool = False) -> TokenBatch:
+        """Unmerged tokens ``[B, n, d]`` of which the first ``prefix`` are protected, each patch its own token.
+
+        Args:
+            values: the tokens.
+            prefix: protected tokens per image.
+            places: whether to keep track of the tokens' places.
+        """
         batch, count, width = values.shape
         device = values.device
         return cls(
@@ -64,19 +74,21 @@ class TokenBatch:
             sizes=torch.ones(batch * count, device=device),
             source=torch.arange(prefix, count, device=device).expand(batch, -1),
             prefix=prefix,
+            places=torch.arange(count, device=device).repeat(batch) if places else None,
         )
 
     @classmethod
     def cat(cls, batches: Sequence[TokenBatch]) -> TokenBatch:
         """One batch with the images of all ``batches``, in order; what one of them lacks, the result lacks."""
-        sizes = [b.sizes for b in batches if b.sizes is not None]
-        source = [b.source for b in batches if b.source is not None]
+        if len(batches) == 1:
+            return batches[0]
         return cls(
             values=torch.cat([b.values for b in batches]),
             lengths=torch.cat([b.lengths for b in batches]),
-            sizes=torch.cat(sizes) if len(sizes) == len(batches) else None,
-            source=torch.cat(source) if len(source) == len(batches) else None,
+            sizes=_cat([b.sizes for b in batches]),
+            source=_cat([b.source for b in batches]),
             prefix=batches[0].prefix,
+            places=_cat([b.places for b in batches]),
         )
 
     def with_values(self, values: Tensor) -> TokenBatch:
@@ -95,6 +107,7 @@ class TokenBatch:
             lengths=lengths,
             sizes=None if self.sizes is None else self.sizes[rows],
             source=None if self.source is None else self.source[wanted.to(self.source.device)],
+            places=None if self.places is None else self.places[rows],
         )
 
     def per_patch(self) -> Tensor:
@@ -111,8 +124,21 @@ class TokenBatch:
 
     def padded(self) -> tuple[Tensor, Tensor]:
         """``[B, longest, d]`` with zeros behind each image's last token, and the mask ``[B, longest]`` of real ones."""
-        mask = torch.arange(max(self.counts))[None, :] < self.lengths[:, None]
-        mask = mask.to(self.values.device)
-        out = self.values.new_zeros(*mask.shape, self.values.shape[-1])
-        out[mask] = self.values
-        return out, mask
+        longest = max(self.counts)
+        mask = torch.arange(longest) < self.lengths[:, None]
+        out = self.values.new_zeros(len(self) * longest, self.values.shape[-1]).index_copy(
+            0, self.rows_in_padded, self.values
+        )
+        return out.view(len(self), longest, -1), mask.to(self.values.device)
+
+    @cached_property
+    def rows_in_padded(self) -> Tensor:
+        """``[T]`` int64: the row of each token where every image is padded to the longest, ``[B * longest]`` rows."""
+        image = torch.repeat_interleave(torch.arange(len(self)), self.lengths)
+        within = torch.arange(len(image)) - self.offsets[image]
+        return (image * max(self.counts) + within).to(self.values.device)
+
+
+def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None

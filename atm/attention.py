@@ -1,0 +1,136 @@
+"""Self-attention over ragged tokens: each image attends within itself, and no image is padded on a CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.layers import apply_rot_embed_cat
+from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention
+
+from atm.families import Positions
+from atm.tokens import TokenBatch
+
+
+def attend(
+    attn: Any, x: Tensor, tokens: TokenBatch, positions: Positions | None = None, proportional: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Self-attention inside each image with the weights of one of timm's attention modules.
+
+    Args:
+        attn: the module; q/k norms, gates, norms of its output and grouped keys are done as it does them.
+        x: ``[T, d]``, its input.
+        tokens: whose images these are; with ``places`` where ``positions`` is given.
+        positions: rotary table or bias of this layer.
+        proportional: whether a token draws attention in proportion to its size.
+
+    Returns:
+        ``[T, d]`` output, and the keys and values ``[T, heads, h]`` as projected: before norm and rotation.
+    """
+    queries, keys, values = project(attn, x)
+    q, k, bias = _optional(attn, "q_norm", queries), _optional(attn, "k_norm", keys), None
+    if positions is not None:
+        assert tokens.places is not None
+        if positions.rotary is not None:
+            table = positions.rotary[tokens.places]
+            q, k = (apply_rot_embed_cat(part, table, half=positions.half).to(values.dtype) for part in (q, k))
+        bias = positions.bias
+    groups = q.shape[1] // k.shape[1]
+    weights = tokens.sizes.log().to(x.dtype) if proportional and tokens.sizes is not None else None
+    mixed = ragged_attention(
+        q, k.repeat_interleave(groups, 1) if groups > 1 else k,
+        values.repeat_interleave(groups, 1) if groups > 1 else values, tokens, weights, bias,
+    )  # fmt: skip
+    out = _optional(attn, "norm", mixed.flatten(1))
+    if getattr(attn, "gate", None) is not None:
+        out = out * attn.gate(x).sigmoid()
+    return attn.proj(out), keys, values
+
+
+def _optional(attn: Any, name: str, x: Tensor) -> Tensor:
+    part = getattr(attn, name, None)
+    return x if part is None or isinstance(part, nn.Identity) else part(x)
+
+
+def project(attn: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values ``[T, heads, h]`` of ``[T, d]``; keys and values may have fewer heads."""
+    if attn.qkv is None:
+        head = attn.q_proj.out_features // attn.num_heads
+        q, k, v = (part(x).unflatten(-1, (-1, head)) for part in (attn.q_proj, attn.k_proj, attn.v_proj))
+        return q, k, v
+    if getattr(attn, "q_bias", None) is None:
+        packed = attn.qkv(x)
+    else:
+        packed = linear(x, attn.qkv.weight, torch.cat((attn.q_bias, attn.k_bias, attn.v_bias)))
+    q, k, v = packed.unflatten(-1, (3, attn.num_heads, -1)).unbind(1)
+    return q, k, v
+
+
+def ragged_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, tokens: TokenBatch, weights: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Attention of ``[T, heads, h]`` inside each image.
+
+    Images of equal length go through one batched call. Others go one at a time on a CPU, where a call costs some
+    microseconds and padding or sorting them into buckets was slower at every size measured (see benchmarks/engine.md),
+    and padded together elsewhere, where each call is a launch.
+
+    Args:
+        queries: ``[T, heads, h]``; keys and values likewise.
+        keys: as queries.
+        values: as queries.
+        tokens: whose images these are.
+        weights: ``[T]``, added to the scores of each key.
+        bias: ``[heads, places, places]``, added to the scores between two tokens' places.
+    """
+    if tokens.uniform:
+        parts = [part.unflatten(0, (len(tokens), -1)) for part in (queries, keys, values)]
+        places = None if bias is None or tokens.places is None else tokens.places.view(len(tokens), -1)
+        mask = _mask(None if weights is None else weights.view(len(tokens), -1), bias, places)
+        return _sdpa(parts[0], parts[1], parts[2], mask).flatten(0, 1)
+    if queries.device.type != "cpu":
+        return _padded(queries, keys, values, tokens, weights, bias)
+    # one split gives the views of all images
+    views = [part.unsqueeze(0).split(tokens.counts, 1) for part in (queries, keys, values)]
+    if weights is None and bias is None:
+        return torch.cat([_sdpa(q, k, v, None)[0] for q, k, v in zip(*views, strict=True)])
+    out = []
+    for q, k, v, begin in zip(*views, tokens.offsets.tolist(), strict=True):
+        rows = slice(begin, begin + q.shape[1])
+        places = None if bias is None or tokens.places is None else tokens.places[None, rows]
+        out.append(_sdpa(q, k, v, _mask(None if weights is None else weights[None, rows], bias, places))[0])
+    return torch.cat(out)
+
+
+def _padded(
+    queries: Tensor, keys: Tensor, values: Tensor, tokens: TokenBatch, weights: Tensor | None, bias: Tensor | None
+) -> Tensor:
+    """All images in one call, filled up to the longest; what fills draws no attention."""
+    parts = [tokens.with_values(part.flatten(1)).padded() for part in (queries, keys, values)]
+    q, k, v = (part.unflatten(-1, (queries.shape[1], -1)) for part, _ in parts)
+    real = parts[0][1]
+    score = values.new_zeros(real.shape)
+    if weights is not None:
+        score = tokens.with_values(weights[:, None]).padded()[0].squeeze(-1)
+    places = None if bias is None or tokens.places is None else tokens.with_values(tokens.places[:, None]).padded()[0]
+    mask = _mask(score.masked_fill(~real, -torch.inf), bias, None if places is None else places.squeeze(-1))
+    return _sdpa(q, k, v, mask).flatten(0, 1)[tokens.rows_in_padded]
+
+
+def _mask(weights: Tensor | None, bias: Tensor | None, places: Tensor | None) -> Tensor | None:
+    """``[B, heads or 1, 1 or n, n]`` of what is added to the scores, from ``[B, n]`` weights and places."""
+    mask = None if weights is None else weights[:, None, None, :]
+    if bias is None or places is None:
+        return mask
+    between = bias[:, places[:, :, None], places[:, None, :]].transpose(0, 1)
+    return between if mask is None else between + mask
+
+
+def _sdpa(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of ``[B, n, heads, h]``, in the same layout."""
+    if mask is not None:
+        mask = mask.expand(-1, -1, queries.shape[1], -1)
+    q, k, v = (part.transpose(1, 2) for part in (queries, keys, values))
+    return scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)

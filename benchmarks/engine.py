@@ -1,0 +1,250 @@
+"""Speed of the merging engine against timm and against fixed-ratio ToMe, in one process on the same photographs.
+
+Efficiency is (images/s / timm's images/s) / (timm's FLOPs / our FLOPs): 1 means that every saved FLOP is saved time.
+The three sides take turns, in alternating order, and the median of each counts. All start from images in [0, 1] and end
+at the logits. ToMe is this engine's own fixed-ratio policy with as many tokens, on average, at every layer.
+
+timm names run with random weights, whose similarities mean nothing: thresholds are chosen per layer, on other crops of
+the same photographs than those measured, so that the wanted part of the FLOPs is saved. Shipped victims run with
+their own weights.
+
+Runs like these:
+  python -m benchmarks.engine
+  python -m benchmarks.engine --json --models vit_small_patch16_224 --saved 0.3 0.5 --repeats 9
+  python -m benchmarks.engine --batch 1 --models vit_tiny_patch16_224 --saved 0 0.3
+  python -m benchmarks.engine --threads 1 --clock cpu     on a busy machine: CPU time of one thread, not wall time
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from atm.calibration import fixed_ratio_like, policy_saving
+from atm.encoder import Encoder
+from atm.policy import MergePolicy
+from benchmarks.photographs import photographs
+
+VITS = ("vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224")
+CALIBRATION_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the result.
+
+    Attributes:
+        device: what computed.
+        threads: CPU threads.
+        clock: ``wall`` or ``cpu``.
+        model: timm name or shipped victim.
+        batch: images at a time.
+        flops_saved: part of timm's FLOPs, counted, mean over the images.
+        tokens: mean number at the exit.
+        images_per_s: this engine.
+        images_per_s_timm: timm's own forward pass.
+        images_per_s_tome: the fixed-ratio baseline in this engine.
+        efficiency: see above.
+        linearity: time of the batch over twice the time of its first half; 1 is linear in the images.
+        peak_mb: memory that one batch needs beyond the weights; None where it cannot be measured.
+        peak_mb_timm: likewise.
+    """
+
+    device: str
+    threads: int
+    clock: str
+    model: str
+    batch: int
+    flops_saved: float
+    tokens: float
+    images_per_s: float
+    images_per_s_timm: float
+    images_per_s_tome: float
+    efficiency: float
+    linearity: float
+    peak_mb: float | None
+    peak_mb_timm: float | None
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the results, a table or a JSON object per line."""
+    options = _parser().parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.clock == "cpu" and (torch.get_num_threads() != 1 or options.device != "cpu"):
+        raise SystemExit("error: --clock cpu counts one thread only; add --threads 1 --device cpu")
+    if not options.json:
+        print(_header())
+    for row in measure(options.models or [*VITS, *_shipped()], options):
+        print(json.dumps(asdict(row)) if options.json else _line(row), flush=True)
+
+
+@torch.inference_mode()
+def measure(models: list[str], options: argparse.Namespace) -> Iterator[Row]:
+    """A row for each model, batch size and wanted saving."""
+    for name in models:
+        encoder = _encoder(name).to(options.device, torch.bfloat16 if options.device == "cuda" else torch.float32)
+        for batch in options.batch:
+            for saved in options.saved:
+                yield _row(name, encoder, batch, saved, options)
+
+
+def _row(name: str, encoder: Encoder, batch: int, saved: float, options: argparse.Namespace) -> Row:
+    like = encoder.mean
+    images = photographs(batch, encoder.image_size).to(like)
+    policy = MergePolicy.uniform(1.0, encoder.depth)
+    if saved:
+        policy = policy_saving(encoder, photographs(CALIBRATION_IMAGES, encoder.image_size, seed=1).to(like), saved)
+    encoded = encoder(images, policy)
+    tome = fixed_ratio_like(encoder, encoded.layer_tokens) if saved else policy
+
+    def through(chosen: MergePolicy, pictures: Tensor = images) -> Callable[[], object]:
+        return lambda: encoder.finish(encoder(pictures, chosen).tokens, chosen)
+
+    sides = {
+        "ours": through(policy),
+        "timm": lambda: encoder.vit(encoder.normalise(images)),
+        "tome": through(tome),
+        "half": through(policy, images[: max(1, batch // 2)]),
+    }
+    seconds = _seconds(sides, options)
+    rate = {side: batch / median for side, median in seconds.items()}
+    part = _part_left(encoder, images, encoded.flops)
+    return Row(
+        device=torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+        threads=torch.get_num_threads(),
+        clock=options.clock,
+        model=name,
+        batch=batch,
+        flops_saved=round(1 - part, 4),
+        tokens=round(float(encoded.tokens.lengths.double().mean()), 1),
+        images_per_s=round(rate["ours"], 2),
+        images_per_s_timm=round(rate["timm"], 2),
+        images_per_s_tome=round(rate["tome"], 2),
+        efficiency=round(rate["ours"] / rate["timm"] * part, 3),
+        linearity=round(seconds["ours"] / seconds["half"] / 2, 3) if batch > 1 else 1.0,
+        peak_mb=_peak_mb(sides["ours"], options.device),
+        peak_mb_timm=_peak_mb(sides["timm"], options.device),
+    )
+
+
+def _seconds(sides: dict[str, Callable[[], object]], options: argparse.Namespace) -> dict[str, float]:
+    """Median seconds of each side; they take turns, every other round in reverse."""
+    clock = time.thread_time if options.clock == "cpu" else time.perf_counter
+    taken: dict[str, list[float]] = {side: [] for side in sides}
+    for repeat in range(-options.warmup, options.repeats):
+        for side in list(sides) if repeat % 2 else reversed(sides):
+            begun = clock()
+            sides[side]()
+            if options.device == "cuda":
+                torch.cuda.synchronize()
+            if repeat >= 0:
+                taken[side].append(clock() - begun)
+    return {side: statistics.median(times) for side, times in taken.items()}
+
+
+def _part_left(encoder: Encoder, images: Tensor, flops: Tensor) -> float:
+    """FLOPs of the whole model under the policy, over timm's; both as torch counts them, task head included."""
+    with FlopCounterMode(display=False) as counter:
+        encoder.vit(encoder.normalise(images[:1]))
+    whole = counter.get_total_flops()
+    dense = MergePolicy.uniform(1.0, encoder.depth)
+    rest = whole - float(encoder(images[:1], dense).flops[0])
+    return (float(flops.mean()) + rest) / whole
+
+
+def _peak_mb(run: Callable[[], object], device: str) -> float | None:
+    """Memory that a call needs at its peak beyond what was in use, in MB; on a CPU resident memory, on Linux only."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+        run()
+        return round((torch.cuda.max_memory_allocated() - held) / 1e6, 1)
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # else memory that was freed but kept would hide what is needed
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+    except OSError:
+        return None
+    before = _status("VmRSS")
+    run()
+    return round((_status("VmHWM") - before) / 1e3, 1)
+
+
+def _status(field: str) -> float:
+    """A field of this process's status, in kB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return float(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+def _encoder(name: str) -> Encoder:
+    if name in _shipped():
+        from atm.zoo import load_victim
+
+        return load_victim(name).encoder
+    torch.manual_seed(0)
+    return Encoder(timm.create_model(name, pretrained=False)).eval().requires_grad_(False)
+
+
+def _shipped() -> list[str]:
+    from atm.zoo import victims
+
+    return victims()
+
+
+def _header() -> str:
+    columns = ("model", "batch", "FLOPs saved", "tokens left", "images/s", "timm", "ToMe", "efficiency", "linearity")
+    return f"| {' | '.join(columns)} | peak MB | timm |\n| --- |{' ---: |' * (len(columns) + 1)}"
+
+
+def _line(row: Row) -> str:
+    return (
+        f"| {row.model} | {row.batch} | {row.flops_saved:.0%} | {row.tokens:g} | {row.images_per_s:g} | "
+        f"{row.images_per_s_timm:g} | {row.images_per_s_tome:g} | {row.efficiency:.2f} | {row.linearity:.2f} | "
+        f"{row.peak_mb} | {row.peak_mb_timm} |"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    summary, _, rest = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.engine",
+        description=summary,
+        epilog=rest,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object per line instead of a table")
+    parser.add_argument(
+        "--models", nargs="+", help="timm names or shipped victims; by default ViT-Ti/S/B and the shipped"
+    )
+    parser.add_argument(
+        "--saved", nargs="+", type=float, default=[0.0, 0.3, 0.5, 0.7], help="parts of the FLOPs to save"
+    )
+    parser.add_argument("--batch", nargs="+", type=int, default=[32], help="images at a time")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds of which the median counts")
+    parser.add_argument("--warmup", type=int, default=1, help="rounds before those that count")
+    parser.add_argument("--threads", type=int, help="CPU threads; by default torch's choice")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: time of the one thread, no waiting"
+    )
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cuda runs in bfloat16",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    main()
