@@ -106,6 +106,7 @@ class ThreatModel:
                 received,
                 sizes=received.sizes if Knowledge.SIZES in knows else None,
                 source=received.source if Knowledge.MERGE_MAP in knows else None,
+                places=received.places if Knowledge.MERGE_MAP in knows else None,
             ),
             symbols=symbols,
             snr_db=snr_db if Knowledge.SNR in knows else None,

@@ -138,8 +138,8 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search policies with good accuracy, compute, tokens and privacy (by the ridge attack) at once."""
-    from audit.search import OBJECTIVES, SearchConfig
-    from audit.search import search as run_search
+    from audit.pareto import OBJECTIVES, SearchConfig
+    from audit.pareto import search as run_search
 
     config = SearchConfig(victim, data, channel, threat, evals, images, auxiliary, lowest, seed)
     with console.status("loading") as status:

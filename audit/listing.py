@@ -10,6 +10,7 @@ import attacks
 import defenses
 from atm import channels, policy, threat, zoo
 from atm.errors import unknown
+from atm.families import supported_families
 from privacy_metrics import METRICS
 
 
@@ -35,11 +36,8 @@ def _victims() -> list[tuple[str, str]]:
     for name in zoo.victims():
         about = zoo.load_victim(name).description
         rows.append((name, f"{about['data']['name']}, test accuracy {about['accuracy']:.1%}"))
-    return [
-        *rows,
-        ("FILE.safetensors", "written by atm train victim"),
-        ("timm name", "any plain VisionTransformer of timm"),
-    ]
+    families = [(f"timm: {f.name}", f"such as {', '.join(f.models)} ({f.note})") for f in supported_families()]
+    return [*rows, ("FILE.safetensors", "written by atm train victim"), *families]
 
 
 def _data() -> list[tuple[str, str]]:
