@@ -227,6 +227,7 @@ def train_victim(
 def train_codec(
     victim: Annotated[str, typer.Option(help="Whose tokens it carries.")] = "vit_photos",
     data: Annotated[str, typer.Option(help="Pictures to train on.")] = "photos",
+    test_data: Annotated[str | None, typer.Option(help="Test pictures, where --data has none of its own.")] = None,
     symbols: Annotated[int, typer.Option(help="Complex symbols per token.")] = 32,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 2000,
     seed: Seed = 0,
@@ -237,7 +238,7 @@ def train_codec(
     from audit.train import codec
 
     _refuse_to_replace(out_file, force)
-    codec(victim, data, symbols, steps, seed, out_file, _say)
+    codec(victim, data, test_data, symbols, steps, seed, out_file, _say)
 
 
 def _refuse_to_replace(path: Path, force: bool) -> None:

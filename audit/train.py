@@ -61,29 +61,38 @@ def victim(
 
 
 def codec(
-    victim_name: str, data: str, symbols: int, steps: int, seed: int, path: Path, say: Callable[[str], None]
+    victim_name: str,
+    data: str,
+    test_data: str | None,
+    symbols: int,
+    steps: int,
+    seed: int,
+    path: Path,
+    say: Callable[[str], None],
 ) -> None:
     """Train a codec for a victim and write it with its card.
+
+    Accuracy over the air is measured where there are test pictures of the victim's classes that are not trained on.
 
     Raises:
         AtmError: an unknown victim, or data that cannot be read.
     """
     target = zoo.load_victim(victim_name)
     size = target.encoder.image_size
-    train, test = (
-        load(data, "train", size=size, limit=8000, seed=seed),
-        load(data, "test", size=size, limit=2000, seed=seed),
-    )
-    trained, description = train_codec(target, train, symbols_per_token=symbols, steps=steps, seed=seed, report=say)
-    description = dict(description)
-    if set(test.classes) == set(target.classes):
+    train = load(data, "train", size=size, limit=8000, seed=seed)
+    test = load(test_data or data, "test", size=size, limit=2000, seed=seed)
+    trained, made = train_codec(target, train, symbols_per_token=symbols, steps=steps, seed=seed, report=say)
+    description = dict(made)
+    if set(test.classes) == set(target.classes) and not set(train.hashes) & set(test.hashes):
         dense = MergePolicy.preset("none", target.encoder.depth)
         description["accuracy"] = {
             f"{snr:g} dB": accuracy_over(target, trained, test, snr, dense, seed) for snr in (0.0, 5.0, 10.0, 20.0)
         }
+        description["test_images"] = len(test)
         say(f"unmerged test accuracy over AWGN: {description['accuracy']}")
     zoo.write_weights(path, trained, description)
-    command = f"atm train codec --victim {victim_name} --data {_shown(data)}"
+    command = f"atm train codec --victim {_shown(victim_name)} --data {_shown(data)}"
+    command += f" --test-data {_shown(test_data)}" if test_data else ""
     command += f" --symbols {symbols} --steps {steps} --seed {seed}"
     _write_card(path, description, command, train)
     say(f"wrote {path}")
