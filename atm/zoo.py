@@ -24,6 +24,7 @@ from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from atm import digital
 from atm.codec import Codec, JsccCodec, UncodedAnalog
 from atm.encoder import Encoder
 from atm.errors import AtmError, unknown
@@ -120,8 +121,8 @@ def load_codec(name: str, victim: Victim) -> tuple[Codec, str]:
     """The codec for a victim, and the SHA-256 of its weights (empty where it has none).
 
     Args:
-        name: ``auto`` (the shipped one for this victim if there is one, else uncoded), ``uncoded``, or a
-            ``.safetensors`` file of ``atm train codec``.
+        name: ``auto`` (the shipped one for this victim if there is one, else uncoded), ``uncoded``, ``digital:SNR``
+            (see `atm.digital`), or a ``.safetensors`` file of ``atm train codec``.
         victim: whose tokens it carries.
 
     Raises:
@@ -132,8 +133,11 @@ def load_codec(name: str, victim: Victim) -> tuple[Codec, str]:
         name = str(shipped) if shipped.exists() and victim.name in victims() else "uncoded"
     if name == "uncoded":
         return UncodedAnalog(victim.encoder.width), ""
+    if name.partition(":")[0] == "digital":
+        made = digital.fitted(name.partition(":")[2], victim.encoder)
+        return made, state_digest(made)
     if not name.endswith(".safetensors"):
-        raise unknown("codec", name, ["auto", "uncoded", "FILE.safetensors"])
+        raise unknown("codec", name, ["auto", "uncoded", "digital", "FILE.safetensors"])
     description, state = read_weights(Path(name), "codec")
     if description["victim"] != victim.digest:
         raise AtmError(f"codec {name} was trained for another victim than {victim.name!r}; train one for it")
