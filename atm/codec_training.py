@@ -159,7 +159,7 @@ def _sources(victim: Victim, train: ImageSet) -> list[Source]:
 def _random_policy(depth: int) -> MergePolicy:
     """Thresholds between a random floor and 1, each layer its own."""
     floor = float(torch.empty(()).uniform_(LOWEST_THRESHOLD, 1.0))
-    return MergePolicy(tuple(torch.empty(depth).uniform_(floor, 1.0).tolist()), name="random")
+    return MergePolicy(tuple(round(t, 3) for t in torch.empty(depth).uniform_(floor, 1.0).tolist()), name="random")
 
 
 def _through(codec: JsccCodec, tokens: TokenBatch, snr_db: float) -> Tensor:

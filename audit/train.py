@@ -99,11 +99,19 @@ def codec(
 
 
 def _write_card(path: Path, description: Mapping[str, Any], command: str, train: ImageSet) -> None:
-    rows = "\n".join(f"| {key} | {value} |" for key, value in description.items() if key not in ("classes", "kind"))
+    accuracy = description.get("accuracy")
+    over_air = accuracy if isinstance(accuracy, dict) else {}
+    aside = ("classes", "kind", "accuracy") if over_air else ("classes", "kind")
+    rows = "\n".join(f"| {key} | {value} |" for key, value in description.items() if key not in aside)
     text = (
         f"# {path.stem}\n\nA {description['kind']} of this project, as safetensors.\n\n"
         f"Command: `{command}`\n\nSHA-256: `{zoo.file_digest(path)}`\n\n| | |\n| --- | --- |\n{rows}\n"
     )
+    if over_air:
+        lines = [f"| {rate} | {', '.join(f'{v:.1%} at {k}' for k, v in at.items())} |" for rate, at in over_air.items()]
+        text += (
+            "\nUnmerged test accuracy over AWGN:\n\n| symbols per token | |\n| --- | --- |\n" + "\n".join(lines) + "\n"
+        )
     if train.name == "photos":
         text += f"\n{PHOTOGRAPHS}"
     path.with_suffix(".md").write_text(text, encoding="utf-8")
