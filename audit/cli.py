@@ -73,6 +73,9 @@ def attack(
     threat: Annotated[str, typer.Option(help="server, eavesdropper, eavesdropper:CHANNEL or a YAML file.")] = "server",
     images: Annotated[int, typer.Option(help="Pictures to attack; no verdict of privacy below 100.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 4000,
+    repeats: Annotated[
+        int, typer.Option(help="Fits and sendings of everything, each with other seeds and channel draws.")
+    ] = 1,
     seed: Seed = 0,
     out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write.")] = Path("runs/attack"),
     resume: Resume = False,
@@ -95,6 +98,7 @@ def attack(
         images=images,
         auxiliary=auxiliary,
         seed=seed,
+        repeats=repeats,
     )
     _attack(config, out_folder, resume, force, as_json)
 
