@@ -79,6 +79,14 @@ class ThreatModel:
                     f"threat model {self.name!r}: the server receives over the link's channel; drop 'channel'"
                 )
 
+    def with_knowledge(self, more: Knowledge) -> ThreatModel:
+        """The same adversary with more knowledge, as she has it of what she runs herself."""
+        return replace(self, knows=self.knows | more)
+
+    def without_knowledge(self, less: Knowledge) -> ThreatModel:
+        """The same adversary with less knowledge."""
+        return replace(self, knows=self.knows & ~less)
+
     def require(self, needs: Knowledge, attack: str) -> None:
         """Raise `KnowledgeError` unless she knows all that an attack needs."""
         missing = needs & ~self.knows
@@ -167,6 +175,16 @@ class Observation:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def select(self, images: Tensor) -> Observation:
+        """What was seen of some images, by their numbers ``[n]``."""
+        tokens = self.tokens.with_values(torch.arange(len(self.tokens.values))).select(images)
+        snr = self.snr_db
+        return Observation(
+            tokens=self.tokens.select(images),
+            symbols=self.symbols[tokens.values],
+            snr_db=snr[images] if isinstance(snr, Tensor) and snr.ndim == 1 else snr,
+        )
 
 
 PRESETS: dict[str, ThreatModel] = {

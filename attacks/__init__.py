@@ -7,7 +7,8 @@ from typing import Any
 
 from atm.errors import unknown
 from atm.plugins import discover
-from attacks.base import Attack
+from attacks.base import Attack, require
+from attacks.shared import effort, made
 
 # A report shows these beside every attack: what an adversary gets who learns (next to) nothing from the tokens.
 FLOORS = ("mean_image", "nearest")
@@ -19,7 +20,7 @@ def available() -> dict[str, type[Any]]:
 
 
 def create(name: str) -> Attack:
-    """An attack with its default parameters.
+    """An attack with its default parameters, or its quick ones within `attacks.shared.effort`.
 
     Raises:
         AtmError: there is no attack of that name.
@@ -27,7 +28,7 @@ def create(name: str) -> Attack:
     known = available()
     if name not in known:
         raise unknown("attack", name, known)
-    return known[name]()
+    return made(known[name])
 
 
-__all__ = ["FLOORS", "Attack", "available", "create"]
+__all__ = ["FLOORS", "Attack", "available", "create", "effort", "require"]

@@ -19,6 +19,7 @@ class Attack(Protocol):
 
     name: ClassVar[str]
     needs: ClassVar[Knowledge]
+    """What the threat model must grant. A class may also have ``needs_one_of``, alternatives of which one is enough."""
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Prepare against one system and adversary.
@@ -87,6 +88,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def require(attack: Any, threat: ThreatModel) -> None:
+    """Raise `KnowledgeError` unless the adversary knows what an attack (a class or an instance) needs."""
+    threat.require(attack.needs, attack.name)
+    alternatives = getattr(attack, "needs_one_of", ())
+    if alternatives and not any(option in threat.knows for option in alternatives):
+        threat.require(alternatives[0], attack.name)
+
+
 def held_out(count: int) -> tuple[Tensor, Tensor]:
     """Row numbers of the auxiliary images to train on, and of the last tenth (at least one) to choose by."""
     validation = max(count // 10, 1)
@@ -113,7 +122,7 @@ def from_patches(patches: Tensor, grid: tuple[int, int], channels: int = 3) -> T
 def patch_features(seen: Observation) -> Tensor:
     """``[B, P, f]``: for each patch the token it ended in, that token's logarithmic size, and the class tokens.
 
-    Needs the merge map.
+    Where the signal-to-noise ratio differs between images, it stands there too. Needs the merge map.
     """
     tokens = seen.tokens
     grid = tokens.per_patch()
@@ -122,6 +131,8 @@ def patch_features(seen: Observation) -> Tensor:
     parts = [grid, shared.to(grid.dtype).log()]
     if tokens.prefix:
         parts.append(tokens.protected().flatten(1)[:, None].expand(-1, grid.shape[1], -1))
+    if isinstance(seen.snr_db, Tensor) and seen.snr_db.ndim == 1:
+        parts.append((seen.snr_db.clamp(-20, 30) / 10)[:, None, None].expand(-1, grid.shape[1], 1))
     return torch.cat(parts, -1)
 
 

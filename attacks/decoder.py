@@ -2,162 +2,98 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
-from kornia.losses import ssim_loss
-from torch import Tensor, nn
-from torch.nn.functional import l1_loss
+from torch import Tensor
 
 from atm.link import Link
-from atm.progress import track
 from atm.threat import Knowledge, Observation, ThreatModel
-from attacks.base import History, from_patches, held_out, patch_features
+from atm.tokens import TokenBatch
+from attacks.alignment import ALIGNABLE, aligned, token_features
+from attacks.base import held_out, patch_features
+from attacks.network import InversionNetwork
 from attacks.ridge import Ridge
+from attacks.shared import fitted
+from attacks.training import Schedule, reconstruction_loss, train
 
 
 @dataclass
 class Decoder:
-    """A transformer over the patches that corrects the ridge estimate, then a few convolutions over the pixels.
+    """A transformer and convolutions that correct a first estimate, so that they never start behind ridge.
 
-    The correction starts at zero, so the network never starts behind the closed-form attack. Training ends when the
-    loss on the held-out images has not fallen for a while, and the weights that were best there are kept.
+    An adversary with the merge map, or one who can recover it, gives each patch its token. Where the map is hidden,
+    the patches also attend to the received tokens as the unordered set that they are; one who cannot recover a map has
+    nothing else, and starts from the mean image.
 
     Attributes:
         width: of the transformer.
         layers: of the transformer.
-        batch: images per step.
-        rate: peak learning rate of AdamW.
-        steps: at most so many; the schedule is a cosine over them.
-        patience: checks without a better held-out loss after which training ends.
-        every: steps between two checks.
+        schedule: of the training.
     """
 
     name: ClassVar[str] = "decoder"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | Knowledge.MERGE_MAP
+    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
+    QUICK: ClassVar[dict[str, Any]] = {"schedule": Schedule(steps=150, every=50)}
 
     width: int = 128
-    layers: int = 3
-    batch: int = 64
-    rate: float = 1e-3
-    steps: int = 800
-    patience: int = 4
-    every: int = 100
+    layers: int = 2
+    schedule: Schedule = field(default_factory=Schedule)
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Send the auxiliary images, solve ridge, then train the correction."""
         threat.require(self.needs, self.name)
-        self.ridge = Ridge()
-        self.ridge.fit(link, threat, images)
-        features = patch_features(threat.tap_images(link, images))
-        start = self.ridge.linear(features)
-        train, validation = held_out(len(images))
-        self._mean, self._scale = self.ridge.mean, self.ridge.scale
-        self.network = InversionNetwork(features.shape[1:], self.ridge.grid, images.shape[-1], self.width, self.layers)
-        optimizer = torch.optim.AdamW(self.network.parameters(), self.rate, weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=self.steps, pct_start=0.1)
+        can_align = any(option in threat.knows for option in ALIGNABLE)
+        self.align = aligned(link, threat, images) if can_align else None
+        self.ridge = fitted(Ridge, link, threat, images) if can_align else None
+        self.has_map = Knowledge.MERGE_MAP in threat.knows
+        self.mean_image = images.mean(0)
+        self.learn(threat.tap_images(link, images), images, link.encoder.patch_grid)
 
-        best, kept, stale = self._loss_on(features, start, images, validation), None, 0
-        self.history = History()
-        self.history.check(best)
-        order = torch.randperm(len(train))
-        for step in track(range(1, self.steps + 1), "training the decoder"):
-            if len(order) < self.batch:
-                order = torch.randperm(len(train))
-            rows, order = train[order[: self.batch]], order[self.batch :]
-            loss = reconstruction_loss(self._run(features[rows], start[rows]), images[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-            self.history.step(loss.detach(), norm)
-            optimizer.step()
-            schedule.step()
-            if step % self.every == 0 or step == self.steps:
-                held = self._loss_on(features, start, images, validation)
-                self.history.check(held)
-                stale = 0 if held < best else stale + 1
-                if held < best:
-                    best, kept = held, copy.deepcopy(self.network.state_dict())
-                if stale >= self.patience:
-                    break
-        if kept is None:  # nothing beat the ridge estimate on the held-out images
-            nn.init.zeros_(self.network.head.weight)
-            nn.init.zeros_(self.network.head.bias)
-            self.network.reset_refinement()
-        else:
-            self.network.load_state_dict(kept)
-        self.network.eval()
+    def learn(self, seen: Observation, images: Tensor, grid: tuple[int, int]) -> None:
+        """Train on what was seen of the images."""
+        if not self.has_map:
+            values = token_features(seen)
+            self.token_mean, self.token_scale = values.mean(0), values.std(0).clamp_min(1e-6)
+        start, features, tokens = self._inputs(seen)
+        self.network = InversionNetwork(
+            0 if features is None else features.shape[-1],
+            0 if tokens is None else tokens.values.shape[-1],
+            grid,
+            images.shape[-1] // grid[1],
+            self.width,
+            self.layers,
+        )
+
+        def loss_on(rows: Tensor) -> Tensor:
+            return reconstruction_loss(self._run(start, features, tokens, rows), images[rows])
+
+        self.history = train(self.network, loss_on, *held_out(len(images)), self.schedule, f"the {self.name}")
 
     @torch.no_grad()
     def reconstruct(self, seen: Observation) -> Tensor:
         """The corrected estimate, clipped to [0, 1]."""
-        features = patch_features(seen)
-        start = self.ridge.linear(features)
-        parts = zip(features.split(256), start.split(256), strict=True)
-        return torch.cat([self._run(f, s) for f, s in parts]).clamp(0, 1)
-
-    def _run(self, features: Tensor, start: Tensor) -> Tensor:
-        with torch.autocast(features.device.type, torch.bfloat16):
-            return self.network((features - self._mean) / self._scale, start).float()
+        inputs = self._inputs(seen)
+        return torch.cat([self._run(*inputs, rows) for rows in torch.arange(len(seen)).split(256)]).clamp(0, 1)
 
     @torch.no_grad()
-    def _loss_on(self, features: Tensor, start: Tensor, images: Tensor, rows: Tensor) -> float:
-        losses = [reconstruction_loss(self._run(features[r], start[r]), images[r]) * len(r) for r in rows.split(256)]
-        return float(torch.stack(losses).sum()) / len(rows)
+    def _inputs(self, seen: Observation) -> tuple[Tensor, Tensor | None, TokenBatch | None]:
+        """First estimate, standardised features of the patches, standardised tokens; as far as there are any."""
+        start, features, tokens = self.mean_image.expand(len(seen), -1, -1, -1), None, None
+        if self.ridge is not None and self.align is not None:
+            features = self.features(self.align(seen))
+            start = self.ridge.linear(features)
+            features = ((features - self.ridge.mean) / self.ridge.scale).bfloat16()
+        if not self.has_map:
+            tokens = seen.tokens.with_values((token_features(seen) - self.token_mean) / self.token_scale)
+        return start, features, tokens
 
+    def features(self, seen: Observation) -> Tensor:
+        """``[B, P, f]``: what is known of each patch."""
+        return patch_features(seen)
 
-def reconstruction_loss(estimate: Tensor, images: Tensor) -> Tensor:
-    """L1 plus half of 1 - SSIM: the first fixes brightness and colour, the second structure."""
-    return l1_loss(estimate, images) + ssim_loss(estimate, images, window_size=11)
-
-
-class InversionNetwork(nn.Module):
-    """Patch features and a first estimate -> image; equal to the first estimate until it is trained.
-
-    Args:
-        shape: ``(P, f)`` of the features.
-        grid: patches down and across.
-        size: side of the image in pixels.
-        width: of the transformer.
-        layers: of the transformer.
-    """
-
-    def __init__(self, shape: torch.Size, grid: tuple[int, int], size: int, width: int, layers: int) -> None:
-        super().__init__()
-        patches, features = shape
-        self.grid = grid
-        self.embed = nn.Linear(features, width)
-        self.position = nn.Parameter(torch.randn(patches, width) * 0.02)
-        self.blocks = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, 4, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
-            for _ in range(layers)
-        )
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, 3 * (size // grid[0]) * (size // grid[1]))
-        self.refine = nn.Sequential(
-            nn.Conv2d(3, 32, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(32, 32, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(32, 3, 3, padding=1),
-        )
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-        self.reset_refinement()
-
-    def reset_refinement(self) -> None:
-        """Make the convolutions add nothing."""
-        last = self.refine[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-
-    def forward(self, features: Tensor, start: Tensor) -> Tensor:
-        """Features ``[B, P, f]`` and estimate ``[B, 3, H, W]`` -> corrected estimate ``[B, 3, H, W]``."""
-        x = self.embed(features) + self.position
-        for block in self.blocks:
-            x = block(x)
-        estimate = start + from_patches(self.head(self.norm(x)), self.grid)
-        return estimate + self.refine(estimate)
+    def _run(self, start: Tensor, features: Tensor | None, tokens: TokenBatch | None, rows: Tensor) -> Tensor:
+        padded = (None, None) if tokens is None else tokens.select(rows).padded()
+        with torch.autocast(start.device.type, torch.bfloat16):
+            return self.network(start[rows], None if features is None else features[rows], *padded).float()

@@ -1,98 +1,91 @@
-"""White-box inversion: search the image whose tokens, after merging and coding, are the observed ones."""
+"""White-box inversion: the most probable image given what arrived and what the best decoder makes of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from kornia.losses import total_variation
 from torch import Tensor
 
 from atm.link import Link
 from atm.progress import track
 from atm.threat import Knowledge, Observation, ThreatModel
-from atm.tokens import TokenBatch
-from attacks.base import History
-from attacks.ridge import Ridge
+from attacks.alignment import ALIGNABLE
+from attacks.base import History, from_patches, held_out, require, to_patches
+from attacks.decoder import Decoder
+from attacks.objective import WHITE_BOX, Likelihood, select
+from attacks.shared import fitted
 
 
 @dataclass
 class Optimization:
-    """Gradient descent through encoder, merge and codec, with a total-variation prior (Mahendran and Vedaldi 2015).
+    """Gradient descent through encoder, merge, defence and codec, from the decoder's output.
 
-    The candidate is matched anew at each step: its own merges are taken, and each patch compares the token that it
-    ended in with the one that it ended in at the device. From several starts (the ridge estimate, the mean auxiliary
-    image, grey) each image keeps the one whose tokens come closest to the observation, which the adversary can see.
+    Searching the image whose tokens are nearest to the observed ones alone fits the channel's noise and gets worse than
+    its start. So this maximises the posterior: the likelihood of what arrived (`attacks.objective`), and as prior a
+    Gaussian around the decoder's output whose covariance within a patch is that of the decoder's own errors on held-out
+    auxiliary images. Pixels are searched in the coordinates in which that prior is white, which also makes steep
+    directions, where a decoder errs little, slow. Of several descents, each image keeps the most probable end.
 
     Attributes:
-        steps: of Adam, from every start.
-        rate: learning rate, on pixels.
-        smoothness: weight of the total variation per pixel.
+        steps: of Adam.
+        rate: learning rate, in deviations of the prior.
+        weight: of the likelihood, below 1 because the prior ignores that errors of neighbouring patches go together.
+        starts: descents: the first from the decoder's output, the others from draws of the prior.
         batch: images that are optimised at a time.
     """
 
     name: ClassVar[str] = "optimization"
-    needs: ClassVar[Knowledge] = (
-        Knowledge.WEIGHTS | Knowledge.CODEC | Knowledge.POLICY | Knowledge.MERGE_MAP | Knowledge.AUXILIARY
-    )
+    needs: ClassVar[Knowledge] = WHITE_BOX
+    needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
+    QUICK: ClassVar[dict[str, Any]] = {"steps": 15}
 
     steps: int = 60
-    rate: float = 0.03
-    smoothness: float = 0.02
+    rate: float = 0.1
+    weight: float = 0.3
+    starts: int = 1
     batch: int = 64
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
-        """Keep the system, and prepare the starts."""
-        threat.require(self.needs, self.name)
-        self.link = link
-        self.ridge = Ridge()
-        self.ridge.fit(link, threat, images)
-        self.mean = images.mean(0)
-        seen = threat.tap_images(link, images)
-        self.scale = seen.tokens.values.std(0).clamp_min(1e-6)
+        """Fit the decoder, and measure its errors and the noise."""
+        require(self, threat)
+        self.grid = link.encoder.patch_grid
+        self.start = fitted(Decoder, link, threat, images)
+        self.likelihood = Likelihood(link, threat, images)
+        rows = held_out(len(images))[1]
+        estimate = self.start.reconstruct(threat.tap_images(link, images).select(rows))
+        errors = to_patches(images[rows] - estimate, self.grid).flatten(0, 1)
+        variances, directions = torch.linalg.eigh(errors.T @ errors / len(errors))
+        self.spread = directions * variances.clamp_min(1e-7).sqrt()
 
     def reconstruct(self, seen: Observation) -> Tensor:
-        """The best candidate of all starts."""
-        rough = self.ridge.reconstruct(seen)
-        self.history = History()
-        starts = [rough, self.mean.expand_as(rough), torch.full_like(rough, 0.5)]
+        """The most probable image that was found."""
+        centre, target, self.history = self.start.reconstruct(seen), self.likelihood.target(seen), History()
         parts = []
         for rows in track(list(torch.arange(len(seen)).split(self.batch)), "optimising images"):
-            target = seen.tokens.select(rows)
-            tried = [self._descend(start[rows], target) for start in starts]
-            losses = torch.stack([loss for _, loss in tried])
-            images = torch.stack([image for image, _ in tried])
+            tried = [self._descend(centre[rows], select(target, rows), bool(n)) for n in range(self.starts)]
+            losses, images = (torch.stack(each) for each in zip(*tried, strict=True))
             parts.append(images[losses.argmin(0), torch.arange(len(rows))])
         return torch.cat(parts)
 
-    def _descend(self, start: Tensor, target: TokenBatch) -> tuple[Tensor, Tensor]:
-        """From one start: images ``[B, 3, H, W]`` and their objective ``[B]``."""
-        x = start.clone().requires_grad_()
-        optimizer = torch.optim.Adam([x], self.rate)
+    def _descend(self, centre: Tensor, target: tuple[Tensor, Tensor], away: bool) -> tuple[Tensor, Tensor]:
+        """Minus log-posterior ``[B]`` and images ``[B, 3, H, W]`` at the end of one descent."""
+        shape = to_patches(centre, self.grid).shape
+        offset = (torch.randn(shape) if away else torch.zeros(shape)).requires_grad_()
+        optimizer = torch.optim.Adam([offset], self.rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps, self.rate / 10)
-        with torch.enable_grad():
-            for step in range(self.steps):
-                optimizer.zero_grad()
-                loss = self._objective(x, target).sum()
-                loss.backward()
-                assert x.grad is not None
-                prior = torch.autograd.grad(self._prior(x).sum(), x)[0]
-                self.history.step(loss.detach(), (x.grad - prior).norm(), step)
-                optimizer.step()
-                schedule.step()
-                x.data.clamp_(0, 1)
+        for step in range(self.steps):
+            with torch.enable_grad():
+                fit = self.weight * self.likelihood(self._image(centre, offset), target).sum()
+                (of_tokens,) = torch.autograd.grad(fit, offset)
+            offset.grad = of_tokens + offset.detach()  # of the prior: half the square of the offset
+            self.history.step(fit.detach() + offset.detach().square().sum() / 2, of_tokens.norm(), step)
+            optimizer.step()
+            schedule.step()
         with torch.no_grad():
-            return x.detach(), self._objective(x, target)
+            image = self._image(centre, offset)
+            return self.weight * self.likelihood(image, target) + offset.square().sum((1, 2)) / 2, image
 
-    def _objective(self, x: Tensor, target: TokenBatch) -> Tensor:
-        tokens, symbols, side, _ = self.link.send(x)
-        candidate = self.link.receive(symbols, side, tokens, self.link.channel.snr_db)
-        distance = ((candidate.per_patch() - target.per_patch()) / self.scale).square().mean((1, 2))
-        if target.prefix:
-            distance = distance + ((candidate.protected() - target.protected()) / self.scale).square().mean((1, 2))
-        return distance + self._prior(x)
-
-    def _prior(self, x: Tensor) -> Tensor:
-        pixels = x.shape[-1] * x.shape[-2]
-        return self.smoothness * total_variation(x).flatten(1).mean(1) / pixels * 3
+    def _image(self, centre: Tensor, offset: Tensor) -> Tensor:
+        return (centre + from_patches(offset @ self.spread.T, self.grid)).clamp(0, 1)

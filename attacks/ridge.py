@@ -9,7 +9,8 @@ from torch import Tensor
 
 from atm.link import Link
 from atm.threat import Knowledge, Observation, ThreatModel
-from attacks.base import from_patches, held_out, patch_features, to_patches
+from attacks.alignment import ALIGNABLE, aligned
+from attacks.base import from_patches, held_out, patch_features, require, to_patches
 
 # Relative to the mean eigenvalue of the features' covariance; the held-out images choose among them.
 STRENGTHS = tuple(10.0**power for power in range(-7, 1))
@@ -23,13 +24,21 @@ class Ridge:
     """
 
     name: ClassVar[str] = "ridge"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | Knowledge.MERGE_MAP
+    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
+    needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
-        """Send the auxiliary images and solve; the regularisation is chosen on the held-out ones."""
-        threat.require(self.needs, self.name)
+        """Send the auxiliary images and solve; the regularisation is chosen on the held-out ones.
+
+        Where the merge map is hidden, the one that `attacks.alignment` recovers takes its place, in training too.
+        """
+        require(self, threat)
         self.grid = link.encoder.patch_grid
-        features = patch_features(threat.tap_images(link, images))
+        self.align = aligned(link, threat, images)
+        self.solve(patch_features(self.align(threat.tap_images(link, images))), images)
+
+    def solve(self, features: Tensor, images: Tensor) -> None:
+        """The weights from features ``[N, P, f]`` to the images ``[N, 3, H, W]``, of which the last tenth is held out."""
         pixels = to_patches(images, self.grid)
         train, validation = held_out(len(images))
         self._centre(features[train], pixels[train])
@@ -48,7 +57,7 @@ class Ridge:
 
     def reconstruct(self, seen: Observation) -> Tensor:
         """The linear estimate, clipped to [0, 1]."""
-        return self.linear(patch_features(seen)).clamp(0, 1)
+        return self.linear(patch_features(self.align(seen))).clamp(0, 1)
 
     def linear(self, features: Tensor) -> Tensor:
         """The unclipped estimate ``[B, 3, H, W]`` from `attacks.base.patch_features`."""

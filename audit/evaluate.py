@@ -263,11 +263,11 @@ def _choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[s
     for name in names:
         if name not in known:
             raise unknown("attack", name, known)
-        threat.require(known[name].needs, name)
+        require(known[name], threat)
     chosen, denied = [], []
     for name in dict.fromkeys([*FLOORS, *(names or known)]):
         try:
-            threat.require(known[name].needs, name)
+            require(known[name], threat)
         except KnowledgeError:
             denied.append(name)
         else:
