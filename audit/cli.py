@@ -203,6 +203,7 @@ def _summary(run: Any, verdict: Any) -> dict[str, Any]:
         "leakage": plain(verdict.leakage),
         "recognisable": plain(verdict.recognisable),
         **{c: float(run.per_image(verdict.policy, c).mean()) for c in ("correct", "gflops", "tokens", "symbols")},
+        "bandwidth_ratio": run.bandwidth_ratio(verdict.policy),
         "ssim": {a: float(run.values(verdict.policy, a, "ssim").mean()) for a in run.attacks},
     }
 

@@ -169,7 +169,12 @@ def prepare(config: AttackConfig) -> Setting:
             "width": victim.encoder.width,
             "patches": victim.encoder.patch_grid[0] * victim.encoder.patch_grid[1],
         },
-        "codec": {"name": codec.name, "symbols_per_token": codec.symbols_per_token, "digest": codec_digest},
+        "codec": {
+            "name": codec.name,
+            "symbols_per_token": codec.symbols_per_token,
+            "source_values": 3 * victim.encoder.image_size**2,
+            "digest": codec_digest,
+        },
         "channel": str(channel),
         "threat": threat.as_dict(),
         "threat_in_words": threat.describe(),

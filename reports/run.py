@@ -113,6 +113,11 @@ class Run:
         rows = self.link[self.link.policy == policy]
         return torch.tensor(rows.groupby("image")[column].mean().to_numpy(dtype=float))
 
+    def bandwidth_ratio(self, policy: str) -> float | None:
+        """Channel bandwidth ratio: mean complex symbols per image over its 3HW source values; None in old runs."""
+        values = self.about["codec"].get("source_values")
+        return float(self.per_image(policy, "symbols").mean()) / values if values else None
+
     def image_file(self, policy: str, attack: str, image: int) -> Path:
         """Where a reconstruction is; the original for the attack ``original``."""
         folder = self.folder / "images"
