@@ -25,6 +25,8 @@ from audit.evaluate import AttackConfig, RememberingLink, prepare
 from privacy_metrics import ssim
 from reports.sweep import FRAMES, PAGE, POINTS, SETTINGS, TABLE, read_points, read_settings, write_sweep
 
+MOST_SNRS = 1000
+
 
 @dataclass(frozen=True)
 class SweepConfig:
@@ -213,10 +215,11 @@ def grid(text: str) -> tuple[float, ...]:
             values = [float(word) for word in text.split(",")]
         else:
             first, last, step = (float(word) for word in text.split(":"))
-            values = [first + i * step for i in range(math.floor((last - first) / step + 1e-9) + 1)]
+            steps = math.floor((last - first) / step + 1e-9)
+            values = [first + i * step for i in range(min(steps, MOST_SNRS) + 1)]
     except (ValueError, ZeroDivisionError, OverflowError):
         values = []
-    if not values or len(values) > 1000 or not all(map(math.isfinite, values)):
+    if not values or len(values) > MOST_SNRS or not all(map(math.isfinite, values)):
         raise AtmError(f"{text!r} is no range of SNRs; write for example 0:20:2 (first, last, step) or 0,5,10")
     return tuple(round(value, 6) for value in dict.fromkeys(values))
 

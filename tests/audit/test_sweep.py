@@ -35,9 +35,8 @@ def test_a_sweep_measures_every_point_and_draws_it(atm, victim, pictures, tmp_pa
     assert len(table) == len(found["points"]) == 8 * (4 + 2 * 2)
     assert len((tmp_path / "s/points.jsonl").read_text().splitlines()) == 8
     assert ((table.low <= table.estimate) & (table.estimate <= table.high)).all() and (table.n == 10).all()
-    leak = table[(table.policy == "none") & (table.channel == "awgn")].set_index(
-        ["quantity", "snr", "eavesdropper_snr"]
-    )
+    leak = table[(table.policy == "none") & (table.channel == "awgn")]
+    leak = leak.set_index(["quantity", "snr", "eavesdropper_snr"]).sort_index()
     assert leak.estimate["server", 20.0].item() > leak.estimate["server", 0.0].item()
     assert leak.estimate["eavesdropper", 20.0, 20.0] > leak.estimate["eavesdropper", 20.0, -10.0]
     assert leak.low["gap", 20.0, -10.0] > 0, "she hears far worse than the server"

@@ -22,7 +22,8 @@ def planted(folder, accuracy, n=200, seed=0):
         for snr, rate in zip(SNRS, rates, strict=True):
             leakage = generator.random(n)
             points.append({
-                "policy": policy, "channel": "awgn", "snr": snr, "correct": (generator.random(n) < rate).astype(int).tolist(),
+                "policy": policy, "channel": "awgn", "snr": snr,
+                "correct": (generator.random(n) < rate).astype(int).tolist(),
                 "tokens": [64 if policy == "none" else 20] * n, "symbols": [2048] * n, "server": leakage.tolist(),
                 "eavesdropper": [{"snr": snr, "leakage": (leakage - 0.1).tolist()}],
             })  # fmt: skip
