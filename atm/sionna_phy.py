@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ def sionna(module: str) -> Any:
         AtmError: the package is not installed.
     """
     # Its import gives torch's global generator a random seed, which would undo the caller's.
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of what it uses of torch, which concerns no user
         try:
             return importlib.import_module("sionna.phy" + (f".{module}" if module else ""))
         except ImportError as error:
