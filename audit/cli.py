@@ -69,7 +69,7 @@ def attack(
         str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, hfds/...")
     ] = "photos",
     auxiliary_data: Annotated[str | None, typer.Option(help="The adversary's own pictures; default: --data.")] = None,
-    channel: Annotated[str, typer.Option(help="noiseless or awgn:SNR in dB.")] = "awgn:10",
+    channel: Annotated[str, typer.Option(help="Such as awgn:10 or rayleigh:10; see atm list channels.")] = "awgn:10",
     threat: Annotated[str, typer.Option(help="server, eavesdropper, eavesdropper:CHANNEL or a YAML file.")] = "server",
     images: Annotated[int, typer.Option(help="Pictures to attack; no verdict of privacy below 100.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 4000,
@@ -131,7 +131,7 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder.")], as_json: Js
 def search(
     victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
     data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
-    channel: Annotated[str, typer.Option(help="noiseless or awgn:SNR in dB.")] = "awgn:10",
+    channel: Annotated[str, typer.Option(help="Such as awgn:10 or rayleigh:10; see atm list channels.")] = "awgn:10",
     threat: Annotated[str, typer.Option(help="See atm list threats.")] = "server",
     evals: Annotated[int, typer.Option(help="Policies to evaluate.")] = 32,
     images: Annotated[int, typer.Option(help="Pictures to evaluate each policy on.")] = 100,
@@ -187,7 +187,9 @@ def sweep(
     attack: Annotated[list[str] | None, typer.Option(help="Trained anew at each point; repeatable.")] = None,
     victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
     weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
-    codec: Annotated[str, typer.Option(help="auto, uncoded, digital:SNR or a .safetensors file.")] = "auto",
+    codec: Annotated[
+        list[str] | None, typer.Option(help="auto, uncoded, digital:SNR or a .safetensors file; repeatable.")
+    ] = None,
     data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
     auxiliary_data: Annotated[str | None, typer.Option(help="The adversary's own pictures; default: --data.")] = None,
     threat: Annotated[str, typer.Option(help="What both adversaries know; stranger: not the codec.")] = "eavesdropper",
@@ -211,7 +213,8 @@ def sweep(
         eavesdropper_channel=eavesdropper_channel,
         policies=tuple(policy or SweepConfig.policies),
         attacks=tuple(attack or SweepConfig.attacks),
-        victim=victim, weights=weights, codec=codec, data=data, auxiliary_data=auxiliary_data, threat=threat,
+        victim=victim, weights=weights, codecs=tuple(codec or SweepConfig.codecs),
+        data=data, auxiliary_data=auxiliary_data, threat=threat,
         images=images, auxiliary=auxiliary, seed=seed,
     )  # fmt: skip
     with console.status("loading") as status:

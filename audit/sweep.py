@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atm import channels
+from atm import channels, zoo
 from atm.encoder import Encoded, Encoder
 from atm.errors import AtmError
 from atm.link import Link, Transmission
@@ -39,6 +39,7 @@ class SweepConfig:
         eavesdropper_channel: hers, without an SNR; None is the link's kind.
         threat: whose knowledge both adversaries have.
         attacks: trained anew at every point; the leakage is that of the best for each picture.
+        codecs: see `atm.zoo.load_codec`; every policy is measured with each of them.
     """
 
     snr: tuple[float, ...] = (0.0, 5.0, 10.0, 15.0, 20.0)
@@ -49,7 +50,7 @@ class SweepConfig:
     attacks: tuple[str, ...] = ("ridge",)
     victim: str = "vit_photos"
     weights: str | None = None
-    codec: str = "auto"
+    codecs: tuple[str, ...] = ("auto",)
     data: str = "photos"
     auxiliary_data: str | None = None
     threat: str = "eavesdropper"
@@ -59,9 +60,9 @@ class SweepConfig:
 
     def attack(self) -> AttackConfig:
         """The configuration that loads and checks all but the channels."""
-        own = ("snr", "channels", "eavesdropper_snr", "eavesdropper_channel")
+        own = ("snr", "channels", "codecs", "eavesdropper_snr", "eavesdropper_channel")
         shared = {key: value for key, value in asdict(self).items() if key not in own}
-        return AttackConfig(channel=at(self.channels[0], self.snr[0]), **shared)
+        return AttackConfig(channel=at(self.channels[0], self.snr[0]), codec=self.codecs[0], **shared)
 
 
 def sweep(
@@ -82,8 +83,8 @@ def sweep(
     """
     for channel in (*config.channels, *([config.eavesdropper_channel] if config.eavesdropper_channel else [])):
         _check(channel)
-    if not config.attacks or not config.channels or not config.snr:
-        raise AtmError("a sweep needs at least one attack, one channel and one SNR")
+    if not (config.attacks and config.channels and config.codecs and config.snr):
+        raise AtmError("a sweep needs at least one attack, one channel, one codec and one SNR")
     folder = Path(out)
     points = _open(folder, config, resume, force)
     bench = Bench(config)
@@ -92,13 +93,13 @@ def sweep(
     _replace(folder / POINTS, "".join(json.dumps(point) + "\n" for point in points))
     _replace(folder / FRAMES, json.dumps(bench.frames()))
     done = {(point["policy"], point["channel"], point["snr"]) for point in points}
-    wanted = [(policy, c, snr) for policy in bench.policies for c in config.channels for snr in config.snr]
+    wanted = [(name, c, snr) for name in bench.systems for c in config.channels for snr in config.snr]
     with open(folder / POINTS, "a", encoding="utf-8") as file:
-        for number, (policy, channel, snr) in enumerate(wanted, 1):
-            if (policy.name, channel, snr) in done:
+        for number, (name, channel, snr) in enumerate(wanted, 1):
+            if (name, channel, snr) in done:
                 continue
-            say(f"[{number}/{len(wanted)}] {policy.name} over {channel} at {snr:g} dB")
-            file.write(json.dumps(bench.measure(policy, channel, snr)) + "\n")
+            say(f"[{number}/{len(wanted)}] {name} over {channel} at {snr:g} dB")
+            file.write(json.dumps(bench.measure(name, channel, snr)) + "\n")
             file.flush()
             os.fsync(file.fileno())
     return write_sweep(folder)
@@ -120,13 +121,28 @@ class Bench:
         self.originals, self.truth = data.victims.images, setting.truth
         self.auxiliary = torch.cat([data.auxiliary.images, data.validation.images])
         self.labels = torch.cat([data.victims.labels, data.auxiliary.labels, data.validation.labels])
-        self.policies, self.threat, self.link = setting.policies, setting.threat, setting.link
-        self.link.encoder = Remembering(setting.link.encoder, [self.originals, self.auxiliary])
-        self.about = {**setting.about, "kind": "sweep", "config": json.loads(json.dumps(asdict(config)))}
+        self.policies, self.threat = setting.policies, setting.threat
+        self.encoder = Remembering(setting.link.encoder, [self.originals, self.auxiliary])
+        self.systems: dict[str, Link] = {}
+        victim, about = zoo.load_victim(config.victim, config.weights), []
+        for name in dict.fromkeys(config.codecs):
+            codec, digest = zoo.load_codec(name, victim)
+            about.append({"name": name, "symbols_per_token": codec.symbols_per_token, "digest": digest})
+            for policy in self.policies:
+                system = policy.name if len(set(config.codecs)) == 1 else f"{policy.name}, {name}"
+                self.systems[system] = Link(self.encoder, policy, codec)
+        settings = json.loads(json.dumps(asdict(config)))
+        self.about = {**setting.about, "kind": "sweep", "config": settings, "codecs": about}
 
-    def measure(self, policy: MergePolicy, channel: str, snr: float) -> dict[str, Any]:
-        """One point: which pictures were answered right, and how much of each leaked to whom."""
-        link = RememberingLink.around(self.link.with_policy(policy))
+    def measure(self, system: str, channel: str, snr: float) -> dict[str, Any]:
+        """One point: which pictures were answered right, and how much of each leaked to whom.
+
+        Args:
+            system: one of ``systems``: the policy, and where there are several the codec.
+            channel: without its SNR.
+            snr: of the link, in dB.
+        """
+        link = RememberingLink.around(self.systems[system])
         link.channel = channels.parse(at(channel, snr))
         transmission = link.transmit(self.originals, self._seed(1))
         server = replace(self.threat, name="server", tap="server", channel=None)
@@ -136,7 +152,7 @@ class Bench:
             threat = replace(self.threat, name="eavesdropper", tap="eavesdropper", channel=heard)
             eavesdroppers.append({"snr": hers, "leakage": self._leakage(link, threat, transmission)})
         return {
-            "policy": policy.name,
+            "policy": system,
             "channel": channel,
             "snr": snr,
             "correct": (transmission.logits.argmax(-1) == self.truth).int().tolist(),
@@ -152,7 +168,7 @@ class Bench:
         for policy in self.policies:
             parts = [part for pictures in (self.originals, self.auxiliary) for part in pictures.split(128)]
             with torch.no_grad():
-                lengths[policy.name] = torch.cat([self.link.encoder(p, policy).tokens.lengths for p in parts]).tolist()
+                lengths[policy.name] = torch.cat([self.encoder(p, policy).tokens.lengths for p in parts]).tolist()
         return {"labels": self.labels.tolist(), "lengths": lengths}
 
     def _leakage(self, link: Link, threat: ThreatModel, transmission: Transmission) -> list[float]:
@@ -247,7 +263,7 @@ def _open(folder: Path, config: SweepConfig, resume: bool, force: bool) -> list[
     before = read_settings(folder)["config"]
     asked = json.loads(json.dumps(asdict(config)))
     for key, value in asked.items():
-        if before.get(key) != value and key not in ("snr", "channels", "policies"):
+        if before.get(key) != value and key not in ("snr", "channels", "codecs", "policies"):
             raise AtmError(f"{folder} was swept with {key} = {before.get(key)!r}, not {value!r}; give the same")
     return read_points(folder)
 

@@ -63,11 +63,11 @@ def test_a_killed_sweep_goes_on_as_if_nothing_had_happened(atm, victim, pictures
     assert atm(*ask(victim, pictures, tmp_path / "whole"))[0] == 0
     measured, original = [], audit.sweep.Bench.measure
 
-    def measure(self, policy, channel, snr):
-        measured.append((policy.name, channel, snr))
+    def measure(self, system, channel, snr):
+        measured.append((system, channel, snr))
         if len(measured) == 4:
             raise KeyboardInterrupt
-        return original(self, policy, channel, snr)
+        return original(self, system, channel, snr)
 
     monkeypatch.setattr(audit.sweep.Bench, "measure", measure)
     assert atm(*ask(victim, pictures, tmp_path / "killed"))[0] == 130
@@ -94,6 +94,18 @@ def test_bad_input_is_one_clear_line(atm, victim, pictures, tmp_path, words, say
     code, out, err = atm(*ask(victim, pictures, tmp_path / "s", *words))
     assert code == 2 and says in err and len(err.strip().splitlines()) == 1 and not out
     assert not (tmp_path / "s").exists()
+
+
+def test_codecs_are_compared_in_one_sweep(atm, victim, pictures, tmp_path):
+    more = ("--codec", "uncoded", "--codec", "digital:10", "--snr", "5,30")
+    assert atm(*ask(victim, pictures, tmp_path / "s", *more))[0] == 0
+    table = pd.read_csv(tmp_path / "s/points.csv")
+    assert set(table.policy) == {f"{p}, {c}" for p in ("none", "uniform-0.5") for c in ("uncoded", "digital:10")}
+    symbols = table[table.quantity == "symbols"].groupby("policy").estimate.mean()
+    assert symbols["none, digital:10"] == 17 * 32 and symbols["none, uncoded"] == 17 * 12
+    server = table[(table.quantity == "server") & (table.channel == "awgn")].set_index(["policy", "snr"]).estimate
+    assert server["none, digital:10", 30] > server["none, digital:10", 5]
+    assert "codec digital:10 (32 symbols a token)" in (tmp_path / "s/sweep.html").read_text()
 
 
 def test_a_sweep_is_not_changed_or_lost_by_accident(atm, victim, pictures, tmp_path):

@@ -37,7 +37,7 @@ def planted(folder, accuracy, n=200, seed=0):
 
 ABOUT = {
     "kind": "sweep", "victim": {"name": "<v>"}, "data": {"name": "d", "victims": 200, "auxiliary": 50},
-    "codec": {"name": "c", "symbols_per_token": 32}, "threat_in_words": "w",
+    "codecs": [{"name": "c", "symbols_per_token": 32}], "threat_in_words": "w",
     "config": {"eavesdropper_snr": [], "attacks": ["ridge"]},
 }  # fmt: skip
 
