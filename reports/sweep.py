@@ -162,8 +162,11 @@ class Sweep:
         """For each policy what frame lengths tell of the class, at each of `BUCKETS`, and what padding costs."""
         labels = self.frames["labels"]
         longest = max(max(lengths) for lengths in self.frames["lengths"].values())
-        buckets = sorted({bucket for bucket in BUCKETS if bucket < longest} | {longest})
-        return {policy: padding(lengths, labels, buckets) for policy, lengths in self.frames["lengths"].items()}
+        found = {}
+        for policy, lengths in self.frames["lengths"].items():
+            buckets = [bucket for bucket in BUCKETS if bucket < max(lengths)] + [max(lengths)]
+            found[policy] = padding(lengths, labels, buckets, longest=longest)
+        return found
 
 
 def sentences(sweep: Sweep) -> list[str]:
@@ -268,9 +271,10 @@ def _more_than_none(differences: np.ndarray) -> float:
 
 def _loss(c: Collapse) -> str:
     e = c.excess
+    p = "p < 0.001" if c.p_value < 0.001 else f"p = {c.p_value:.3f}"
     return (
         f"from {c.top:g} to {c.snr:g} dB it loses {100 * e.estimate:.1f} points "
-        f"[{100 * e.low:.1f}, {100 * e.high:.1f}] more (same {e.n} pictures, p = {c.p_value:.3f} after correction)"
+        f"[{100 * e.low:.1f}, {100 * e.high:.1f}] more (same {e.n} pictures, {p} after correction)"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import ScalarFormatter
 
 from reports.figures import _cycle, _svg
 from reports.sweep import QUANTITIES, Sweep
@@ -51,6 +52,7 @@ def lengths(sweep: Sweep) -> str:
         cost.plot(buckets, [100 * row.extra for row in rows], "o-", color=colour, markersize=3)
     for axis in (bits, cost):
         axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.set_xlabel("bucket (tokens)")
     bits.set_ylabel("bits of the class in the length", fontsize=9)
     cost.set_ylabel("more symbols (%)", fontsize=9)
