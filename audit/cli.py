@@ -63,7 +63,7 @@ def attack(
     victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
     weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
     codec: Annotated[
-        str, typer.Option(help="auto, jscc, uncoded or a .safetensors file; auto:16 for another rate.")
+        str, typer.Option(help="auto, jscc, uncoded, digital:SNR or a .safetensors file; auto:16 for another rate.")
     ] = "auto",
     data: Annotated[
         str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, hfds/...")
