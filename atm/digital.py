@@ -16,7 +16,7 @@ from atm.channels.base import decibels
 from atm.encoder import Encoder
 from atm.errors import AtmError
 from atm.policy import MergePolicy
-from atm.sionna_phy import sionna
+from atm.sionna_phy import require_sionna, sionna
 from atm.tokens import TokenBatch
 
 
@@ -76,6 +76,7 @@ class DigitalCodec(nn.Module):
 
     def __init__(self, width: int, symbols_per_token: int = 32, snr_db: float = 10.0) -> None:
         super().__init__()
+        require_sionna("codec 'digital'")
         self.symbols_per_token = symbols_per_token
         self.mode = max(mode for mode in MODES if mode.snr_db <= snr_db)
         self.payload = int(symbols_per_token * self.mode.bits * self.mode.rate)  # bits of a token

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 import torch
@@ -10,24 +11,24 @@ import torch
 from atm.errors import AtmError
 
 
-def sionna(module: str) -> Any:
-    """A module of ``sionna.phy``.
+def require_sionna(what: str) -> None:
+    """Raise `AtmError` unless the package is there; far quicker than loading it."""
+    if importlib.util.find_spec("sionna") is None:
+        raise AtmError(f"{what} needs Sionna, which is not installed; do: pip install 'atm-privacy[sionna]'")
 
-    Args:
-        module: such as ``mapping`` or ``fec.ldpc``; empty for ``sionna.phy`` itself.
+
+def sionna(module: str) -> Any:
+    """A module of ``sionna.phy``, such as ``mapping`` or ``fec.ldpc``; empty for ``sionna.phy`` itself.
 
     Raises:
-        AtmError: the package is not installed.
+        AtmError: the package is there and cannot be loaded.
     """
     # Its import gives torch's global generator a random seed, which would undo the caller's.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:
             return importlib.import_module("sionna.phy" + (f".{module}" if module else ""))
         except ImportError as error:
-            raise AtmError(
-                f"3GPP channels and the digital codec need Sionna, which cannot be imported ({error}); "
-                "install it with: pip install 'atm-privacy[sionna]'"
-            ) from None
+            raise AtmError(f"Sionna cannot be loaded ({error}); do: pip install 'atm-privacy[sionna]'") from None
 
 
 def seed_sionna(generator: torch.Generator | None) -> None:

@@ -108,7 +108,10 @@ class ThreatModel:
             generator = torch.Generator().manual_seed(seed)
             heard = link.tune_in(channel, transmission.on_air, transmission.sent.lengths, generator)
             symbols, snr_db = heard.symbols, heard.snr_db
-            received = link.receive(symbols, transmission.side, transmission.sent, snr_db)
+            if Knowledge.CODEC in self.knows:
+                received = link.receive(symbols, transmission.side, transmission.sent, snr_db)
+            else:  # she cannot decode: her tokens are the symbols as they are
+                received = transmission.sent.with_values(torch.view_as_real(symbols).flatten(1))
         knows = self.knows
         return Observation(
             tokens=replace(
@@ -164,7 +167,8 @@ class Observation:
     """What one adversary sees of ``B`` images; what her threat model denies is None.
 
     Attributes:
-        tokens: the tokens as she decodes them; without sizes or merge map where she does not know them.
+        tokens: the tokens as she decodes them, or if she eavesdrops without the codec the symbols of each as ``2 k``
+            real values; without sizes or merge map where she does not know them.
         symbols: ``[T, k]`` complex64, the radio symbols as her antenna gave them.
         snr_db: her signal-to-noise ratio: one number, or ``[B]`` where it differs between images.
     """
@@ -190,6 +194,7 @@ class Observation:
 PRESETS: dict[str, ThreatModel] = {
     "server": ThreatModel("server"),
     "eavesdropper": ThreatModel("eavesdropper", tap="eavesdropper"),
+    "stranger": ThreatModel("stranger", tap="eavesdropper", knows=Knowledge.EVERYTHING & ~Knowledge.CODEC),
 }
 
 

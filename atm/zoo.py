@@ -123,8 +123,8 @@ def load_codec(name: str, victim: Victim) -> tuple[Codec, str]:
 
     Args:
         name: ``auto`` (the shipped one for this victim if there is one, else uncoded), ``jscc`` (the shipped one),
-            ``uncoded``, ``digital:SNR`` (see `atm.digital`), or a ``.safetensors`` file of ``atm train codec``. A learned codec takes its rate behind a
-            colon, in complex symbols per token: ``auto:16``.
+            ``uncoded``, ``digital:SNR`` (see `atm.digital`), or a ``.safetensors`` file of ``atm train codec``. A
+            learned codec takes its rate behind a colon, in complex symbols per token: ``auto:16``.
         victim: whose tokens it carries.
 
     Raises:

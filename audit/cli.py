@@ -63,13 +63,13 @@ def attack(
     victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
     weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
     codec: Annotated[
-        str, typer.Option(help="auto, jscc, uncoded or a .safetensors file; auto:16 for another rate.")
+        str, typer.Option(help="auto, jscc, uncoded, digital:SNR or a .safetensors file; auto:16 for another rate.")
     ] = "auto",
     data: Annotated[
         str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, hfds/...")
     ] = "photos",
     auxiliary_data: Annotated[str | None, typer.Option(help="The adversary's own pictures; default: --data.")] = None,
-    channel: Annotated[str, typer.Option(help="noiseless or awgn:SNR in dB.")] = "awgn:10",
+    channel: Annotated[str, typer.Option(help="Such as awgn:10 or rayleigh:10; see atm list channels.")] = "awgn:10",
     threat: Annotated[str, typer.Option(help="server, eavesdropper, eavesdropper:CHANNEL or a YAML file.")] = "server",
     images: Annotated[int, typer.Option(help="Pictures to attack; no verdict of privacy below 100.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 4000,
@@ -131,7 +131,7 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder.")], as_json: Js
 def search(
     victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
     data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
-    channel: Annotated[str, typer.Option(help="noiseless or awgn:SNR in dB.")] = "awgn:10",
+    channel: Annotated[str, typer.Option(help="Such as awgn:10 or rayleigh:10; see atm list channels.")] = "awgn:10",
     threat: Annotated[str, typer.Option(help="See atm list threats.")] = "server",
     evals: Annotated[int, typer.Option(help="Policies to evaluate.")] = 32,
     images: Annotated[int, typer.Option(help="Pictures to evaluate each policy on.")] = 100,
@@ -164,6 +164,75 @@ def search(
         table.add_row(f"trial-{row.trial:04d}.yaml", *numbers, " ".join(f"{t:.2f}" for t in row.thresholds))
     out.print(table)
     out.print(f"front: {out_folder / 'front.csv'}", soft_wrap=True)
+
+
+@app.command(
+    epilog="Example: `atm sweep --snr 0:20:4 --channel awgn --channel rayleigh --channel rician,k=3 "
+    "--eavesdropper-snr=-5:15:5 --out runs/air`"
+)
+def sweep(
+    snr: Annotated[str, typer.Option(help="SNRs of the link in dB: FIRST:LAST:STEP or a list 0,5,10.")] = "0:20:5",
+    channel: Annotated[
+        list[str] | None, typer.Option(help="Channel without its SNR, such as awgn or rician,k=3; repeatable.")
+    ] = None,
+    eavesdropper_snr: Annotated[
+        str | None, typer.Option(help="Her SNRs in dB, written as --snr; default: the link's at every point.")
+    ] = None,
+    eavesdropper_channel: Annotated[
+        str | None, typer.Option(help="Her channel without its SNR; default: the link's kind.")
+    ] = None,
+    policy: Annotated[
+        list[str] | None, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file; repeatable.")
+    ] = None,
+    attack: Annotated[list[str] | None, typer.Option(help="Trained anew at each point; repeatable.")] = None,
+    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
+    weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
+    codec: Annotated[
+        list[str] | None, typer.Option(help="auto, uncoded, digital:SNR or a .safetensors file; repeatable.")
+    ] = None,
+    data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
+    auxiliary_data: Annotated[str | None, typer.Option(help="The adversary's own pictures; default: --data.")] = None,
+    threat: Annotated[str, typer.Option(help="What both adversaries know; stranger: not the codec.")] = "eavesdropper",
+    images: Annotated[int, typer.Option(help="Pictures to send and attack.")] = 100,
+    auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 1000,
+    seed: Seed = 0,
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/sweep"),
+    resume: Resume = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Measure accuracy and leakage to server and eavesdropper over channels and SNRs, and draw them."""
+    from audit.sweep import SweepConfig, grid
+    from audit.sweep import sweep as run_sweep
+    from reports.sweep import Sweep, sentences
+
+    config = SweepConfig(
+        snr=grid(snr),
+        channels=tuple(channel or SweepConfig.channels),
+        eavesdropper_snr=grid(eavesdropper_snr) if eavesdropper_snr is not None else (),
+        eavesdropper_channel=eavesdropper_channel,
+        policies=tuple(policy or SweepConfig.policies),
+        attacks=tuple(attack or SweepConfig.attacks),
+        victim=victim, weights=weights, codecs=tuple(codec or SweepConfig.codecs),
+        data=data, auxiliary_data=auxiliary_data, threat=threat,
+        images=images, auxiliary=auxiliary, seed=seed,
+    )  # fmt: skip
+    with console.status("loading") as status:
+        page = run_sweep(config, out_folder, resume=resume, force=force, say=lambda line: status.update(escape(line)))
+    done = Sweep.read(out_folder)
+    if as_json:
+        points = json.loads(done.table.to_json(orient="records"))
+        print(json.dumps({"report": str(page), "points": points, "findings": sentences(done)}, allow_nan=False))
+        return
+    table = Table(title=f"{done.about['victim']['name']} on {done.about['data']['name']}")
+    for heading in ("channel", "SNR", "policy", "accuracy", "leakage to server", "her SNR", "to eavesdropper", "gap"):
+        table.add_column(heading)
+    for row in done.summary():
+        table.add_row(*[escape(word) for word in row])
+    out.print(table)
+    for line in sentences(done):
+        out.print(escape(line))
+    out.print(f"report: {page}", soft_wrap=True)
 
 
 def _show(run: Any, report: Path, as_json: bool) -> None:

@@ -89,8 +89,8 @@ def mutual_information(
     return Information(bits, float((1 + (null >= plain - 1e-12).sum()) / (1 + permutations)), _entropy(joint.sum(0)))
 
 
-def padded(lengths: Labels, bucket: int) -> np.ndarray:
-    """``[n]`` lengths rounded up to multiples of ``bucket``.
+def padded(lengths: Labels, bucket: int, longest: int | None = None) -> np.ndarray:
+    """``[n]`` lengths rounded up to multiples of ``bucket``, but not beyond the longest that a frame can be.
 
     Raises:
         ValueError: the bucket is smaller than 1.
@@ -98,25 +98,31 @@ def padded(lengths: Labels, bucket: int) -> np.ndarray:
     Examples:
         >>> padded([1, 8, 9], 8).tolist()
         [8, 8, 16]
+        >>> padded([1, 8, 9], 8, longest=12).tolist()
+        [8, 8, 12]
     """
     if bucket < 1:
         raise ValueError(f"bucket is {bucket}, expected at least 1")
-    return -(-np.asarray(lengths) // bucket) * bucket
+    up = -(-np.asarray(lengths) // bucket) * bucket
+    return up if longest is None else np.minimum(up, longest)
 
 
-def padding(lengths: Labels, labels: Labels, buckets: Sequence[int], *, seed: int = 0) -> list[Padding]:
+def padding(
+    lengths: Labels, labels: Labels, buckets: Sequence[int], *, longest: int | None = None, seed: int = 0
+) -> list[Padding]:
     """What padding to each of some buckets costs and what it leaves to learn.
 
     Args:
         lengths: ``[n]`` tokens of each frame.
         labels: ``[n]`` what is to be kept secret.
         buckets: tokens; 1 is no padding, and one as large as the longest frame hides everything.
+        longest: tokens of the longest possible frame, to which padding stops; None for no such limit.
         seed: of the permutations.
     """
     plain = np.asarray(lengths)
     rows = []
     for bucket in buckets:
-        length = padded(plain, bucket)
+        length = padded(plain, bucket, longest)
         extra = float(length.sum() / plain.sum() - 1)
         rows.append(Padding(bucket, extra, mutual_information(length, labels, seed=seed)))
     return rows

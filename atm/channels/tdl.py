@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from atm.channels.base import Channel, Received, frames, through
-from atm.sionna_phy import seed_sionna, sionna
+from atm.sionna_phy import require_sionna, seed_sionna, sionna
 
 SUBCARRIERS = 256
 SPACING_HZ = 30e3
@@ -34,6 +34,7 @@ class Tdl(Channel):
     csi: bool
 
     def __post_init__(self) -> None:
+        require_sionna(f"channel {self.name!r}")
         if not 0 <= self.spread <= 100:
             raise self.refuse("spread", "nanoseconds in [0, 100], which the cyclic prefix covers")
         if self.speed < 0:

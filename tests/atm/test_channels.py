@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,6 +17,7 @@ from atm import channels
 from atm.channels import CHANNELS, Channel, Received
 from atm.channels.tdl import SPACING_HZ, SUBCARRIERS
 from atm.codec import UncodedAnalog
+from atm.digital import DigitalCodec
 from atm.errors import AtmError
 from atm.link import Link
 from atm.policy import MergePolicy
@@ -222,11 +225,19 @@ def test_taps_stand_still_without_speed_and_move_with_it():
     assert float((moving[:, 7] - moving[:, 0]).abs().mean()) > 0.1
 
 
-def test_without_sionna_there_is_one_clear_error(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "sionna.phy.channel", None)
-    monkeypatch.setitem(__import__("sys").modules, "sionna.phy.channel.tr38901", None)
+@pytest.mark.parametrize("make", [lambda: channels.parse("tdl-a:10"), lambda: DigitalCodec(24)])
+def test_without_sionna_there_is_one_clear_error(monkeypatch, make):
+    monkeypatch.setitem(sys.modules, "sionna", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(AtmError, match="atm-privacy\\[sionna\\]"):
-        channels.parse("tdl-a:10")(qpsk(2, 2), dice())
+        make()
+
+
+def test_a_broken_sionna_is_one_clear_error(monkeypatch):
+    channel = channels.parse("tdl-a:10")
+    monkeypatch.setitem(sys.modules, "sionna.phy.channel", None)
+    with pytest.raises(AtmError, match="cannot be loaded"):
+        channel(qpsk(2, 2), dice())
 
 
 def test_loading_sionna_leaves_the_callers_random_numbers_alone(monkeypatch):

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import attacks
 from atm import channels
 from atm.channels import Awgn
 from atm.codec import UncodedAnalog, unit_power
@@ -104,6 +105,18 @@ def test_an_eavesdropper_with_a_worse_channel_sees_worse_tokens():
     assert not torch.equal(
         load("eavesdropper").observe(transmission, system, 1).symbols, transmission.received_symbols
     ), "her noise is her own"
+
+
+def test_a_stranger_without_the_codec_sees_only_symbols():
+    system = link("awgn:20")
+    transmission = system.transmit(IMAGES)
+    seen = load("stranger").observe(transmission, system, 1)
+    assert torch.equal(seen.tokens.values, torch.view_as_real(seen.symbols).flatten(1))
+    ridge = attacks.create("ridge")
+    ridge.fit(system, load("stranger"), torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(2)))
+    assert ridge.reconstruct(seen).shape == IMAGES.shape
+    with pytest.raises(KnowledgeError, match="codec"):
+        load("stranger").require(Knowledge.CODEC, "x")
 
 
 def test_what_is_denied_is_named():

@@ -77,3 +77,5 @@ def test_padding_costs_symbols_and_saves_bits():
     assert eight.information.bits.estimate == pytest.approx(1, abs=0.02)
     assert all_.extra == pytest.approx(64 / 37 - 1)
     assert all_.information.bits.estimate == 0 and all_.information.p_value == 1
+    (capped,) = padding(lengths, labels, [12], longest=16)
+    assert capped.extra == pytest.approx((12 + 12 + 12 + 16) / 37 - 1)
