@@ -155,7 +155,6 @@ def search(
         bool, typer.Option("--rescore/--no-rescore", help="Attack the front with the full suite at the end.")
     ] = True,
     rescored_policies: Annotated[int, typer.Option(help="Policies of the front for the full suite, at most.")] = 5,
-    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster, or local.")] = None,
     seed: Seed = 0,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/search"),
     resume: Resume = False,
@@ -201,7 +200,6 @@ def search(
             resume=resume,
             force=force,
             rescore=rescored_policies if rescore else 0,
-            ray=ray,
             say=say,
         )
     _show_search(found, as_json)

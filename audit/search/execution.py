@@ -1,4 +1,4 @@
-"""Where evaluations run: in this process, or on a cluster (`audit.search.cluster`)."""
+"""Where evaluations run: in this process. An executor for several at a time plugs in behind `Executor`."""
 
 from __future__ import annotations
 

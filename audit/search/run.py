@@ -32,7 +32,6 @@ def search(
     resume: bool = False,
     force: bool = False,
     rescore: int = 0,
-    ray: str | None = None,
     say: Say = lambda line: None,
 ) -> Outcome:
     """Evaluate policies, each on disk before the next begins; write the front and the report.
@@ -43,7 +42,6 @@ def search(
         resume: go on with the search that is there.
         force: replace the search that is there.
         rescore: how many policies of the front the full suite attacks at the end: the recommended ones first.
-        ray: address of a Ray cluster, ``local`` to start one on this machine, None to stay in this process.
         say: called with a line for each step.
 
     Raises:
@@ -52,14 +50,7 @@ def search(
     config.asked()
     folder = open_folder(Path(out), config, resume, force)
     problem = make_problem(config)
-    executor: Executor
-    if ray is None:
-        executor = InProcess(problem)
-    else:
-        from audit.search.cluster import RayExecutor
-
-        executor = RayExecutor(ray, config)
-    outcome = explore(problem, config, folder, executor, say)
+    outcome = explore(problem, config, folder, InProcess(problem), say)
     if rescore and outcome.front and not outcome.notes:
         outcome = rescored(outcome, rescore, say)
     finish(outcome)
