@@ -17,9 +17,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 from torch.quasirandom import SobolEngine
 
 from atm.policy import MergePolicy
@@ -84,7 +86,7 @@ def sobol(problem: Remembering, evals: int, seed: int) -> None:
         problem.costs(unit)
 
 
-def _optuna(sampler: Callable[[int], object]) -> Choose:
+def _optuna(sampler: Callable[[int], Any]) -> Choose:
     def choose(problem: Remembering, evals: int, seed: int) -> None:
         import optuna
 
@@ -96,13 +98,13 @@ def _optuna(sampler: Callable[[int], object]) -> Choose:
     return choose
 
 
-def _nsga2(seed: int) -> object:
+def _nsga2(seed: int) -> Any:
     from optuna.samplers import NSGAIISampler
 
     return NSGAIISampler(seed=seed, population_size=16)
 
 
-def _tpe(seed: int) -> object:
+def _tpe(seed: int) -> Any:
     from optuna.samplers import TPESampler
 
     return TPESampler(seed=seed)  # what create_study takes for several objectives if asked for nothing
@@ -121,7 +123,7 @@ def nsga3(problem: Remembering, evals: int, seed: int) -> None:
             super().__init__(n_var=problem.space.depth, n_obj=width, xl=0.0, xu=1.0)
 
         def _evaluate(self, x: np.ndarray, out: dict[str, object], *args: object, **kwargs: object) -> None:
-            out["F"] = problem.costs(x)
+            out["F"] = problem.costs(x.tolist())
 
     directions = get_reference_directions("energy", width, 16, seed=seed)
     minimize(Asked(), NSGA3(ref_dirs=directions, pop_size=16), ("n_eval", evals), seed=seed, verbose=False)
@@ -196,12 +198,11 @@ def privacy_score(policies: int, images: int, auxiliary: int, attacks: Sequence[
         run: Run = attack(config.attack(policies=tuple(files), attacks=tuple(attacks)), Path(folder) / "run")
         suite = (time.perf_counter() - begun) / policies
         full = [float(run.worst_case(f"policy-{number:02d}").mean()) for number in range(policies)]
-    ranks = np.argsort(np.argsort([cheap, full], axis=1), axis=1)
     return {
         "policies": policies,
         "images": images,
         "attacks": list(run.attacks),
-        "spearman": float(np.corrcoef(ranks)[0, 1]),
+        "spearman": float(spearmanr(cheap, full).statistic),
         "cost_ratio": float(np.median(ratios)),
         "suite_seconds_per_policy": suite,
     }
