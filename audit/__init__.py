@@ -4,7 +4,7 @@ Its three functions are what users do: `attack` policies, write a `report`, `sea
 """
 
 from audit.evaluate import AttackConfig, attack
-from audit.pareto import SearchConfig, search
+from audit.search import SearchConfig, search
 from reports.html import write_report as report
 
 __all__ = ["AttackConfig", "SearchConfig", "attack", "report", "search"]

@@ -1,0 +1,95 @@
+"""What the search evaluates: a policy goes in, its numbers come out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from atm.policy import MergePolicy
+from audit.evaluate import Setting
+from audit.search.objectives import Objective, Sample
+from audit.search.privacy import PrivacyScore
+from audit.search.space import Space
+from audit.search.trials import Measured
+
+PROBED = 8  # images on which two policies must merge alike to count as one
+SPACED = 64  # images that say how thresholds act
+RESAMPLES = 200
+
+
+class Problem(Protocol):
+    """Anything that the loop can search."""
+
+    space: Space
+
+    def effect(self, policy: MergePolicy) -> str:
+        """What identifies a policy's merges, for little: equal strings mean that an evaluation would be wasted."""
+        ...
+
+    def measure(self, policy: MergePolicy) -> Measured:
+        """The numbers of one policy. An exception, or a number that is not finite, is a failed evaluation."""
+        ...
+
+
+class PolicyProblem:
+    """Policies of one victim, on its data, over its channel.
+
+    Noise is the bootstrap's variance of what the policy changes: values are paired, image by image, with those of the
+    unmerged victim, because the choice of images moves all policies together and does not change who is better.
+
+    Args:
+        setting: victim, data, channel and adversary.
+        measured: what to measure.
+        privacy: how leakage is scored.
+        lowest: lowest threshold of any layer.
+
+    Raises:
+        KnowledgeError: the threat model denies what the privacy score needs.
+    """
+
+    def __init__(
+        self, setting: Setting, measured: Sequence[Objective], privacy: PrivacyScore, lowest: float, seed: int = 0
+    ) -> None:
+        self.setting, self.measured, self.privacy, self.seed = setting, tuple(measured), privacy, seed
+        self.images = setting.data.victims.images
+        encoder = setting.link.encoder
+        self.space = Space.of(encoder, self.images[:SPACED], lowest)
+        if any(objective.name == "leakage" for objective in measured):
+            privacy.prepare(setting.link, setting.threat, self.images)
+        self._base: dict[str, Tensor] = {}
+        self._base = self._values(MergePolicy.uniform(1.0, encoder.depth))
+
+    @torch.no_grad()
+    def effect(self, policy: MergePolicy) -> str:
+        """A digest of the tokens left after each layer and of the merge maps, on a few images."""
+        encoded = self.setting.link.encoder(self.images[:PROBED], policy)
+        assert encoded.tokens.source is not None
+        digest = hashlib.sha256(encoded.layer_tokens.numpy().tobytes())
+        digest.update(encoded.tokens.source.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @torch.no_grad()
+    def measure(self, policy: MergePolicy) -> Measured:
+        """Means over the images, and their variances."""
+        values = self._values(policy)
+        paired = {o.name: values[o.name] - self._base[o.name] if o.per_image else values[o.name] for o in self.measured}
+        return Measured(
+            {name: float(v.mean()) for name, v in values.items()},
+            {name: bootstrap_variance(v) for name, v in paired.items()},
+        )
+
+    def _values(self, policy: MergePolicy) -> dict[str, Tensor]:
+        sample = Sample(
+            self.setting.link.with_policy(policy), self.images, self.setting.truth, self.privacy, self.seed + 1
+        )
+        return {objective.name: objective.measure(sample).double() for objective in self.measured}
+
+
+def bootstrap_variance(values: Tensor) -> float:
+    """Variance of the mean of ``[n]`` values over resamples drawn with replacement; the same draws for the same n."""
+    draws = torch.randint(len(values), (RESAMPLES, len(values)), generator=torch.Generator().manual_seed(0))
+    return float(values[draws].mean(1).var())

@@ -1,0 +1,253 @@
+"""Which policy to evaluate next: Gaussian processes and expected hypervolume improvement, by BoTorch.
+
+The next policies depend on the trials before, the policies that are running, and the seed; on nothing else, so that a
+resumed search proposes what the interrupted one would have.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from botorch.acquisition.multi_objective.logei import qLogExpectedHypervolumeImprovement
+from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
+from botorch.exceptions import ModelFittingError
+from botorch.fit import fit_gpytorch_mll
+from botorch.models import SingleTaskGP
+from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+from botorch.optim import optimize_acqf
+from botorch.sampling import SobolQMCNormalSampler
+from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from torch import Tensor
+from torch.quasirandom import SobolEngine
+
+from audit.search.front import Frame, feasible, non_dominated
+from audit.search.objectives import Bound, Objective
+from audit.search.trials import Trial
+
+GROWTH = 1.2  # hyperparameters are fitted anew whenever there are so many times the trials
+FITTED = 160  # trials that they are fitted to, at most
+BOXED = 40  # points of the front that the hypervolume is divided along, at most: boxes grow with their square
+SAMPLES, STARTS, TRIED, STEPS = 32, 2, 96, 30
+LEAST_NOISE = 1e-5  # variance, on the standardised scale
+
+
+@dataclass
+class Proposer:
+    """Proposes points of the unit cube.
+
+    Attributes:
+        objectives: to optimise.
+        limits: constraints, on these or on other measured objectives.
+        layers: dimensions of the cube.
+        evals: how many evaluations there will be.
+        seed: of everything random.
+        asked: the part of the reference point that the user set.
+        started: how many starting policies there were when this search began; None if it begins now.
+    """
+
+    objectives: tuple[Objective, ...]
+    limits: tuple[Bound, ...]
+    layers: int
+    evals: int
+    seed: int = 0
+    asked: dict[str, float] = field(default_factory=dict)
+    started: int | None = None
+    _fitted: tuple[tuple[int, ...], _Surrogate] | None = field(default=None, repr=False)
+
+    @property
+    def start(self) -> int:
+        """Policies that are evaluated before there is a model: two for each dimension and two ends."""
+        return self.started or min(2 * self.layers + 2, max(self.evals // 3, 2))
+
+    @property
+    def modelled(self) -> tuple[Objective, ...]:
+        """Objectives, then what only constraints bound."""
+        return tuple(dict.fromkeys([*self.objectives, *(limit.objective for limit in self.limits)]))
+
+    def frame(self, trials: Sequence[Trial]) -> Frame:
+        """In which units hypervolume is measured."""
+        return Frame.of(self.objectives, [t for t in trials if t.number < self.start], self.asked)
+
+    def candidates(
+        self, trials: Sequence[Trial], units: Sequence[Sequence[float]], pending: Sequence[Sequence[float]], number: int
+    ) -> Iterator[tuple[str, list[float]]]:
+        """Points for trial ``number``, the best first, each with where it comes from; there is no end of them.
+
+        Args:
+            trials: finished ones.
+            units: where each of them lies.
+            pending: where those lie that are running.
+            number: of the trial that is to be chosen.
+        """
+        known = [(trial, unit) for trial, unit in zip(trials, units, strict=True) if trial.failure is None]
+        if number < self.start:
+            yield "start", self._design()[number].tolist()
+        elif len(known) >= 3:
+            x = torch.tensor([unit for _, unit in known], dtype=torch.float64)
+            for point in self._by_model([trial for trial, _ in known], x, pending, number):
+                yield "model", point.tolist()
+        filler = SobolEngine(self.layers, scramble=True, seed=self.seed * 10_007 + number + 1)
+        while True:
+            yield "start" if number < self.start else "fill", filler.draw(1)[0].tolist()
+
+    def _design(self) -> Tensor:
+        """Both ends, then a scrambled Sobol sequence."""
+        ends = torch.stack([torch.zeros(self.layers), torch.ones(self.layers)])
+        return torch.cat([ends, SobolEngine(self.layers, scramble=True, seed=self.seed).draw(max(self.start - 2, 1))])
+
+    def _by_model(
+        self, trials: list[Trial], x: Tensor, pending: Sequence[Sequence[float]], number: int
+    ) -> list[Tensor]:
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.manual_seed(self.seed * 100_003 + number)
+            surrogate = self._surrogate(trials, x)
+            model = surrogate.on(trials, x, torch.tensor(pending, dtype=torch.float64).reshape(-1, self.layers))
+            acquisition, best = self._acquisition(surrogate, model, trials, number)
+            return _maximise(acquisition, best, self.layers)
+
+    def _surrogate(self, trials: list[Trial], x: Tensor) -> _Surrogate:
+        """Fitted from scratch to the first so many trials, and kept until there are `GROWTH` times as many."""
+        count = self.start
+        while int(count * GROWTH) + 1 <= len(trials):
+            count = int(count * GROWTH) + 1
+        rows = torch.linspace(0, min(count, len(trials)) - 1, min(count, len(trials), FITTED)).round().long().tolist()
+        key = tuple(trials[row].number for row in rows)
+        if self._fitted is None or self._fitted[0] != key:
+            self._fitted = (key, _Surrogate.fit(self.modelled, [trials[row] for row in rows], x[rows]))
+        return self._fitted[1]
+
+    def _acquisition(
+        self, surrogate: _Surrogate, model: SingleTaskGP, trials: list[Trial], number: int
+    ) -> tuple[qLogExpectedHypervolumeImprovement, Tensor]:
+        """The acquisition function, and the inputs ``[n, layers]`` of what is best so far."""
+        frame = self.frame(trials)
+        width = len(self.objectives)
+        inputs = model.train_inputs[0][0] if model.train_inputs[0].ndim == 3 else model.train_inputs[0]
+
+        def value(samples: Tensor, X: Tensor | None = None) -> Tensor:
+            return frame.normalise(surrogate.values(samples)[..., :width])
+
+        with torch.no_grad():
+            expected = surrogate.values(model.posterior(inputs).mean)
+        keep = torch.ones(len(expected), dtype=torch.bool)
+        keep[: len(trials)] = torch.tensor([feasible(trial, self.limits) for trial in trials])
+        points = frame.normalise(expected[:, :width])[keep]
+        best = non_dominated(points)
+        boxed = points[best][_spread(points[best], BOXED)]
+        partitioning = FastNondominatedPartitioning(torch.zeros(width, dtype=torch.float64), Y=boxed)
+        acquisition = qLogExpectedHypervolumeImprovement(
+            model,
+            torch.zeros(width, dtype=torch.float64),
+            partitioning,  # type: ignore[arg-type]
+            sampler=SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=self.seed * 7919 + number),
+            objective=GenericMCMultiOutputObjective(value),
+            constraints=[surrogate.slack(limit) for limit in self.limits] or None,
+            eta=1e-2,
+        )
+        return acquisition, inputs[keep][best] if bool(best.any()) else inputs
+
+
+@dataclass(frozen=True)
+class _Surrogate:
+    """One Gaussian process per objective with Matérn-5/2 and a lengthscale per layer; on standardised model scales."""
+
+    objectives: tuple[Objective, ...]
+    mean: Tensor
+    deviation: Tensor
+    state: dict[str, Tensor]
+
+    @classmethod
+    def fit(cls, objectives: tuple[Objective, ...], trials: Sequence[Trial], x: Tensor) -> _Surrogate:
+        """Fit hyperparameters; where the likelihood cannot be maximised, the prior's stay."""
+        y, _ = _scaled(objectives, trials)
+        made = cls(objectives, y.mean(0), y.std(0).clamp_min(1e-6), {})
+        model = made.on(trials, x, x[:0])
+        try:
+            fit_gpytorch_mll(
+                ExactMarginalLogLikelihood(model.likelihood, model), optimizer_kwargs={"options": {"maxiter": 60}}
+            )
+        except (ModelFittingError, RuntimeError):
+            return made
+        return cls(made.objectives, made.mean, made.deviation, dict(model.state_dict()))
+
+    def on(self, trials: Sequence[Trial], x: Tensor, pending: Tensor) -> SingleTaskGP:
+        """These hyperparameters with all data; at pending points the model takes its own mean for an observation."""
+        y, variance = _scaled(self.objectives, trials)
+        model = self._model(x, (y - self.mean) / self.deviation, variance / self.deviation.square())
+        if not len(pending):
+            return model
+        with torch.no_grad():
+            believed = model.posterior(pending).mean
+        noise = torch.cat([variance / self.deviation.square(), torch.full_like(believed, LEAST_NOISE)])
+        return self._model(torch.cat([x, pending]), torch.cat([(y - self.mean) / self.deviation, believed]), noise)
+
+    def _model(self, x: Tensor, y: Tensor, variance: Tensor) -> SingleTaskGP:
+        kernel = get_covar_module_with_dim_scaled_prior(
+            ard_num_dims=x.shape[1], batch_shape=torch.Size([y.shape[1]]), use_rbf_kernel=False
+        )
+        model = SingleTaskGP(x, y, variance.clamp_min(LEAST_NOISE), covar_module=kernel, outcome_transform=None)
+        own = model.state_dict()
+        # Everything but the noise, which belongs to the data.
+        model.load_state_dict(
+            {**own, **{k: v for k, v in self.state.items() if v.shape == own[k].shape and "noise" not in k}}
+        )
+        return model.eval()
+
+    def values(self, samples: Tensor) -> Tensor:
+        """Model outputs ``[..., outputs]`` in the objectives' own units."""
+        scaled = samples * self.deviation + self.mean
+        return torch.stack([o.scale.inverse(scaled[..., i]) for i, o in enumerate(self.objectives)], -1)
+
+    def slack(self, limit: Bound) -> Callable[[Tensor], Tensor]:
+        """A constraint as BoTorch wants it: negative where kept."""
+        i = self.objectives.index(limit.objective)
+        edge = float(limit.objective.scale.forward(torch.tensor(limit.limit, dtype=torch.float64)))
+        at = (edge - float(self.mean[i])) / float(self.deviation[i])
+        return lambda samples: limit.sign * (at - samples[..., i])
+
+
+def _scaled(objectives: Sequence[Objective], trials: Sequence[Trial]) -> tuple[Tensor, Tensor]:
+    """Values and variances ``[trials, objectives]`` on the model's scales."""
+    y = torch.tensor([[t.values[o.name] for o in objectives] for t in trials], dtype=torch.float64)
+    variance = torch.tensor([[t.noise.get(o.name, 0.0) for o in objectives] for t in trials], dtype=torch.float64)
+    slope = torch.stack([o.scale.slope(y[:, i]) for i, o in enumerate(objectives)], 1)
+    return torch.stack([o.scale.forward(y[:, i]) for i, o in enumerate(objectives)], 1), variance * slope.square()
+
+
+def _spread(points: Tensor, count: int) -> Tensor:
+    """Rows of at most ``count`` points, far from each other; the extremes of every objective first."""
+    if len(points) <= count:
+        return torch.arange(len(points))
+    rows = list(dict.fromkeys(points.argmax(0).tolist()))
+    distance = torch.cdist(points, points[rows]).amin(1)
+    while len(rows) < count:
+        rows.append(int(distance.argmax()))
+        distance = torch.minimum(distance, torch.cdist(points, points[rows[-1:]])[:, 0])
+    return torch.tensor(rows)
+
+
+def _maximise(acquisition: qLogExpectedHypervolumeImprovement, best: Tensor, layers: int) -> list[Tensor]:
+    """Points in order of falling acquisition value: the optima first, then what was tried on the way."""
+    around = best[torch.randint(len(best), (TRIED // 2,))]
+    moved = around + 0.15 * torch.randn_like(around) * (torch.rand_like(around) < 0.5)
+    anywhere = SobolEngine(layers, scramble=True, seed=int(torch.randint(2**31, (1,)))).draw(TRIED - len(moved))
+    tried = torch.cat([anywhere.double(), moved.clamp(0, 1)])[:, None]
+    with torch.no_grad():
+        scores = torch.cat([acquisition(part) for part in tried.split(16)])
+    order = scores.argsort(descending=True)
+    optima, heights = optimize_acqf(
+        acquisition,
+        torch.stack([torch.zeros(layers), torch.ones(layers)]).double(),
+        q=1,
+        num_restarts=STARTS,
+        batch_initial_conditions=tried[order[:STARTS]],
+        options={"maxiter": STEPS},
+        return_best_only=False,
+    )
+    assert heights is not None
+    return [*optima[heights.argsort(descending=True)][:, 0].detach(), *tried[order, 0]]

@@ -1,0 +1,178 @@
+"""A search from end to end, and its folder on disk.
+
+``search.json`` says what was asked for, ``trials.jsonl`` has a line per evaluation. When the search ends they are
+joined by ``front.csv``, the front's policies in ``policies/``, ``report.html``, and the full suite in ``rescored/``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from atm.errors import AtmError
+from audit.evaluate import attack, prepare
+from audit.search.config import SearchConfig
+from audit.search.execution import Executor, InProcess
+from audit.search.outcome import RESCORED, SETTINGS, STOPPED, TRIALS, Outcome
+from audit.search.privacy import create_score
+from audit.search.problem import PolicyProblem, Problem
+from audit.search.trials import Trial, TrialLog, read_json, replace_file
+from reports.verdict import verdicts
+
+Say = Callable[[str], None]
+
+
+def search(
+    config: SearchConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    rescore: int = 0,
+    say: Say = lambda line: None,
+) -> Outcome:
+    """Evaluate policies, each on disk before the next begins; write the front and the report.
+
+    Args:
+        config: what to search.
+        out: the folder.
+        resume: go on with the search that is there.
+        force: replace the search that is there.
+        rescore: how many policies of the front the full suite attacks at the end: the recommended ones first.
+        say: called with a line for each step.
+
+    Raises:
+        AtmError: bad configuration, or a folder that holds another search.
+    """
+    config.asked()
+    folder = open_folder(Path(out), config, resume, force)
+    problem = make_problem(config)
+    outcome = explore(problem, config, folder, InProcess(problem), say)
+    if rescore and outcome.front and not outcome.notes:
+        outcome = rescored(outcome, rescore, say)
+    finish(outcome)
+    return outcome
+
+
+def make_problem(config: SearchConfig) -> PolicyProblem:
+    """Load everything that a configuration names."""
+    objectives, limits, _ = config.asked()
+    measured = tuple(dict.fromkeys([*objectives, *(limit.objective for limit in limits)]))
+    privacy = create_score(config.score)
+    setting = prepare(config.attack(policies=("none",), attacks=("mean_image",), auxiliary=20))
+    return PolicyProblem(setting, measured, privacy, config.lowest, config.seed)
+
+
+def explore(problem: Problem, config: SearchConfig, folder: Path, executor: Executor, say: Say) -> Outcome:
+    """Run the loop on whatever problem, and write down how it ended."""
+    from audit.search.loop import Loop  # BoTorch takes seconds to import; nothing else on the command line needs it
+    from audit.search.proposer import Proposer
+
+    objectives, limits, asked = config.asked()
+    proposer = Proposer(objectives, limits, problem.space.depth, config.evals, config.seed, asked)
+    log = TrialLog(folder / TRIALS)
+    about = read_json(folder / SETTINGS)
+    if "start" in about:  # a prolonged search keeps the start, and so the units, that it began with
+        proposer = replace(proposer, started=about["start"])
+    _describe(folder, start=proposer.start, notes=[])
+    notes = Loop(problem, proposer, executor, log, say).run()
+    _describe(folder, notes=notes)
+    return Outcome.read(folder)
+
+
+def finish(outcome: Outcome) -> None:
+    """Write ``front.csv``, the policies and the report."""
+    from audit.search.report import write_report
+
+    table = outcome.table()
+    order = {trial.number: rank for rank, trial in enumerate(outcome.front)}
+    best = table[table.front].drop(columns="front")
+    best = best.sort_values("trial", key=lambda column: column.map(order))
+    replace_file(outcome.folder / "front.csv", best.to_csv(index=False))
+    for path in (outcome.folder / "policies").glob("trial-*.yaml"):
+        path.unlink()
+    for trial in outcome.front:
+        write_policy(outcome, trial)
+    write_report(outcome)
+
+
+def write_policy(outcome: Outcome, trial: Trial) -> Path:
+    """A trial's policy as a YAML file, ready for ``atm attack --policy``."""
+    path = outcome.folder / "policies" / f"{trial.name}.yaml"
+    path.parent.mkdir(exist_ok=True)
+    trial.policy.write(path)
+    return path
+
+
+def rescored(outcome: Outcome, count: int, say: Say) -> Outcome:
+    """Attack ``count`` policies of the front with every attack that the threat model permits.
+
+    The recommended policies come first, then others evenly along the front. Stopping here loses nothing: the finished
+    attacks are taken up again by ``--resume``.
+    """
+    policies = [str(write_policy(outcome, trial)) for trial in representatives(outcome, count)]
+    config = outcome.config.attack(policies=tuple(policies), images=min(outcome.config.images, 100))
+    folder = outcome.folder / RESCORED
+    same = (folder / "run.json").exists() and read_json(folder / "run.json")["config"]["policies"] == policies
+    try:
+        run = attack(config, folder, resume=same, force=not same, say=lambda line: say(f"full suite {line}"))
+    except KeyboardInterrupt:
+        note = f"{STOPPED} while the full suite was attacking the front; --resume goes on with it"
+        return replace(outcome, notes=(*outcome.notes, note))
+    full = {v.policy: (v.leakage.estimate, v.leakage.low, v.leakage.high) for v in verdicts(run)}
+    _describe(outcome.folder, full=full)
+    return replace(outcome, full=full)
+
+
+def representatives(outcome: Outcome, count: int) -> list[Trial]:
+    """At most ``count`` of the front: the recommended, then evenly spaced ones."""
+    chosen = list({r.trial.number: r.trial for r in outcome.recommended()}.values())[:count]
+    rest = [trial for trial in outcome.front if trial not in chosen]
+    wanted = min(count - len(chosen), len(rest))
+    steps = [round(i * (len(rest) - 1) / max(wanted - 1, 1)) for i in range(wanted)]
+    return sorted([*chosen, *(rest[step] for step in dict.fromkeys(steps))], key=lambda trial: trial.number)
+
+
+def open_folder(folder: Path, config: SearchConfig, resume: bool, force: bool) -> Path:
+    """Make the folder, or check that the search in it is the one that is asked for.
+
+    Raises:
+        AtmError: it holds something else.
+    """
+    settings = folder / SETTINGS
+    if not settings.exists():
+        if folder.exists() and (not folder.is_dir() or any(not p.name.endswith(".partial") for p in folder.iterdir())):
+            raise AtmError(f"{folder} holds something that is no search; choose another --out")
+    elif force:
+        for path in [settings, folder / TRIALS, folder / "front.csv", folder / "report.html"]:
+            path.unlink(missing_ok=True)
+        for name in ("policies", RESCORED):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    elif not resume:
+        raise AtmError(f"{folder} already holds a search; use --resume to go on with it or --force to replace it")
+    else:
+        _check_same(settings, config)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AtmError(f"output folder {folder} cannot be made: {error.strerror}") from None
+    _describe(folder, config=config.as_dict())
+    return folder
+
+
+def _check_same(settings: Path, config: SearchConfig) -> None:
+    before = read_json(settings).get("config", {})
+    for key, value in config.as_dict().items():
+        if before.get(key) != value and key != "evals":
+            raise AtmError(
+                f"{settings.parent} was searched with {key} = {before.get(key)!r}, not {value!r}; give the same"
+            )
+
+
+def _describe(folder: Path, **facts: object) -> None:
+    path = folder / SETTINGS
+    about = read_json(path) if path.exists() else {}
+    replace_file(path, json.dumps({**about, **facts}, indent=2))

@@ -1,0 +1,72 @@
+"""Where the search moves: from the unit cube to thresholds, evenly in what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atm import merging
+from atm.encoder import Encoder, merging_metric
+from atm.policy import MergePolicy
+
+KNOTS = 33
+NEAR = 0.01  # policies whose coordinates all differ by less than this are near-duplicates
+
+
+@dataclass(frozen=True)
+class Space:
+    """One monotone map per layer: coordinate 0 is threshold 1, which merges nothing; 1 is the lowest threshold.
+
+    In between, equal steps merge equal fractions of the layer's tokens in the unmerged network. Cosines of values crowd
+    together, elsewhere in every layer, so that steps in the thresholds themselves mostly do nothing or everything.
+
+    Attributes:
+        knots: thresholds ``[layers][KNOTS]``, falling from 1 to the lowest.
+    """
+
+    knots: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def plain(cls, depth: int, lowest: float) -> Space:
+        """Even in the thresholds themselves."""
+        return cls((tuple(np.linspace(1.0, lowest, KNOTS).tolist()),) * depth)
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, encoder: Encoder, images: Tensor, lowest: float) -> Space:
+        """Even in the fraction that merges, measured on images ``[N, 3, H, W]``."""
+        policy = MergePolicy.uniform(1.0, encoder.depth)
+        tokens = encoder.start(images)
+        knots = []
+        for layer in range(encoder.depth):
+            tokens, keys, values = encoder.mix(tokens, policy, layer)
+            similarity = merging.match(tokens, merging_metric(policy.match, tokens, keys, values)).similarity
+            tokens = encoder.transform(tokens, layer)
+            knots.append(_falling(similarity.double().numpy(), lowest))
+        return cls(tuple(knots))
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.knots)
+
+    def thresholds(self, unit: Sequence[float]) -> tuple[float, ...]:
+        """Of a point in the unit cube; four decimals."""
+        grid = np.linspace(0, 1, KNOTS)
+        return tuple(round(float(np.interp(u, grid, own)), 4) for u, own in zip(unit, self.knots, strict=True))
+
+    def unit(self, thresholds: Sequence[float]) -> tuple[float, ...]:
+        """The inverse of `thresholds`."""
+        grid = np.linspace(1, 0, KNOTS)
+        return tuple(float(np.interp(t, own[::-1], grid)) for t, own in zip(thresholds, self.knots, strict=True))
+
+
+def _falling(similarity: np.ndarray, lowest: float) -> tuple[float, ...]:
+    """Quantiles as knots, made strictly falling so that the map can be inverted."""
+    quantiles = np.quantile(similarity, np.linspace(1, 0, KNOTS)).clip(lowest, 1.0)
+    quantiles[0], quantiles[-1] = 1.0, lowest
+    return tuple((0.98 * quantiles + 0.02 * np.linspace(1.0, lowest, KNOTS)).tolist())

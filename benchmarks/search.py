@@ -1,0 +1,263 @@
+"""The search against what people would use instead, and the cheap privacy score against the full suite.
+
+``python -m benchmarks.search --json [--only hypervolume|privacy-score]``
+
+Every method calls the same objective function: the embedded victim ``vit_photos`` on ``--images`` pictures, evaluated
+anew for each policy (about half a second) and remembered by thresholds. Hypervolume is measured for all methods in one
+frame: from the worst of the unmerged policy, the most merging one and 30 Sobol policies, moved on by a tenth of their
+range. Rivals choose thresholds in [0.5, 1]; our search does too, through its own map.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch.quasirandom import SobolEngine
+
+from atm.policy import MergePolicy
+from audit.evaluate import attack
+from audit.search.config import SearchConfig
+from audit.search.execution import InProcess
+from audit.search.front import Frame, curve
+from audit.search.objectives import Objective
+from audit.search.problem import PolicyProblem
+from audit.search.run import explore, make_problem, open_folder
+from audit.search.trials import Measured, Trial
+from reports.run import Run
+
+Choose = Callable[["Remembering", int, int], None]
+
+
+class Remembering:
+    """A problem that evaluates no policy twice over all methods, and keeps what one method asked for, in order."""
+
+    def __init__(self, problem: PolicyProblem, lowest: float, objectives: Sequence[Objective]) -> None:
+        self.problem, self.space, self.lowest, self.objectives = problem, problem.space, lowest, objectives
+        self.known: dict[tuple[object, ...], Measured] = {}
+        self.asked: list[Trial] = []
+        self.evaluating = 0.0
+
+    def effect(self, policy: MergePolicy) -> str:
+        """The problem's own."""
+        return self.problem.effect(policy)
+
+    def measure(self, policy: MergePolicy) -> Measured:
+        """From memory, if any method asked for it before."""
+        key = (policy.thresholds, policy.remove)
+        if key not in self.known:
+            begun = time.perf_counter()
+            self.known[key] = self.problem.measure(policy)
+            self.evaluating += time.perf_counter() - begun
+        measured = self.known[key]
+        self.asked.append(Trial(len(self.asked), policy.thresholds, "", "", measured.values, measured.noise))
+        return measured
+
+    def costs(self, unit: Sequence[float]) -> list[float]:
+        """Objectives to be minimised at a point of the unit cube of thresholds, as rivals see it."""
+        thresholds = tuple(round(self.lowest + float(u) * (1 - self.lowest), 4) for u in unit)
+        values = self.measure(MergePolicy(thresholds)).values
+        return [-o.sign * values[o.name] for o in self.objectives]
+
+
+def ours(problem: Remembering, evals: int, seed: int) -> None:
+    config = SearchConfig(evals=evals, seed=seed, objectives=tuple(o.name for o in problem.objectives))
+    with TemporaryDirectory() as folder:
+        opened = open_folder(Path(folder) / "run", config, False, False)
+        explore(problem, config, opened, InProcess(problem), lambda line: None)
+
+
+def random(problem: Remembering, evals: int, seed: int) -> None:
+    for unit in np.random.default_rng(seed).random((evals, problem.space.depth)):
+        problem.costs(unit)
+
+
+def sobol(problem: Remembering, evals: int, seed: int) -> None:
+    for unit in SobolEngine(problem.space.depth, scramble=True, seed=seed).draw(evals).tolist():
+        problem.costs(unit)
+
+
+def _optuna(sampler: Callable[[int], Any]) -> Choose:
+    def choose(problem: Remembering, evals: int, seed: int) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        study = optuna.create_study(directions=["minimize"] * len(problem.objectives), sampler=sampler(seed))
+        layers = range(problem.space.depth)
+        study.optimize(lambda t: problem.costs([t.suggest_float(f"t{i}", 0, 1) for i in layers]), n_trials=evals)
+
+    return choose
+
+
+def _nsga2(seed: int) -> Any:
+    from optuna.samplers import NSGAIISampler
+
+    return NSGAIISampler(seed=seed, population_size=16)
+
+
+def _tpe(seed: int) -> Any:
+    from optuna.samplers import TPESampler
+
+    return TPESampler(seed=seed)  # what create_study takes for several objectives if asked for nothing
+
+
+def nsga3(problem: Remembering, evals: int, seed: int) -> None:
+    from pymoo.algorithms.moo.nsga3 import NSGA3
+    from pymoo.core.problem import ElementwiseProblem
+    from pymoo.optimize import minimize
+    from pymoo.util.ref_dirs import get_reference_directions
+
+    width = len(problem.objectives)
+
+    class Asked(ElementwiseProblem):
+        def __init__(self) -> None:
+            super().__init__(n_var=problem.space.depth, n_obj=width, xl=0.0, xu=1.0)
+
+        def _evaluate(self, x: np.ndarray, out: dict[str, object], *args: object, **kwargs: object) -> None:
+            out["F"] = problem.costs(x.tolist())
+
+    directions = get_reference_directions("energy", width, 16, seed=seed)
+    minimize(Asked(), NSGA3(ref_dirs=directions, pop_size=16), ("n_eval", evals), seed=seed, verbose=False)
+
+
+def grid(problem: Remembering, evals: int, seed: int) -> None:
+    for unit in np.linspace(1, 0, evals):
+        problem.costs([unit] * problem.space.depth)
+
+
+def fixed_ratio(problem: Remembering, evals: int, seed: int) -> None:
+    """Every whole number of tokens that ToMe can remove in each layer; there are no more such policies."""
+    rows, columns = problem.problem.setting.link.encoder.patch_grid
+    for remove in range(min(evals, rows * columns // 2 + 1)):
+        problem.measure(MergePolicy.fixed_ratio(remove, problem.space.depth))
+
+
+METHODS: dict[str, Choose] = {
+    "ours": ours,
+    "random": random,
+    "sobol": sobol,
+    "optuna-nsga2": _optuna(_nsga2),
+    "optuna-tpe": _optuna(_tpe),
+    "pymoo-nsga3": nsga3,
+    "uniform-grid": grid,
+    "fixed-ratio": fixed_ratio,
+}
+
+
+def hypervolumes(evals: int, seeds: int, images: int, methods: Sequence[str]) -> list[dict[str, object]]:
+    config = SearchConfig(images=images)
+    objectives = config.asked()[0]
+    problem = Remembering(make_problem(config), config.lowest, objectives)
+    depth = problem.space.depth
+    for unit in [[1.0] * depth, [0.0] * depth, *SobolEngine(depth, scramble=True, seed=999).draw(30).tolist()]:
+        problem.costs(unit)
+    frame = Frame.of(objectives, problem.asked)
+    rows: list[dict[str, object]] = []
+    for method in methods:
+        for seed in range(seeds):
+            problem.asked, problem.evaluating = [], 0.0
+            begun = time.perf_counter()
+            METHODS[method](problem, evals, seed)
+            own = time.perf_counter() - begun - problem.evaluating
+            for count, volume in enumerate(curve(problem.asked[:evals], frame), 1):
+                rows.append({"method": method, "seed": seed, "evaluations": count, "hypervolume": volume,
+                             "seconds": own})  # fmt: skip
+    return rows
+
+
+def privacy_score(policies: int, images: int, auxiliary: int, attacks: Sequence[str]) -> dict[str, object]:
+    """Rank correlation of the cheap score with the suite from scratch, and its cost over that of accuracy."""
+    config = SearchConfig(images=images, auxiliary=auxiliary)
+    problem = make_problem(config)
+    units = SobolEngine(problem.space.depth, scramble=True, seed=1).draw(policies - 2).double().tolist()
+    ends = [[0.0] * problem.space.depth, [1.0] * problem.space.depth]
+    thresholds = [problem.space.thresholds(unit) for unit in [*ends, *units]]
+    cheap, ratios = [], []
+    for values in thresholds:
+        link = problem.setting.link.with_policy(MergePolicy(values))
+        begun = time.perf_counter()
+        transmission = link.transmit(problem.images, 1)
+        sent = time.perf_counter()
+        cheap.append(float(problem.privacy.score(link, transmission, 2).mean()))
+        ratios.append((time.perf_counter() - sent) / (sent - begun))
+    with TemporaryDirectory() as folder:
+        files = []
+        for number, values in enumerate(thresholds):
+            files.append(str(Path(folder) / f"policy-{number:02d}.yaml"))
+            MergePolicy(values, name=f"policy-{number:02d}").write(files[-1])
+        begun = time.perf_counter()
+        run: Run = attack(config.attack(policies=tuple(files), attacks=tuple(attacks)), Path(folder) / "run")
+        suite = (time.perf_counter() - begun) / policies
+        full = [float(run.worst_case(f"policy-{number:02d}").mean()) for number in range(policies)]
+    return {
+        "policies": policies,
+        "images": images,
+        "attacks": list(run.attacks),
+        "spearman": float(spearmanr(cheap, full).statistic),
+        "cost_ratio": float(np.median(ratios)),
+        "suite_seconds_per_policy": suite,
+    }
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Final hypervolumes, and how many evaluations our median needs for the best rival's final median."""
+    lines = ["method          lower quartile   median   upper quartile   own seconds"]
+    finals: dict[str, float] = {}
+    for method in dict.fromkeys(str(row["method"]) for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        last = max(int(str(row["evaluations"])) for row in own)
+        final = [float(str(row["hypervolume"])) for row in own if row["evaluations"] == last]
+        low, finals[method], high = np.quantile(final, [0.25, 0.5, 0.75])
+        seconds = np.median([float(str(row["seconds"])) for row in own if row["evaluations"] == last])
+        lines.append(f"{method:15} {low:14.4f} {finals[method]:8.4f} {high:16.4f} {seconds:13.1f}")
+    rivals = {method: value for method, value in finals.items() if method != "ours"}
+    if "ours" in finals and rivals:
+        best = max(rivals, key=lambda method: rivals[method])
+        by_count: dict[int, list[float]] = {}
+        for row in rows:
+            if row["method"] == "ours":
+                by_count.setdefault(int(str(row["evaluations"])), []).append(float(str(row["hypervolume"])))
+        reached = next((n for n, v in sorted(by_count.items()) if np.median(v) >= rivals[best]), None)
+        lines.append(f"ours reaches the final median of {best} after {reached} evaluations")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--only", choices=["hypervolume", "privacy-score"])
+    parser.add_argument("--evals", type=int, default=64)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--policies", type=int, default=24)
+    parser.add_argument("--auxiliary", type=int, default=4000)
+    parser.add_argument("--method", nargs="*", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--attack", nargs="*", default=[], help="attacks of the full suite; all by default")
+    asked = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    torch.manual_seed(0)
+    found: dict[str, object] = {}
+    if asked.only != "privacy-score":
+        rows = hypervolumes(asked.evals, asked.seeds, asked.images, asked.method)
+        found["hypervolume"] = rows
+        if not asked.json:
+            print(table(rows))
+    if asked.only != "hypervolume":
+        found["privacy-score"] = privacy_score(asked.policies, asked.images, asked.auxiliary, asked.attack)
+        if not asked.json:
+            print(json.dumps(found["privacy-score"], indent=2))
+    if asked.json:
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Fronts, hypervolumes, units and notices."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from botorch.utils.multi_objective.box_decompositions import DominatedPartitioning
+from botorch.utils.multi_objective.pareto import is_non_dominated
+
+from atm.errors import AtmError
+from audit.search.front import Frame, hypervolume, non_dominated, stagnation
+from audit.search.objectives import DEFAULT, OBJECTIVES, bounds, chosen, reference
+from audit.search.trials import Trial
+
+
+@pytest.mark.parametrize("width", [2, 3, 4])
+def test_hypervolume_is_botorchs(width):
+    points = torch.rand(25, width, generator=torch.Generator().manual_seed(width), dtype=torch.float64) * 1.2 - 0.2
+    reference = torch.zeros(width, dtype=torch.float64)
+    expected = DominatedPartitioning(reference, points).compute_hypervolume()
+    assert hypervolume(points) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_hypervolume_of_one_box_and_of_two_that_overlap():
+    assert hypervolume(torch.tensor([[0.5, 0.5, 0.5]])) == pytest.approx(0.125)
+    assert hypervolume(torch.tensor([[1.0, 0.5], [0.5, 1.0]])) == pytest.approx(0.75)
+    assert hypervolume(torch.tensor([[-1.0, 0.5]])) == 0
+
+
+def test_non_dominated_is_botorchs_with_duplicates_once():
+    points = torch.rand(40, 3, generator=torch.Generator().manual_seed(0))
+    assert non_dominated(points).tolist() == is_non_dominated(points).tolist()
+    assert non_dominated(points[:1].repeat(3, 1)).tolist() == [True, False, False]
+
+
+def test_the_reference_is_a_tenth_of_the_range_beyond_the_worst_start():
+    start = [
+        Trial(i, (1.0,), "start", "", {"accuracy": a, "tokens": t}) for i, (a, t) in enumerate([(0.9, 65), (0.7, 5)])
+    ]
+    objectives = chosen(["accuracy", "tokens"])
+    frame = Frame.of(objectives, start)
+    assert frame.reference == pytest.approx((0.68, 71)) and frame.best == pytest.approx((0.9, 5))
+    asked = Frame.of(objectives, start, {"accuracy": 0.5})
+    assert asked.reference == pytest.approx((0.5, 71))
+    assert asked.points(start)[0].tolist() == pytest.approx([1.0, 6 / 66])
+
+
+def test_flops_is_gflops():
+    assert [o.name for o in chosen(["accuracy", "flops", "gflops", "leakage"])] == ["accuracy", "gflops", "leakage"]
+    assert bounds([], ["flops=0.1"])[0].objective.name == "gflops"
+
+
+def test_bad_words_are_named():
+    with pytest.raises(AtmError, match="accurracy"):
+        chosen(["accurracy", "tokens"])
+    with pytest.raises(AtmError, match="two"):
+        chosen(["accuracy"])
+    with pytest.raises(AtmError, match="NAME=NUMBER"):
+        bounds(["accuracy"], [])
+    with pytest.raises(AtmError, match="no objective of this search"):
+        reference(["latency=3"], chosen(DEFAULT))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_scales_invert_and_have_the_slope_they_say(name):
+    scale = OBJECTIVES[name].scale
+    y = torch.tensor([0.03, 0.4, 0.97], dtype=torch.float64)
+    assert torch.allclose(scale.inverse(scale.forward(y)), y)
+    numeric = (scale.forward(y + 1e-6) - scale.forward(y - 1e-6)) / 2e-6
+    assert torch.allclose(scale.slope(y), numeric, rtol=1e-4)
+
+
+def test_stagnation_is_noticed_and_growth_is_not():
+    assert stagnation([1.0] * 40, 14)
+    assert stagnation([1.0 + 0.01 * i for i in range(40)], 14) is None
+    assert stagnation([1.0] * 20, 14) is None, "the starting policies are no stagnation"

@@ -1,0 +1,99 @@
+"""From thresholds to numbers on a real, tiny victim."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from atm.policy import MergePolicy
+from audit.search.config import SearchConfig
+from audit.search.memory import peak_bytes
+from audit.search.objectives import OBJECTIVES, Sample
+from audit.search.problem import bootstrap_variance
+from audit.search.run import make_problem
+from audit.search.space import Space
+from tests.atm.models import tiny_encoder
+
+
+@pytest.fixture(scope="module")
+def problem(victim, pictures):
+    config = SearchConfig(victim=str(victim), data=str(pictures), images=40, objectives=tuple(OBJECTIVES))
+    return make_problem(config)
+
+
+def test_every_objective_is_measured_and_pays_for_nothing_twice(problem):
+    dense = problem.measure(MergePolicy.uniform(1.0, 3))
+    merged = problem.measure(MergePolicy.uniform(0.2, 3))
+    assert dense.values.keys() == merged.values.keys() == set(OBJECTIVES)
+    for name in ("gflops", "tokens", "symbols", "leakage"):
+        assert merged.values[name] < dense.values[name], name
+    assert merged.values["memory"] <= dense.values["memory"], "the first layer's attention sees all tokens anyway"
+    assert dense.values["tokens"] == 17 and dense.noise["tokens"] == 0, "every image has all tokens"
+    assert merged.noise["tokens"] > 0
+    assert 0 < dense.values["latency"] < 1e4
+
+
+def test_numbers_are_those_of_the_link(problem):
+    policy = MergePolicy.uniform(0.5, 3)
+    link = problem.setting.link.with_policy(policy)
+    sent = link.transmit(problem.images, problem.seed + 1)
+    values = problem.measure(policy).values
+    assert values["gflops"] == pytest.approx(float(sent.flops.mean()) / 1e9)
+    assert values["symbols"] == float(sent.symbols.double().mean())
+    assert values["accuracy"] == float((sent.logits.argmax(-1) == problem.setting.truth).double().mean())
+
+
+def test_policies_that_merge_alike_have_one_effect(problem):
+    low = [MergePolicy.uniform(t, 3) for t in (0.0, 1e-4)]
+    assert problem.effect(low[0]) == problem.effect(low[1]) != problem.effect(MergePolicy.uniform(1.0, 3))
+
+
+def test_nothing_is_sent_twice(problem, monkeypatch):
+    counted = []
+    original = type(problem.setting.link.encoder).forward
+    monkeypatch.setattr(
+        type(problem.setting.link.encoder), "forward", lambda *a: counted.append(len(a[1])) or original(*a)
+    )
+    cheap = ("accuracy", "gflops", "tokens", "symbols", "leakage")
+    monkeypatch.setattr(problem, "measured", tuple(OBJECTIVES[name] for name in cheap))
+    problem.measure(MergePolicy.uniform(0.5, 3))
+    assert sum(counted) == len(problem.images)
+
+
+def test_the_space_is_monotone_and_inverts_and_is_even_in_what_merges():
+    encoder = tiny_encoder()
+    images = torch.rand(32, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    space = Space.of(encoder, images, 0.0)
+    for unit in ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.3, 0.55, 0.8]):
+        thresholds = space.thresholds(unit)
+        assert space.unit(thresholds) == pytest.approx(unit, abs=0.02)
+    assert space.thresholds([0, 0, 0]) == (1.0, 1.0, 1.0) and space.thresholds([1, 1, 1]) == (0.0, 0.0, 0.0)
+    merged = []
+    for u in (0.0, 0.25, 0.5, 0.75, 1.0):
+        policy = MergePolicy((space.thresholds([u, 0, 0])[0], 1.0, 1.0))
+        merged.append(float((17 - encoder(images, policy).layer_tokens[1].double()).mean()))
+    assert merged == pytest.approx([0, 2, 4, 6, 8], abs=0.35), "8 sources, the asked-for part of which merges"
+
+
+def test_peak_memory_counts_what_lives_at_once():
+    x = torch.ones(1000)
+    assert peak_bytes(lambda: x + 1) == 4000
+    assert peak_bytes(lambda: (x + 1) + 1) == 8000
+    assert peak_bytes(lambda: x.view(10, 100).T) == 0, "views hold nothing of their own"
+
+    def one_after_the_other():
+        for _ in range(5):
+            x + 1
+
+    assert peak_bytes(one_after_the_other) == 4000
+
+
+def test_bootstrap_variance_is_that_of_the_mean():
+    values = torch.randn(400, generator=torch.Generator().manual_seed(0)).double()
+    assert bootstrap_variance(values) == pytest.approx(float(values.var()) / 400, rel=0.3)
+    assert bootstrap_variance(torch.full((50,), 3.0).double()) == 0
+
+
+def test_latency_pairs_with_nothing_and_the_rest_does():
+    assert {name for name, o in OBJECTIVES.items() if not o.per_image} == {"latency", "memory"}
+    assert Sample.transmission.func.__name__ == "transmission"
