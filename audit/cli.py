@@ -116,13 +116,21 @@ def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool)
 
 
 @app.command(epilog="Example: `atm report runs/demo`")
-def report(run: Annotated[Path, typer.Argument(help="Run folder.")], as_json: Json = False) -> None:
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="Run to hold it against: another adversary, SNR, seed or budget; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Write the report of a run anew, and print its summary."""
     from reports.html import write_report
     from reports.run import Run
 
-    path = write_report(run)
-    _show(Run.read(run), path, as_json)
+    others = tuple(Run.read(other) for other in against or ())
+    path = write_report(run, others)
+    _show(Run.read(run), path, as_json, others)
 
 
 @app.command(epilog="Example: `atm search --evals 32 --out runs/front`")
@@ -164,11 +172,11 @@ def search(
     out.print(f"front: {out_folder / 'front.csv'}", soft_wrap=True)
 
 
-def _show(run: Any, report: Path, as_json: bool) -> None:
+def _show(run: Any, report: Path, as_json: bool, against: tuple[Any, ...] = ()) -> None:
     from reports.html import show
     from reports.verdict import verdicts
 
-    judged = verdicts(run)
+    judged = verdicts(run, against)
     if as_json:
         print(json.dumps({"report": str(report), "policies": [_summary(run, v) for v in judged]}, allow_nan=False))
         return
@@ -184,6 +192,8 @@ def _show(run: Any, report: Path, as_json: bool) -> None:
     out.print(table)
     for v in judged:
         out.print(f"[bold]{escape(v.policy)}[/]: {escape(v.sentence)}")
+        for flag in v.flags:
+            out.print(f"  [yellow]flag[/] {escape(str(flag))}")
     for note in run.about["notes"]:
         out.print(f"[yellow]note[/]: {escape(note)}")
     out.print(f"report: {report}", soft_wrap=True)
@@ -197,8 +207,10 @@ def _summary(run: Any, verdict: Any) -> dict[str, Any]:
     return {
         "policy": verdict.policy,
         "verdict": verdict.level,
-        "flags": list(verdict.flags),
+        "flags": [{"name": flag.name, "found": flag.found} for flag in verdict.flags],
         "leakage": plain(verdict.leakage),
+        "percentile_95": plain(verdict.tail),
+        "maximum": plain(verdict.highest),
         "recognisable": plain(verdict.recognisable),
         **{c: float(run.per_image(verdict.policy, c).mean()) for c in ("correct", "gflops", "tokens", "symbols")},
         "ssim": {a: float(run.values(verdict.policy, a, "ssim").mean()) for a in run.attacks},

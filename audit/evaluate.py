@@ -28,6 +28,7 @@ from atm.policy import MergePolicy
 from atm.threat import ThreatModel
 from attacks import FLOORS, Attack, available, create
 from attacks.base import History
+from audit.canary import canary
 from audit.folder import RunFolder
 from privacy_metrics import METRICS, score
 from reports.html import write_report
@@ -84,7 +85,7 @@ class AttackConfig:
 class Setting:
     """Everything that a configuration names, loaded and checked.
 
-    ``create`` makes an attack by its name (None: `attacks.create`), and ``metrics`` are the scores that are taken, None being all.
+    ``create`` makes an attack by its name (None: `attacks.create`); ``metrics`` are the scores taken (None: all).
     """
 
     link: Link
@@ -199,13 +200,18 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
         folder: where scores and pictures go.
         config: the same that was prepared.
         say: called with a line for each step.
+
+    Raises:
+        AtmError: the adversary holds a picture that is attacked, or an attack returns no pictures.
     """
+    _refuse_overlap(setting.data)
     originals = setting.data.victims.images
     auxiliary = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
     taken, missing = score(originals[:1], originals[:1], setting.metrics)
     folder.describe(
         {
             **setting.about,
+            "canary": folder.about.get("canary") or canary(setting.link, setting.data, config.seed),
             "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "command": config.command(str(folder.path)),
             "metrics": {name: _heading(name) for name in taken},
@@ -310,6 +316,16 @@ def _link_rows(policy: MergePolicy, transmission: Transmission, truth: Tensor) -
             "symbols": transmission.symbols.tolist(),
         }
     )
+
+
+def _refuse_overlap(data: Splits) -> None:
+    """An attack that was trained on the pictures it is scored on shows memory, not leakage."""
+    shared = set(data.victims.hashes) & {*data.auxiliary.hashes, *data.validation.hashes}
+    if shared:
+        raise AtmError(
+            f"{len(shared)} of the {len(data.victims)} attacked pictures are among the adversary's own; "
+            "attack pictures that she does not have"
+        )
 
 
 def _check(name: str, rebuilt: Tensor, originals: Tensor) -> None:
