@@ -62,7 +62,9 @@ def attack(
     ] = None,
     victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
     weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
-    codec: Annotated[str, typer.Option(help="auto, uncoded or a .safetensors file.")] = "auto",
+    codec: Annotated[
+        str, typer.Option(help="auto, jscc, uncoded or a .safetensors file; auto:16 for another rate.")
+    ] = "auto",
     data: Annotated[
         str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, hfds/...")
     ] = "photos",
@@ -244,17 +246,21 @@ def train_codec(
     victim: Annotated[str, typer.Option(help="Whose tokens it carries.")] = "vit_photos",
     data: Annotated[str, typer.Option(help="Pictures to train on.")] = "photos",
     test_data: Annotated[str | None, typer.Option(help="Test pictures, where --data has none of its own.")] = None,
-    symbols: Annotated[int, typer.Option(help="Complex symbols per token.")] = 32,
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 2000,
+    symbols: Annotated[
+        list[int] | None,
+        typer.Option(help="Complex symbols per token; repeatable, the first is the default; without: 32, 16, 48, 64."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 4000,
     seed: Seed = 0,
     out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("codec.safetensors"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> None:
     """Train a joint source-channel codec for a victim's tokens."""
+    from atm.codec_training import RATES
     from audit.train import codec
 
     _refuse_to_replace(out_file, force)
-    codec(victim, data, test_data, symbols, steps, seed, out_file, _say)
+    codec(victim, data, test_data, symbols or RATES, steps, seed, out_file, _say)
 
 
 def _refuse_to_replace(path: Path, force: bool) -> None:
