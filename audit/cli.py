@@ -219,6 +219,36 @@ def _summary(run: Any, verdict: Any) -> dict[str, Any]:
     }
 
 
+@app.command(epilog="Example: `atm selfcheck --json`")
+def selfcheck(
+    full: Annotated[
+        bool, typer.Option("--full", help="More pictures and repeats: minutes instead of seconds.")
+    ] = False,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line on standard output.")] = False,
+) -> None:
+    """Judge planted systems whose right verdict is known; exit code 1 if the evaluator is wrong about any."""
+    from audit.selfcheck import selfcheck as judge_all
+
+    table = Table(title="Planted systems")
+    for heading in ("system", "expected", "verdict", "why"):
+        table.add_column(heading)
+    wrong = total = 0
+    with console.status("loading") as status:
+        for judged in judge_all(full=full, seed=seed, say=lambda line: status.update(escape(line))):
+            total, wrong = total + 1, wrong + (not judged.right)
+            if as_json:
+                fields = {"system": judged.system, "expected": judged.expected, "verdict": judged.verdict}
+                print(json.dumps({**fields, "right": judged.right, "why": judged.why}), flush=True)
+            colour = "green" if judged.right else "red"
+            table.add_row(judged.system, judged.expected, f"[{colour}]{judged.verdict}[/]", escape(judged.why))
+    if not as_json:
+        out.print(table)
+        out.print(f"right about {total - wrong} of {total} systems")
+    if wrong:
+        raise typer.Exit(1)
+
+
 @train.command("victim", epilog="Example: `atm train victim --data photos --out my_vit.safetensors`")
 def train_victim(
     data: Annotated[str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, ...")] = "photos",

@@ -221,7 +221,7 @@ def _cheaper_won(case: Case) -> str | None:
 )
 def _seeds_disagree(case: Case) -> str | None:
     def tables(run: Run) -> list[Any]:
-        pair = run.worst_repeats(case.policy), run.worst_repeats(case.policy, floors_only=True)
+        pair = run.worst_repeats(case.policy), run.blind_repeats(case.policy)
         return list(zip(*(t.split(1) for t in pair), strict=False))
 
     rows = tables(case.run)
@@ -275,8 +275,7 @@ def _budget_matters(case: Case) -> str | None:
     for other in case.peers:
         if twice_the_budget(case.run, other):
             ours, theirs = (
-                measured_level(r.worst_repeats(case.policy), r.worst_repeats(case.policy, True))
-                for r in (case.run, other)
+                measured_level(r.worst_repeats(case.policy), r.blind_repeats(case.policy)) for r in (case.run, other)
             )
             if ours != theirs:
                 return f"with the larger budget of {other.folder.name} it is {theirs!r}"

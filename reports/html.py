@@ -16,6 +16,7 @@ from attacks import FLOORS
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import Interval, bootstrap_mean
 from reports.figures import by_attack, trade_off
+from reports.level import CLEAR, OWED
 from reports.pairs import paired
 from reports.peers import check_against
 from reports.run import Run
@@ -71,6 +72,8 @@ def render(run: Run, against: tuple[Run, ...] = ()) -> str:
         by_attack=Markup(by_attack(run)),
         grids={v.policy: _grid(run, v.policy) for v in judged},
         recognisable=RECOGNISABLE_SSIM,
+        owed=OWED,
+        clear=CLEAR,
         fewest=FEWEST_IMAGES,
         pairs=paired(run),
         against=[other.folder.name for other in against],

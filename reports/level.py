@@ -11,21 +11,29 @@ from privacy_metrics.statistics import Interval, wilson_repeats
 LEAKS, IN_PART, NOT_FOUND, INCONCLUSIVE = "leaks", "leaks in part", "no leak found", "inconclusive"
 # Above these fractions of recognisable pictures (lower end of the interval) a policy "leaks" or "leaks in part".
 MOST, SOME = 0.5, 0.05
-# One picture that is recognisable and this much better (in SSIM) than what the floors make of it is a leak in part
-# however rare it is: a floor's luck is no leak, but one clear picture is a person whose picture is known.
+# A plain picture looks much like the mean of all pictures, whatever the tokens say: only what is this much better (in
+# SSIM) than without the tokens counts.
+OWED = 0.1
+# One picture that owes this much is a leak in part however rare it is: nobody rebuilds a picture by luck.
 CLEAR = 0.25
 
 
-def clear_leaks(worst: Tensor, floors: Tensor) -> Tensor:
-    """``[R, B]`` bool: recognisable pictures that owe it to the tokens, from SSIM of all attacks and of the floors."""
-    return recognisable(worst) & (worst - floors >= CLEAR)
+def recognised(worst: Tensor, blind: Tensor, margin: float = OWED) -> Tensor:
+    """``[R, B]`` bool: recognisable pictures that owe it to the tokens.
+
+    Args:
+        worst: ``[R, B]``, the best SSIM of any attack, by repeat and image.
+        blind: the same without the tokens (`reports.run.Run.blind_repeats`).
+        margin: by how much the tokens must have helped.
+    """
+    return recognisable(worst) & (worst - blind >= margin)
 
 
-def measured_level(worst: Tensor, floors: Tensor) -> str:
-    """The word for scores ``[R, B]`` by repeat and image: the best SSIM of any attack, and of the floors alone."""
-    rate: Interval = wilson_repeats(recognisable(worst))
+def measured_level(worst: Tensor, blind: Tensor) -> str:
+    """The word for the scores that `recognised` takes."""
+    rate: Interval = wilson_repeats(recognised(worst, blind))
     if rate.low > MOST:
         return LEAKS
-    if rate.low > SOME or bool(torch.any(clear_leaks(worst, floors))):
+    if rate.low > SOME or bool(torch.any(recognised(worst, blind, CLEAR))):
         return IN_PART
     return NOT_FOUND

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from privacy_metrics.leakage import RECOGNISABLE_SSIM, recognisable
+from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import (
     Interval,
     bootstrap_mean,
@@ -15,7 +15,7 @@ from privacy_metrics.statistics import (
 )
 from reports.case import Case
 from reports.flags import FEWEST_IMAGES, Raised, raised
-from reports.level import IN_PART, INCONCLUSIVE, LEAKS, NOT_FOUND, clear_leaks, measured_level
+from reports.level import CLEAR, IN_PART, INCONCLUSIVE, LEAKS, NOT_FOUND, measured_level, recognised
 from reports.run import Run
 
 
@@ -30,7 +30,8 @@ class Verdict:
         leakage: worst-case SSIM per image, averaged over images.
         tail: 95th percentile of it over images.
         highest: the greatest of it; its interval cannot reach above what was seen.
-        recognisable: fraction of images that some attack rebuilt to at least `RECOGNISABLE_SSIM`.
+        recognisable: fraction of images that some attack rebuilt to at least `RECOGNISABLE_SSIM`, thanks to the tokens
+            (`reports.level.recognised`).
         excess: leakage beyond what the floors reach without reading the tokens' content, paired by image.
         flags: why a harmless verdict would not be believed.
     """
@@ -51,13 +52,13 @@ def judge(run: Run, policy: str, against: tuple[Run, ...] = ()) -> Verdict:
 
     A raised flag never softens a leak; it only takes harmlessness back.
     """
-    worst, floors = run.worst_repeats(policy), run.worst_repeats(policy, floors_only=True)
-    rate = wilson_repeats(recognisable(worst))
+    worst, blind = run.worst_repeats(policy), run.blind_repeats(policy)
+    rate = wilson_repeats(recognised(worst, blind))
     flags = raised(Case(run, policy, against))
-    level = measured_level(worst, floors)
+    level = measured_level(worst, blind)
     if level == NOT_FOUND and flags:
         level = INCONCLUSIVE
-    clear = int(clear_leaks(worst, floors).any(0).sum())
+    clear = int(recognised(worst, blind, CLEAR).any(0).sum())
     return Verdict(
         policy=policy,
         level=level,
@@ -85,7 +86,7 @@ def _sentence(level: str, rate: Interval, clear: int, flags: tuple[Raised, ...])
     if level == LEAKS:
         return f"Do not call this private: {measured}.{few}"
     if level == IN_PART:
-        beyond = f", {clear} of them far beyond what the floors make of them" if clear else ""
+        beyond = f", {clear} of them far better than without the tokens" if clear else ""
         return f"Not private: {measured}{beyond}, and nobody can tell beforehand which ones.{few}"
     if level == INCONCLUSIVE:
         return f"Nothing can be concluded: {measured}, but {flags[0].found}."

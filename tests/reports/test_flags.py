@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -69,7 +70,7 @@ HISTORIES = {
 def test_trouble_in_training_takes_harmlessness_back(tmp_path, name, changes):
     troubled = case(tmp_path, history=[trained(**changes)])
     assert names(troubled) == [name]
-    (tmp_path / "history.json").write_text(pd.io.json.ujson_dumps([trained(**changes)]))
+    (tmp_path / "history.json").write_text(json.dumps([trained(**changes)]))
     verdict = judge(Run.read(tmp_path), "none")
     assert verdict.level == "inconclusive" and verdict.flags[0].name == name
 
