@@ -222,9 +222,11 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
     total, done = len(setting.policies) * len(setting.attacks) * config.repeats, 0
     for policy, repeat in product(setting.policies, range(config.repeats)):
         again = (repeat,) if repeat else ()  # the first repeat draws what a run without repeats draws
-        link = RememberingLink.around(setting.link.with_policy(policy), _seed(config.seed, *again) if again else 0)
+        system = setting.link.with_policy(policy)
         victims_seed, taps_seed = _seed(config.seed, "victims", *again), _seed(config.seed, "tap", *again)
-        transmission = link.transmit(originals, victims_seed)
+        transmission = system.transmit(originals, victims_seed)
+        # Attacks get a link of their own, so that what it remembers never holds a victim's picture.
+        link = RememberingLink.around(system, _seed(config.seed, *again) if again else 0)
         folder.add_link(policy.name, _link_rows(policy, transmission, setting.truth), repeat)
         seen = setting.threat.observe(transmission, link, taps_seed)
         for name in setting.attacks:

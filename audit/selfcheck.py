@@ -107,11 +107,11 @@ def judge_system(system: System, size: Size, seed: int) -> Judged:
 def label_rate(setting: Setting) -> Interval:
     """How many victims' labels the adversary can tell: the nearest class mean among her own pictures' observations."""
     own, victims = setting.data.auxiliary, setting.data.victims
-    known = _traits(setting, own.images, 1)
-    scale = known.std(0).clamp_min(1e-6)
+    known, asked = _traits(setting, own.images, 1), _traits(setting, victims.images, 3)
+    telling = known.std(0) > 1e-3  # what is constant but for rounding tells nothing
+    known, asked = ((x[:, telling] - known.mean(0)[telling]) / known.std(0)[telling] for x in (known, asked))
     means = torch.stack([known[own.labels == label].mean(0) for label in own.labels.unique()])
-    asked = _traits(setting, victims.images, 3)
-    answers = own.labels.unique()[torch.cdist(asked / scale, means / scale).argmin(-1)]
+    answers = own.labels.unique()[torch.cdist(asked, means).argmin(-1)]
     return wilson(int((answers == victims.labels).sum()), len(victims))
 
 

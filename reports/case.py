@@ -50,7 +50,7 @@ class Case:
         """The attack with the highest mean SSIM."""
         return max(attacks, key=self.mean)
 
-    def surely_behind(self, attack: str, other: str) -> bool:
-        """Whether an attack stays behind another on the same pictures by more than `TELLING`."""
+    def surely_behind(self, attack: str, other: str, by: float = TELLING) -> bool:
+        """Whether an attack stays behind another on the same pictures by more than so much mean SSIM."""
         a, b = (self.run.values(self.policy, name, "ssim") for name in (attack, other))
-        return len(a) > 1 and paired_difference(b, a).low > TELLING
+        return len(a) > 1 and paired_difference(b, a).low > by

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from attacks import FLOORS
-from privacy_metrics.statistics import paired_difference
 from reports.case import TELLING, Case
 from reports.history import Record
 from reports.level import measured_level
@@ -134,9 +133,8 @@ def _below_a_floor(case: Case) -> str | None:
     behind = [a for a in case.attacks if case.surely_behind(a, floor)]
     if behind:
         return f"{', '.join(behind)} stays behind {floor}, which hardly reads the tokens"
-    run, policy = case.run, case.policy
-    beaten = paired_difference(run.worst_case(policy), run.worst_case(policy, floors_only=True)).low > 0
-    canary = run.about.get("canary")
+    beaten = any(case.surely_behind(floor, a, by=0.0) for a in case.attacks)
+    canary = case.run.about.get("canary")
     if not beaten and (canary is None or canary["attack"] not in case.attacks):
         return "no attack beats the floors, so suspect the attacks before trusting the policy"
     return None

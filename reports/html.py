@@ -16,7 +16,7 @@ from attacks import FLOORS
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import Interval, bootstrap_mean
 from reports.figures import by_attack, trade_off
-from reports.level import CLEAR, OWED
+from reports.level import NEAR_COPY, OWED
 from reports.pairs import paired
 from reports.peers import check_against
 from reports.run import Run
@@ -73,7 +73,7 @@ def render(run: Run, against: tuple[Run, ...] = ()) -> str:
         grids={v.policy: _grid(run, v.policy) for v in judged},
         recognisable=RECOGNISABLE_SSIM,
         owed=OWED,
-        clear=CLEAR,
+        near_copy=NEAR_COPY,
         fewest=FEWEST_IMAGES,
         pairs=paired(run),
         against=[other.folder.name for other in against],

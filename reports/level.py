@@ -14,19 +14,23 @@ MOST, SOME = 0.5, 0.05
 # A plain picture looks much like the mean of all pictures, whatever the tokens say: only what is this much better (in
 # SSIM) than without the tokens counts.
 OWED = 0.1
-# One picture that owes this much is a leak in part however rare it is: nobody rebuilds a picture by luck.
-CLEAR = 0.25
+# One near copy that owes this much is a leak in part however rare it is: nobody rebuilds a picture by luck.
+NEAR_COPY, CLEAR = 0.8, 0.25
 
 
-def recognised(worst: Tensor, blind: Tensor, margin: float = OWED) -> Tensor:
+def recognised(worst: Tensor, blind: Tensor) -> Tensor:
     """``[R, B]`` bool: recognisable pictures that owe it to the tokens.
 
     Args:
         worst: ``[R, B]``, the best SSIM of any attack, by repeat and image.
         blind: the same without the tokens (`reports.run.Run.blind_repeats`).
-        margin: by how much the tokens must have helped.
     """
-    return recognisable(worst) & (worst - blind >= margin)
+    return recognisable(worst) & (worst - blind >= OWED)
+
+
+def copied(worst: Tensor, blind: Tensor) -> Tensor:
+    """``[R, B]`` bool: pictures of which a near copy was made, out of the scores that `recognised` takes."""
+    return (worst >= NEAR_COPY) & (worst - blind >= CLEAR)
 
 
 def measured_level(worst: Tensor, blind: Tensor) -> str:
@@ -34,6 +38,6 @@ def measured_level(worst: Tensor, blind: Tensor) -> str:
     rate: Interval = wilson_repeats(recognised(worst, blind))
     if rate.low > MOST:
         return LEAKS
-    if rate.low > SOME or bool(torch.any(recognised(worst, blind, CLEAR))):
+    if rate.low > SOME or bool(torch.any(copied(worst, blind))):
         return IN_PART
     return NOT_FOUND

@@ -15,7 +15,7 @@ from privacy_metrics.statistics import (
 )
 from reports.case import Case
 from reports.flags import FEWEST_IMAGES, Raised, raised
-from reports.level import CLEAR, IN_PART, INCONCLUSIVE, LEAKS, NOT_FOUND, measured_level, recognised
+from reports.level import IN_PART, INCONCLUSIVE, LEAKS, NOT_FOUND, copied, measured_level, recognised
 from reports.run import Run
 
 
@@ -58,7 +58,7 @@ def judge(run: Run, policy: str, against: tuple[Run, ...] = ()) -> Verdict:
     level = measured_level(worst, blind)
     if level == NOT_FOUND and flags:
         level = INCONCLUSIVE
-    clear = int(recognised(worst, blind, CLEAR).any(0).sum())
+    clear = int(copied(worst, blind).any(0).sum())
     return Verdict(
         policy=policy,
         level=level,
@@ -86,7 +86,7 @@ def _sentence(level: str, rate: Interval, clear: int, flags: tuple[Raised, ...])
     if level == LEAKS:
         return f"Do not call this private: {measured}.{few}"
     if level == IN_PART:
-        beyond = f", {clear} of them far better than without the tokens" if clear else ""
+        beyond = f", {clear} of them almost as they were" if clear else ""
         return f"Not private: {measured}{beyond}, and nobody can tell beforehand which ones.{few}"
     if level == INCONCLUSIVE:
         return f"Nothing can be concluded: {measured}, but {flags[0].found}."

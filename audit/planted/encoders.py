@@ -83,9 +83,9 @@ def rotated(images: Tensor) -> TokenBatch:
 
 
 def one_channel(images: Tensor) -> TokenBatch:
-    """Noise, but for one channel of the class token: the picture's contrast to grey at one pixel, with its sign."""
+    """Noise, but for one channel of the class token, which holds the value of one pixel."""
     # Noise that depends on the picture, so that the same picture has the same tokens, and tells nothing about it.
-    values = torch.stack([torch.randn(PATCHES + 1, WIDTH, generator=_secret(picture)) for picture in images])
+    values = torch.stack([0.02 * torch.randn(PATCHES + 1, WIDTH, generator=_secret(picture)) for picture in images])
     values[:, 0, 17] = (images[:, 0, 0, 0] - 0.5) * 4
     return TokenBatch.dense(values, 1)
 
