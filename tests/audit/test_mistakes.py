@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields, is_dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -66,12 +67,12 @@ def tensors(thing: object, seen: set[int]) -> list[Tensor]:
 
 
 def test_no_attack_can_reach_the_originals_to_return_them_or_to_choose_by_them(tmp_path):
-    """A cheat that looks for the victims' pixels in everything that it is given, on a system that gives nothing away."""
+    """A cheat that looks for the victims' pixels in everything that it is given."""
     config, setting = ask()
     truth = setting.data.victims.images
 
     class Cheat(Ridge):
-        found: list[Tensor] = []
+        found: ClassVar[list[Tensor]] = []
 
         def fit(self, link, threat, images):
             super().fit(link, threat, images)
