@@ -14,7 +14,7 @@ from attacks.base import held_out
 from attacks.ridge import STRENGTHS
 
 MOST_PICTURES = 2000  # the solution is cubic in them
-MOST_NUMBERS = 2**27  # of all training tokens together: half a gigabyte
+MOST_NUMBERS = 2**26  # of all training tokens together: half a gigabyte in double precision
 
 
 class Whole:
@@ -39,7 +39,7 @@ class Whole:
         self.mean, self.centre, self.shape = images[train].mean(0), features[train].mean(0), images.shape[1:]
         self.known = features[train] - self.centre
         wanted = (images[train] - self.mean).flatten(1)
-        eigenvalues, basis = torch.linalg.eigh((self.known @ self.known.T).double())
+        eigenvalues, basis = torch.linalg.eigh(self.known.double() @ self.known.T.double())
         projected = basis.T @ wanted.double()
         held = (features[validation] - self.centre) @ self.known.T
         best = float("inf")
