@@ -40,11 +40,13 @@ class Whole:
         self.known = features[train] - self.centre
         wanted = (images[train] - self.mean).flatten(1)
         eigenvalues, basis = torch.linalg.eigh(self.known.double() @ self.known.T.double())
+        kept = eigenvalues > max(1e-9 * float(eigenvalues[-1]), 1e-12)  # the rest is rounding
+        eigenvalues, basis = eigenvalues[kept], basis[:, kept]
         projected = basis.T @ wanted.double()
         held = (features[validation] - self.centre) @ self.known.T
         best = float("inf")
         for strength in STRENGTHS:
-            damped = eigenvalues.clamp_min(0) + strength * eigenvalues.mean() + 1e-12
+            damped = eigenvalues + strength * eigenvalues.sum() / len(train)
             weights = (basis @ (projected / damped[:, None])).float()
             loss = float((held @ weights + self.mean.flatten() - images[validation].flatten(1)).square().mean())
             if loss < best:
