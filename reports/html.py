@@ -16,6 +16,7 @@ from attacks import FLOORS
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import Interval, bootstrap_mean
 from reports.figures import by_attack, trade_off
+from reports.harm import label_bits, rates, sentences
 from reports.run import Run
 from reports.verdict import FEWEST_IMAGES, verdicts
 
@@ -60,6 +61,9 @@ def render(run: Run) -> str:
         floors=FLOORS,
         costs={v.policy: _costs(run, v.policy) for v in judged},
         table=_table(run),
+        harm=rates(run),
+        harm_sentences=sentences(run),
+        bits=label_bits(run) if "traffic" in run.about.get("inferences", []) else {},
         trade_off=Markup(trade_off(run, judged)),
         by_attack=Markup(by_attack(run)),
         grids={v.policy: _grid(run, v.policy) for v in judged},
