@@ -83,6 +83,16 @@ class ThreatModel:
                     f"threat model {self.name!r}: the server receives over the link's channel; drop 'channel'"
                 )
 
+    def with_knowledge(self, more: Knowledge) -> ThreatModel:
+        """The same adversary with more knowledge, as she has it of what she runs herself."""
+        return replace(self, knows=self.knows | more)
+
+    def without_knowledge(self, less: Knowledge) -> ThreatModel:
+        """The same adversary with less knowledge; one who loses the order loses the merge map, which tells it."""
+        if Knowledge.ORDER in less:
+            less |= Knowledge.MERGE_MAP
+        return replace(self, knows=self.knows & ~less)
+
     def require(self, needs: Knowledge, attack: str) -> None:
         """Raise `KnowledgeError` unless she knows all that an attack needs."""
         missing = needs & ~self.knows

@@ -116,6 +116,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def require(attack: Any, threat: ThreatModel) -> None:
+    """Raise `KnowledgeError` unless the adversary knows what an attack (a class or an instance) needs."""
+    threat.require(attack.needs, attack.name)
+    alternatives = getattr(attack, "needs_one_of", ())
+    if alternatives and not any(option in threat.knows for option in alternatives):
+        threat.require(alternatives[0], attack.name)
+
+
 def held_out(count: int) -> tuple[Tensor, Tensor]:
     """Row numbers of the auxiliary images to train on, and of the last tenth (at least one) to choose by."""
     validation = max(count // 10, 1)

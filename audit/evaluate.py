@@ -286,11 +286,11 @@ def _choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[s
     for name in names:
         if name not in known and name not in others:
             raise unknown("attack", name, known | others)
-    names = tuple(name for name in names if name in known) if names else tuple(known)
-    for name in names if len(names) < len(known) else ():
+    asked = [name for name in names if name in known]
+    for name in asked:
         threat.require(known[name].needs, name)
     chosen, denied = [], []
-    for name in dict.fromkeys([*FLOORS, *names]):
+    for name in dict.fromkeys([*FLOORS, *(asked if names else known)]):
         try:
             threat.require(known[name].needs, name)
         except KnowledgeError:
