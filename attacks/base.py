@@ -54,7 +54,10 @@ class Inferred:
 
 @runtime_checkable
 class Inference(Protocol):
-    """An attack that wants no pixels but what else the tokens give away. Randomness as for `Attack`."""
+    """An attack that wants no pixels but what else the tokens give away. Randomness as for `Attack`.
+
+    A class with ``needs_labels = True`` is not run where the auxiliary images' classes are not the victims'.
+    """
 
     name: ClassVar[str]
     needs: ClassVar[Knowledge]

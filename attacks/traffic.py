@@ -22,6 +22,7 @@ class Traffic:
 
     name: ClassVar[str] = "traffic"
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
+    needs_labels: ClassVar[bool] = True
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor, labels: Tensor | None) -> None:
         """Count the tokens of the auxiliary images."""

@@ -160,6 +160,8 @@ def prepare(config: AttackConfig) -> Setting:
         auxiliary_name=config.auxiliary_data,
         seed=config.seed,
     )
+    if harm.labels(data) is None:
+        wanted = [name for name in wanted if not getattr(inferences()[name], "needs_labels", False)]
     link = Link(victim.encoder, policies[0], codec, channel)
     truth, task = _truth(victim, data.victims)
     about = {
