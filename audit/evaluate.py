@@ -26,8 +26,9 @@ from atm.errors import AtmError, KnowledgeError, unknown
 from atm.link import Link, Transmission
 from atm.policy import MergePolicy
 from atm.threat import ThreatModel
-from attacks import FLOORS, Attack, available, create
-from attacks.base import History
+from attacks import FLOORS, Attack, available, create, inferences
+from attacks.base import History, require
+from audit import harm
 from audit.canary import canary
 from audit.folder import RunFolder
 from privacy_metrics import METRICS, score
@@ -99,6 +100,7 @@ class Setting:
     about: dict[str, Any]
     create: Callable[[str], Attack] | None = None
     metrics: tuple[str, ...] | None = None
+    inferences: tuple[str, ...] = ()
 
 
 def attack(
@@ -147,6 +149,7 @@ def prepare(config: AttackConfig) -> Setting:
         raise AtmError("no policy to attack; give --policy")
     threat, channel = atm.threat.load(config.threat), channels.parse(config.channel)
     attacks, denied = _choose_attacks(config.attacks, threat)
+    wanted = _choose_inferences(config.attacks, threat)
     victim = zoo.load_victim(config.victim, config.weights)
     codec, codec_digest = zoo.load_codec(config.codec, victim)
     policies = _policies(config.policies, victim.encoder.depth)
@@ -158,6 +161,8 @@ def prepare(config: AttackConfig) -> Setting:
         auxiliary_name=config.auxiliary_data,
         seed=config.seed,
     )
+    if harm.labels(data) is None:
+        wanted = [name for name in wanted if not getattr(inferences()[name], "needs_labels", False)]
     link = Link(victim.encoder, policies[0], codec, channel)
     truth, task = _truth(victim, data.victims)
     about = {
@@ -185,11 +190,24 @@ def prepare(config: AttackConfig) -> Setting:
         },
         "policies": [policy.as_dict() for policy in policies],
         "attacks": attacks,
+        "inferences": wanted,
+        "chance": harm.chance(data.victims.labels),
         "denied": denied,
         "task": task,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
-    return Setting(link, policies, attacks, denied, threat, data, truth, task, json.loads(json.dumps(about)))
+    return Setting(
+        link,
+        policies,
+        attacks,
+        denied,
+        threat,
+        data,
+        truth,
+        task,
+        json.loads(json.dumps(about)),
+        inferences=tuple(wanted),
+    )
 
 
 def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Callable[[str], None]) -> None:
@@ -243,6 +261,13 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
             if isinstance(history := getattr(attack, "history", None), History):
                 folder.add_history(policy.name, name, repeat, history.as_dict())
             folder.add_scores(policy.name, name, scores, rebuilt, repeat)
+        for name in setting.inferences:
+            if folder.finished(policy.name, name, repeat):
+                continue
+            say(f"{name} on {policy.name}" + (f", repeat {repeat}" if repeat else ""))
+            torch.manual_seed(_seed(config.seed, policy.name, name, *again))
+            scores = harm.run(inferences()[name](), link, setting.threat, setting.data, auxiliary, seen)
+            folder.add_scores(policy.name, name, scores, None, repeat)
 
 
 class RememberingLink(Link):
@@ -267,13 +292,15 @@ class RememberingLink(Link):
 
 
 def _choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[str], list[str]]:
-    known = available()
+    known, others = available(), inferences()
     for name in names:
-        if name not in known:
-            raise unknown("attack", name, known)
+        if name not in known and name not in others:
+            raise unknown("attack", name, known | others)
+    asked = [name for name in names if name in known]
+    for name in asked:
         threat.require(known[name].needs, name)
     chosen, denied = [], []
-    for name in dict.fromkeys([*FLOORS, *(names or known)]):
+    for name in dict.fromkeys([*FLOORS, *(asked if names else known)]):
         try:
             threat.require(known[name].needs, name)
         except KnowledgeError:
@@ -281,6 +308,20 @@ def _choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[s
         else:
             chosen.append(name)
     return chosen, denied
+
+
+def _choose_inferences(names: tuple[str, ...], threat: ThreatModel) -> list[str]:
+    """Those asked for; where no attack is named, all that the threat model permits."""
+    known, chosen = inferences(), []
+    for name in known if not names else [name for name in dict.fromkeys(names) if name in known]:
+        try:
+            require(known[name], threat)
+        except KnowledgeError:
+            if names:
+                raise
+        else:
+            chosen.append(name)
+    return chosen
 
 
 def _policies(names: tuple[str, ...], depth: int) -> list[MergePolicy]:

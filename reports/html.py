@@ -16,6 +16,7 @@ from attacks import FLOORS
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import Interval, bootstrap_mean
 from reports.figures import by_attack, trade_off
+from reports.harm import label_bits, rates, sentences
 from reports.level import NEAR_COPY, OWED
 from reports.pairs import paired
 from reports.peers import check_against
@@ -68,6 +69,9 @@ def render(run: Run, against: tuple[Run, ...] = ()) -> str:
         floors=FLOORS,
         costs={v.policy: _costs(run, v.policy) for v in judged},
         table=_table(run),
+        harm=rates(run),
+        harm_sentences=sentences(run),
+        bits=label_bits(run) if "traffic" in run.about.get("inferences", []) else {},
         trade_off=Markup(trade_off(run, judged)),
         by_attack=Markup(by_attack(run)),
         grids={v.policy: _grid(run, v.policy) for v in judged},

@@ -77,7 +77,8 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether every attack on every policy is there, as often as it was asked for."""
-        pairs = len(self.about["policies"]) * len(self.about["attacks"])
+        names = len(self.about["attacks"]) + len(self.about.get("inferences", []))
+        pairs = len(self.about["policies"]) * names
         return len(self.scores[["policy", "attack", REPEAT]].drop_duplicates()) == pairs * self.repeats
 
     @property

@@ -29,12 +29,12 @@ class GradientBreaking:
         return tokens.with_values((tokens.values.detach() * 64).round() / 64)
 
 
-@dataclass(frozen=True)
+@dataclass
 class GaussianNoise:
     """Adds independent Gaussian noise, against which the best attack is known."""
 
     deviation: float
-    name: ClassVar[str] = "gaussian-noise"
+    name: str = "gaussian-noise"
 
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """The noisy tokens."""

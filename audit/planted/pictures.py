@@ -78,11 +78,11 @@ def another_domain(victims: int, auxiliary: int, seed: int) -> Splits:
 def _drawn(draw: Callable[[int, torch.Generator], Tensor], victims: int, auxiliary: int, seed: int) -> Splits:
     random = torch.Generator().manual_seed(seed)
     held = max(auxiliary // 10, 1)
-    sets = []
+    sets: list[ImageSet] = []
     for count in (victims, auxiliary - held, held):
         pixels = (draw(count, random).clamp(0, 1) * 255).round().to(torch.uint8)
         sets.append(ImageSet("planted", pixels, label(pixels.float()), ("0", "1", "2", "3")))
-    return Splits(*sets, removed=0)
+    return Splits(sets[0], sets[1], sets[2], removed=0)
 
 
 def _each(found: Splits, change: Callable[[ImageSet], ImageSet]) -> Splits:
@@ -90,5 +90,6 @@ def _each(found: Splits, change: Callable[[ImageSet], ImageSet]) -> Splits:
         changed = change(pictures)
         return replace(changed, labels=label(changed.pixels.float()), classes=("0", "1", "2", "3"))
 
-    parts = [relabelled(part) for part in (found.victims, found.auxiliary, found.validation)]
-    return Splits(*parts, removed=found.removed)
+    return Splits(
+        relabelled(found.victims), relabelled(found.auxiliary), relabelled(found.validation), removed=found.removed
+    )
