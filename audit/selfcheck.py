@@ -6,26 +6,24 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
-import torch
-from torch import Tensor
-
 from atm.data import Splits
 from atm.errors import AtmError
 from atm.threat import ThreatModel
 from attacks import FLOORS
-from attacks.base import image_features
+from audit import harm
 from audit.evaluate import AttackConfig, Setting, evaluate
 from audit.folder import RunFolder
 from audit.planted import parts
 from audit.planted.encoders import PATCHES, WIDTH
 from audit.planted.systems import BEATS_BOUND, POLICY, REFUSED, SYSTEMS, System
-from privacy_metrics.statistics import Interval, bootstrap_mean, wilson
+from privacy_metrics.statistics import bootstrap_mean
+from reports.harm import WORDS, rates
 from reports.level import LEAKS
 from reports.run import Run
 from reports.verdict import judge
 
 THREAT = ThreatModel("server")
-CHANCE = 0.25  # of guessing one of the four labels of planted pictures
+INFERENCES = ("identify", "traffic")  # of what is no picture
 
 
 @dataclass(frozen=True)
@@ -95,30 +93,13 @@ def judge_system(system: System, size: Size, seed: int) -> Judged:
         run = Run.read(folder)
     found = judge(run, POLICY.name)
     verdict, why = found.level, "; ".join(map(str, found.flags)) or found.sentence
-    if system.labels and verdict != LEAKS:
-        rate = label_rate(setting)
-        if rate.low > CHANCE:
-            verdict, why = LEAKS, f"{rate.estimate:.0%} of labels can be told from the tokens, {CHANCE:.0%} by chance"
+    read = [rate for rate in rates(run) if rate.words == WORDS["label_correct"] and rate.above]
+    if read and verdict != LEAKS:
+        verdict = LEAKS
+        why = f"{read[0].inference} reads {read[0].rate.estimate:.0%} of labels, {read[0].chance:.0%} by chance"
     if system.least_error is not None and (beaten := _beats(run, system.least_error)):
         verdict, why = BEATS_BOUND, beaten
     return Judged(system.name, system.expected, verdict, why)
-
-
-def label_rate(setting: Setting) -> Interval:
-    """How many victims' labels the adversary can tell: the nearest class mean among her own pictures' observations."""
-    own, victims = setting.data.auxiliary, setting.data.victims
-    known, asked = _traits(setting, own.images, 1), _traits(setting, victims.images, 3)
-    telling = known.std(0) > 1e-3  # what is constant but for rounding tells nothing
-    known, asked = ((x[:, telling] - known.mean(0)[telling]) / known.std(0)[telling] for x in (known, asked))
-    means = torch.stack([known[own.labels == label].mean(0) for label in own.labels.unique()])
-    answers = own.labels.unique()[torch.cdist(asked, means).argmin(-1)]
-    return wilson(int((answers == victims.labels).sum()), len(victims))
-
-
-def _traits(setting: Setting, images: Tensor, seed: int) -> Tensor:
-    """``[B, 1 + d]``: how many tokens came, and the class token or their mean."""
-    seen = setting.threat.tap_images(setting.link, images, seed)
-    return torch.cat([seen.tokens.lengths[:, None].float(), image_features(seen)], -1)
 
 
 def _beats(run: Run, least: float) -> str:
@@ -149,6 +130,8 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
         "policies": [POLICY.as_dict()],
         "attacks": [*FLOORS, *system.attacks],
         "denied": [],
+        "inferences": list(INFERENCES if system.labels else ()),
+        "chance": harm.chance(pictures.victims.labels),
         "task": "accuracy",
     }
     return Setting(
@@ -163,4 +146,5 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
         about=about,
         create=parts.create,
         metrics=("ssim", "psnr"),
+        inferences=INFERENCES if system.labels else (),
     )
