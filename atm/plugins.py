@@ -19,19 +19,20 @@ from typing import Any
 from atm.errors import AtmError
 
 
-def discover(package: ModuleType, group: str, method: str) -> dict[str, type[Any]]:
+def discover(package: ModuleType, group: str, method: str, other: str = "") -> dict[str, type[Any]]:
     """Classes by their ``name``.
 
     Args:
         package: every class in one of its modules that has a ``name`` and the method is found.
         group: entry-point group in which other packages announce theirs.
         method: what makes a class one of the kind, such as ``reconstruct``.
+        other: what makes a class one of another kind that shares the group; such classes are passed over.
 
     Raises:
         AtmError: an announced class cannot be loaded or is not of the kind, or two share a name.
     """
     found: dict[str, type[Any]] = {}
-    for where, candidate in [*_own(package, method), *_announced(group, method)]:
+    for where, candidate in [*_own(package, method), *_announced(group, method, other)]:
         if candidate.name in found:
             raise AtmError(f"two {group.split('.')[-1]} are named {candidate.name!r}; the second is in {where}")
         found[candidate.name] = candidate
@@ -47,12 +48,14 @@ def _own(package: ModuleType, method: str) -> Iterator[tuple[str, type[Any]]]:
                 yield info.name, candidate
 
 
-def _announced(group: str, method: str) -> Iterator[tuple[str, type[Any]]]:
+def _announced(group: str, method: str, other: str) -> Iterator[tuple[str, type[Any]]]:
     for point in entry_points(group=group):
         try:
             candidate = point.load()
         except Exception as error:  # a stranger's module may fail in any way; name it instead of ending in a traceback
             raise AtmError(f"{group} entry point {point.name!r} ({point.value}) cannot be loaded: {error}") from None
+        if other and inspect.isclass(candidate) and hasattr(candidate, other) and not hasattr(candidate, method):
+            continue
         if not (inspect.isclass(candidate) and hasattr(candidate, method) and hasattr(candidate, "name")):
             raise AtmError(f"{group} entry point {point.name!r} ({point.value}) needs a class with name and {method}()")
         yield point.value, candidate

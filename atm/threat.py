@@ -32,7 +32,8 @@ class Knowledge(Flag):
     SIZES = auto()
     SNR = auto()
     AUXILIARY = auto()
-    EVERYTHING = WEIGHTS | CODEC | POLICY | MERGE_MAP | SIZES | SNR | AUXILIARY
+    ORDER = auto()
+    EVERYTHING = WEIGHTS | CODEC | POLICY | MERGE_MAP | SIZES | SNR | AUXILIARY | ORDER
 
 
 WORDS: dict[Knowledge, str] = {
@@ -43,6 +44,7 @@ WORDS: dict[Knowledge, str] = {
     Knowledge.SIZES: "how many patches each token stands for",
     Knowledge.SNR: "the signal-to-noise ratio",
     Knowledge.AUXILIARY: "auxiliary images of the same distribution, none of them a victim's",
+    Knowledge.ORDER: "the order in which the device sent the tokens",
 }
 TAPS: dict[str, str] = {
     "server": "is the server itself, or has taken it over: she sees the tokens that it decodes",
@@ -57,7 +59,9 @@ class ThreatModel:
     Attributes:
         name: what reports call her.
         tap: ``server`` or ``eavesdropper``.
-        knows: everything that she knows beside the tokens.
+        knows: everything that she knows beside the tokens. Without ``ORDER`` the patch tokens of each image reach her
+            shuffled (protected ones stay first); a merge map that she has all the same, of what she runs herself, is
+            that of the shuffled tokens.
         channel: an eavesdropper's own channel, such as ``awgn:5``; None is one as good as the server's.
 
     Raises:
@@ -84,7 +88,9 @@ class ThreatModel:
         return replace(self, knows=self.knows | more)
 
     def without_knowledge(self, less: Knowledge) -> ThreatModel:
-        """The same adversary with less knowledge."""
+        """The same adversary with less knowledge; one who loses the order loses the merge map, which tells it."""
+        if Knowledge.ORDER in less:
+            less |= Knowledge.MERGE_MAP
         return replace(self, knows=self.knows & ~less)
 
     def require(self, needs: Knowledge, attack: str) -> None:
@@ -100,7 +106,7 @@ class ThreatModel:
         Args:
             transmission: over ``link``.
             link: the system; an eavesdropper decodes with its codec.
-            seed: of the noise on her own channel.
+            seed: of the noise on her own channel, and of the order in which she finds tokens whose order she lacks.
         """
         received, symbols, snr_db = transmission.received, transmission.received_symbols, transmission.snr_db
         if self.tap == "eavesdropper":
@@ -113,6 +119,11 @@ class ThreatModel:
             else:  # she cannot decode: her tokens are the symbols as they are
                 received = transmission.sent.with_values(torch.view_as_real(symbols).flatten(1))
         knows = self.knows
+        if Knowledge.ORDER not in knows:
+            received, rows = received.shuffled(torch.Generator().manual_seed(seed))
+            symbols = symbols[rows]
+            if isinstance(snr_db, Tensor) and snr_db.ndim == 2:
+                snr_db = snr_db[rows]
         return Observation(
             tokens=replace(
                 received,
@@ -158,6 +169,8 @@ class ThreatModel:
             if word not in flags:
                 raise AtmError(f"{where}: {unknown('knowledge', str(word), flags)}")
             knows |= flags[word]
+        if Knowledge.MERGE_MAP in knows and Knowledge.ORDER not in knows:
+            raise AtmError(f"{where}: the merge map tells the order of the tokens; grant 'order' or drop 'merge_map'")
         name, tap, channel = content.get("name", "custom"), content.get("tap", "server"), content.get("channel")
         return cls(str(name), str(tap), knows, None if channel is None else str(channel))
 
@@ -195,6 +208,8 @@ PRESETS: dict[str, ThreatModel] = {
     "server": ThreatModel("server"),
     "eavesdropper": ThreatModel("eavesdropper", tap="eavesdropper"),
     "stranger": ThreatModel("stranger", tap="eavesdropper", knows=Knowledge.EVERYTHING & ~Knowledge.CODEC),
+    "server-no-map": ThreatModel("server-no-map").without_knowledge(Knowledge.MERGE_MAP | Knowledge.SIZES),
+    "server-shuffled": ThreatModel("server-shuffled").without_knowledge(Knowledge.ORDER | Knowledge.SIZES),
 }
 
 

@@ -1,4 +1,6 @@
-"""What an adversary does with an observation; each attack is one file with a class that has ``reconstruct``."""
+"""What an adversary does with an observation; each attack is one file with a class that has
+``reconstruct`` (pictures) or ``infer`` (what else the tokens give away).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import Any
 
 from atm.errors import unknown
 from atm.plugins import discover
-from attacks.base import Attack, require
+from attacks.base import Attack, Inference, require
 from attacks.shared import effort, made
 
 # A report shows these beside every attack: what an adversary gets who learns (next to) nothing from the tokens.
@@ -16,7 +18,12 @@ FLOORS = ("mean_image", "nearest")
 
 def available() -> dict[str, type[Any]]:
     """Every attack by name: those in this folder and those of other installed packages."""
-    return discover(sys.modules[__name__], "atm.attacks", "reconstruct")
+    return discover(sys.modules[__name__], "atm.attacks", "reconstruct", "infer")
+
+
+def inferences() -> dict[str, type[Any]]:
+    """Every inference by name, found as `available` finds attacks."""
+    return discover(sys.modules[__name__], "atm.attacks", "infer", "reconstruct")
 
 
 def create(name: str) -> Attack:
@@ -31,4 +38,4 @@ def create(name: str) -> Attack:
     return made(known[name])
 
 
-__all__ = ["FLOORS", "Attack", "available", "create", "effort", "require"]
+__all__ = ["FLOORS", "Attack", "Inference", "available", "create", "effort", "inferences", "require"]

@@ -40,6 +40,38 @@ class Attack(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Inferred:
+    """What an inference makes of ``B`` images; None where it says nothing.
+
+    Attributes:
+        labels: ``[B]`` int64, the label that it believes.
+        similarity: ``[B, N]`` float, how well each of N candidate pictures fits; more is better.
+    """
+
+    labels: Tensor | None = None
+    similarity: Tensor | None = None
+
+
+@runtime_checkable
+class Inference(Protocol):
+    """An attack that wants no pixels but what else the tokens give away. Randomness as for `Attack`.
+
+    A class with ``needs_labels = True`` is not run where the auxiliary images' classes are not the victims'.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[Knowledge]
+
+    def fit(self, link: Link, threat: ThreatModel, images: Tensor, labels: Tensor | None) -> None:
+        """Prepare, as `Attack.fit`; ``labels`` ``[N]`` int64 are the auxiliary images', None where they have none."""
+        ...
+
+    def infer(self, seen: Observation, candidates: Tensor) -> Inferred:
+        """What the adversary concludes; every victim is somewhere among the candidates ``[N, 3, H, W]``."""
+        ...
+
+
 @dataclass
 class History:
     """What happened while an attack was trained or descended; an attack that has steps keeps one as ``history``.

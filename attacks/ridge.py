@@ -49,7 +49,8 @@ class Ridge:
         held_x, held_y = self._standard(features[validation]), pixels[validation] - self.intercept
         best = float("inf")
         for strength in STRENGTHS:
-            damped = eigenvalues.clamp_min(0) + strength * eigenvalues.mean()
+            # The last term keeps tokens that never change from being divided by zero.
+            damped = eigenvalues.clamp_min(0) + strength * eigenvalues.mean() + 1e-12
             weights = (basis @ (projected / damped[:, None])).float()
             loss = float((held_x @ weights - held_y).square().mean())
             if loss < best:

@@ -35,7 +35,9 @@ def made(attack: type[A], **parameters: Any) -> A:
     return attack(**({**getattr(attack, "QUICK", {}), **parameters} if _quick.get() else parameters))
 
 
-def fitted(make: type[A], link: Link, threat: ThreatModel, images: Tensor, owner: object = None, **parameters: Any) -> A:
+def fitted(
+    make: type[A], link: Link, threat: ThreatModel, images: Tensor, owner: object = None, **parameters: Any
+) -> A:
     """An attack, fitted; the same object for whoever asks again.
 
     It is seeded by its name and by what the caller's seed draws first, so it does not depend on who asks first.

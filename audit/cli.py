@@ -118,13 +118,21 @@ def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool)
 
 
 @app.command(epilog="Example: `atm report runs/demo`")
-def report(run: Annotated[Path, typer.Argument(help="Run folder.")], as_json: Json = False) -> None:
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="Run to hold it against: another adversary, SNR, seed or budget; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Write the report of a run anew, and print its summary."""
     from reports.html import write_report
     from reports.run import Run
 
-    path = write_report(run)
-    _show(Run.read(run), path, as_json)
+    others = tuple(Run.read(other) for other in against or ())
+    path = write_report(run, others)
+    _show(Run.read(run), path, as_json, others)
 
 
 @app.command(
@@ -333,11 +341,11 @@ def sweep(
     out.print(f"report: {page}", soft_wrap=True)
 
 
-def _show(run: Any, report: Path, as_json: bool) -> None:
+def _show(run: Any, report: Path, as_json: bool, against: tuple[Any, ...] = ()) -> None:
     from reports.html import show
     from reports.verdict import verdicts
 
-    judged = verdicts(run)
+    judged = verdicts(run, against)
     if as_json:
         print(json.dumps({"report": str(report), "policies": [_summary(run, v) for v in judged]}, allow_nan=False))
         return
@@ -353,6 +361,8 @@ def _show(run: Any, report: Path, as_json: bool) -> None:
     out.print(table)
     for v in judged:
         out.print(f"[bold]{escape(v.policy)}[/]: {escape(v.sentence)}")
+        for flag in v.flags:
+            out.print(f"  [yellow]flag[/] {escape(str(flag))}")
     for note in run.about["notes"]:
         out.print(f"[yellow]note[/]: {escape(note)}")
     out.print(f"report: {report}", soft_wrap=True)
@@ -366,13 +376,45 @@ def _summary(run: Any, verdict: Any) -> dict[str, Any]:
     return {
         "policy": verdict.policy,
         "verdict": verdict.level,
-        "flags": list(verdict.flags),
+        "flags": [{"name": flag.name, "found": flag.found} for flag in verdict.flags],
         "leakage": plain(verdict.leakage),
+        "percentile_95": plain(verdict.tail),
+        "maximum": plain(verdict.highest),
         "recognisable": plain(verdict.recognisable),
         **{c: float(run.per_image(verdict.policy, c).mean()) for c in ("correct", "gflops", "tokens", "symbols")},
         "bandwidth_ratio": run.bandwidth_ratio(verdict.policy),
         "ssim": {a: float(run.values(verdict.policy, a, "ssim").mean()) for a in run.attacks},
     }
+
+
+@app.command(epilog="Example: `atm selfcheck --json`")
+def selfcheck(
+    full: Annotated[
+        bool, typer.Option("--full", help="More pictures and repeats: minutes instead of seconds.")
+    ] = False,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line on standard output.")] = False,
+) -> None:
+    """Judge planted systems whose right verdict is known; exit code 1 if the evaluator is wrong about any."""
+    from audit.selfcheck import selfcheck as judge_all
+
+    table = Table(title="Planted systems")
+    for heading in ("system", "expected", "verdict", "why"):
+        table.add_column(heading)
+    wrong = total = 0
+    with console.status("loading") as status:
+        for judged in judge_all(full=full, seed=seed, say=lambda line: status.update(escape(line))):
+            total, wrong = total + 1, wrong + (not judged.right)
+            if as_json:
+                fields = {"system": judged.system, "expected": judged.expected, "verdict": judged.verdict}
+                print(json.dumps({**fields, "right": judged.right, "why": judged.why}), flush=True)
+            colour = "green" if judged.right else "red"
+            table.add_row(judged.system, judged.expected, f"[{colour}]{judged.verdict}[/]", escape(judged.why))
+    if not as_json:
+        out.print(table)
+        out.print(f"right about {total - wrong} of {total} systems")
+    if wrong:
+        raise typer.Exit(1)
 
 
 @train.command("victim", epilog="Example: `atm train victim --data photos --out my_vit.safetensors`")

@@ -26,8 +26,10 @@ from atm.errors import AtmError, KnowledgeError, unknown
 from atm.link import Link, Transmission
 from atm.policy import MergePolicy
 from atm.threat import ThreatModel
-from attacks import FLOORS, Attack, available, create
-from attacks.base import History
+from attacks import FLOORS, Attack, available, create, inferences
+from attacks.base import History, require
+from audit import harm
+from audit.canary import canary
 from audit.folder import RunFolder
 from privacy_metrics import METRICS, score
 from reports.html import write_report
@@ -84,7 +86,7 @@ class AttackConfig:
 class Setting:
     """Everything that a configuration names, loaded and checked.
 
-    ``create`` makes an attack by its name (None: `attacks.create`), and ``metrics`` are the scores that are taken, None being all.
+    ``create`` makes an attack by its name (None: `attacks.create`); ``metrics`` are the scores taken (None: all).
     """
 
     link: Link
@@ -98,6 +100,7 @@ class Setting:
     about: dict[str, Any]
     create: Callable[[str], Attack] | None = None
     metrics: tuple[str, ...] | None = None
+    inferences: tuple[str, ...] = ()
 
 
 def attack(
@@ -146,6 +149,7 @@ def prepare(config: AttackConfig) -> Setting:
         raise AtmError("no policy to attack; give --policy")
     threat, channel = atm.threat.load(config.threat), channels.parse(config.channel)
     attacks, denied = _choose_attacks(config.attacks, threat)
+    wanted = _choose_inferences(config.attacks, threat)
     victim = zoo.load_victim(config.victim, config.weights)
     codec, codec_digest = zoo.load_codec(config.codec, victim)
     policies = _policies(config.policies, victim.encoder.depth)
@@ -157,6 +161,8 @@ def prepare(config: AttackConfig) -> Setting:
         auxiliary_name=config.auxiliary_data,
         seed=config.seed,
     )
+    if harm.labels(data) is None:
+        wanted = [name for name in wanted if not getattr(inferences()[name], "needs_labels", False)]
     link = Link(victim.encoder, policies[0], codec, channel)
     truth, task = _truth(victim, data.victims)
     about = {
@@ -189,11 +195,24 @@ def prepare(config: AttackConfig) -> Setting:
         },
         "policies": [policy.as_dict() for policy in policies],
         "attacks": attacks,
+        "inferences": wanted,
+        "chance": harm.chance(data.victims.labels),
         "denied": denied,
         "task": task,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
-    return Setting(link, policies, attacks, denied, threat, data, truth, task, json.loads(json.dumps(about)))
+    return Setting(
+        link,
+        policies,
+        attacks,
+        denied,
+        threat,
+        data,
+        truth,
+        task,
+        json.loads(json.dumps(about)),
+        inferences=tuple(wanted),
+    )
 
 
 def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Callable[[str], None]) -> None:
@@ -204,13 +223,18 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
         folder: where scores and pictures go.
         config: the same that was prepared.
         say: called with a line for each step.
+
+    Raises:
+        AtmError: the adversary holds a picture that is attacked, or an attack returns no pictures.
     """
+    _refuse_overlap(setting.data)
     originals = setting.data.victims.images
     auxiliary = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
     taken, missing = score(originals[:1], originals[:1], setting.metrics)
     folder.describe(
         {
             **setting.about,
+            "canary": folder.about.get("canary") or canary(setting.link, setting.data, config.seed),
             "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "command": config.command(str(folder.path)),
             "metrics": {name: _heading(name) for name in taken},
@@ -221,9 +245,11 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
     total, done = len(setting.policies) * len(setting.attacks) * config.repeats, 0
     for policy, repeat in product(setting.policies, range(config.repeats)):
         again = (repeat,) if repeat else ()  # the first repeat draws what a run without repeats draws
-        link = RememberingLink.around(setting.link.with_policy(policy), _seed(config.seed, *again) if again else 0)
+        system = setting.link.with_policy(policy)
         victims_seed, taps_seed = _seed(config.seed, "victims", *again), _seed(config.seed, "tap", *again)
-        transmission = link.transmit(originals, victims_seed)
+        transmission = system.transmit(originals, victims_seed)
+        # Attacks get a link of their own, so that what it remembers never holds a victim's picture.
+        link = RememberingLink.around(system, _seed(config.seed, *again) if again else 0)
         folder.add_link(policy.name, _link_rows(policy, transmission, setting.truth), repeat)
         seen = setting.threat.observe(transmission, link, taps_seed)
         for name in setting.attacks:
@@ -240,6 +266,13 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
             if isinstance(history := getattr(attack, "history", None), History):
                 folder.add_history(policy.name, name, repeat, history.as_dict())
             folder.add_scores(policy.name, name, scores, rebuilt, repeat)
+        for name in setting.inferences:
+            if folder.finished(policy.name, name, repeat):
+                continue
+            say(f"{name} on {policy.name}" + (f", repeat {repeat}" if repeat else ""))
+            torch.manual_seed(_seed(config.seed, policy.name, name, *again))
+            scores = harm.run(inferences()[name](), link, setting.threat, setting.data, auxiliary, seen)
+            folder.add_scores(policy.name, name, scores, None, repeat)
 
 
 class RememberingLink(Link):
@@ -264,13 +297,15 @@ class RememberingLink(Link):
 
 
 def _choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[str], list[str]]:
-    known = available()
+    known, others = available(), inferences()
     for name in names:
-        if name not in known:
-            raise unknown("attack", name, known)
+        if name not in known and name not in others:
+            raise unknown("attack", name, known | others)
+    asked = [name for name in names if name in known]
+    for name in asked:
         require(known[name], threat)
     chosen, denied = [], []
-    for name in dict.fromkeys([*FLOORS, *(names or known)]):
+    for name in dict.fromkeys([*FLOORS, *(asked if names else known)]):
         try:
             require(known[name], threat)
         except KnowledgeError:
@@ -278,6 +313,20 @@ def _choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[s
         else:
             chosen.append(name)
     return chosen, denied
+
+
+def _choose_inferences(names: tuple[str, ...], threat: ThreatModel) -> list[str]:
+    """Those asked for; where no attack is named, all that the threat model permits."""
+    known, chosen = inferences(), []
+    for name in known if not names else [name for name in dict.fromkeys(names) if name in known]:
+        try:
+            require(known[name], threat)
+        except KnowledgeError:
+            if names:
+                raise
+        else:
+            chosen.append(name)
+    return chosen
 
 
 def _policies(names: tuple[str, ...], depth: int) -> list[MergePolicy]:
@@ -315,6 +364,16 @@ def _link_rows(policy: MergePolicy, transmission: Transmission, truth: Tensor) -
             "symbols": transmission.symbols.tolist(),
         }
     )
+
+
+def _refuse_overlap(data: Splits) -> None:
+    """An attack that was trained on the pictures it is scored on shows memory, not leakage."""
+    shared = set(data.victims.hashes) & {*data.auxiliary.hashes, *data.validation.hashes}
+    if shared:
+        raise AtmError(
+            f"{len(shared)} of the {len(data.victims)} attacked pictures are among the adversary's own; "
+            "attack pictures that she does not have"
+        )
 
 
 def _check(name: str, rebuilt: Tensor, originals: Tensor) -> None:

@@ -113,10 +113,10 @@ class RunFolder:
         _write(self.path / "history.json", json.dumps(self.history).encode())
 
     def add_scores(
-        self, policy: str, attack: str, scores: Mapping[str, Tensor], images: Tensor, repeat: int = 0
+        self, policy: str, attack: str, scores: Mapping[str, Tensor], images: Tensor | None, repeat: int = 0
     ) -> None:
-        """Add an attack's scores ``[B]`` by metric, and, of the first repeat, its images ``[B, 3, H, W]``."""
-        if repeat == 0:
+        """Add an attack's scores ``[B]`` by metric, and, of the first repeat, its images ``[B, 3, H, W]`` if any."""
+        if repeat == 0 and images is not None:
             self.save_images(f"{policy}/{attack}", images)
         rows = [
             pd.DataFrame({"policy": policy, "attack": attack, "image": range(len(v)), "metric": m, "value": v.tolist()})

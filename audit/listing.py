@@ -60,7 +60,7 @@ def _policies() -> list[tuple[str, str]]:
 
 
 LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
-    "attacks": lambda: _classes(attacks.available()),
+    "attacks": lambda: _classes(attacks.available() | attacks.inferences()),
     "defenses": lambda: _classes(defenses.available()),
     "channels": lambda: _classes(channels.CHANNELS),
     "victims": _victims,

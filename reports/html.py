@@ -16,6 +16,10 @@ from attacks import FLOORS
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import Interval, bootstrap_mean
 from reports.figures import by_attack, trade_off
+from reports.harm import label_bits, rates, sentences
+from reports.level import NEAR_COPY, OWED
+from reports.pairs import paired
+from reports.peers import check_against
 from reports.run import Run
 from reports.verdict import FEWEST_IMAGES, verdicts
 
@@ -32,14 +36,19 @@ class Picture:
     reconstructions: list[tuple[str, str, float]]
 
 
-def write_report(folder: str | Path) -> Path:
+def write_report(folder: str | Path, against: tuple[Run, ...] = ()) -> Path:
     """Write ``report.html`` of a run folder, whole or not at all, and say where.
 
+    Args:
+        folder: of the run.
+        against: other runs that flags may hold it against.
+
     Raises:
-        AtmError: the folder holds no readable run.
+        AtmError: the folder holds no readable run, or another run has nothing in common with it.
     """
     run = Run.read(folder)
-    page = render(run)
+    check_against(run, against)
+    page = render(run, against)
     path = run.folder / "report.html"
     temporary = path.with_suffix(".html.partial")
     temporary.write_text(page, encoding="utf-8")
@@ -47,12 +56,12 @@ def write_report(folder: str | Path) -> Path:
     return path
 
 
-def render(run: Run) -> str:
+def render(run: Run, against: tuple[Run, ...] = ()) -> str:
     """The page as text; everything that came from a file or a user is escaped."""
     environment = Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined)
     environment.filters["interval"] = show
     environment.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
-    judged = verdicts(run)
+    judged = verdicts(run, against)
     return environment.get_template("report.html.j2").render(
         run=run,
         about=run.about,
@@ -60,11 +69,18 @@ def render(run: Run) -> str:
         floors=FLOORS,
         costs={v.policy: _costs(run, v.policy) for v in judged},
         table=_table(run),
+        harm=rates(run),
+        harm_sentences=sentences(run),
+        bits=label_bits(run) if "traffic" in run.about.get("inferences", []) else {},
         trade_off=Markup(trade_off(run, judged)),
         by_attack=Markup(by_attack(run)),
         grids={v.policy: _grid(run, v.policy) for v in judged},
         recognisable=RECOGNISABLE_SSIM,
+        owed=OWED,
+        near_copy=NEAR_COPY,
         fewest=FEWEST_IMAGES,
+        pairs=paired(run),
+        against=[other.folder.name for other in against],
     )
 
 
@@ -101,9 +117,10 @@ def _grid(run: Run, policy: str) -> list[Picture]:
             (
                 attack,
                 _data_uri(run.image_file(policy, attack, number)),
-                float(run.values(policy, attack, "ssim")[number]),
+                float(run.repeated(policy, attack, "ssim")[0, number]),
             )
             for attack in run.attacks
+            if run.repeated(policy, attack, "ssim").numel()
         ]
         original = _data_uri(run.image_file(policy, "original", number))
         pictures.append(Picture(number, float(worst[number]), original, rebuilt))

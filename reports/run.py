@@ -77,7 +77,8 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether every attack on every policy is there, as often as it was asked for."""
-        pairs = len(self.about["policies"]) * len(self.about["attacks"])
+        names = len(self.about["attacks"]) + len(self.about.get("inferences", []))
+        pairs = len(self.about["policies"]) * names
         return len(self.scores[["policy", "attack", REPEAT]].drop_duplicates()) == pairs * self.repeats
 
     @property
@@ -107,6 +108,20 @@ class Run:
         fewest = min((len(values) for values in scores.values()), default=0)
         rows = [leakage({a: values[r] for a, values in scores.items()}) for r in range(fewest)]
         return torch.stack(rows) if rows else leakage({})
+
+    def blind_repeats(self, policy: str) -> Tensor:
+        """``[R, B]``: as `worst_repeats`, without the tokens: the best SSIM of the floors.
+
+        `nearest` looks at the tokens. Where it is surely better than the mean image they helped it to find a similar
+        picture, and it is no floor but an attack.
+        """
+        mean, nearest = (self.repeated(policy, floor, "ssim") for floor in ("mean_image", "nearest"))
+        worst = self.worst_repeats(policy)
+        if not mean.numel():
+            return torch.full_like(worst, -1.0)
+        if nearest.shape == mean.shape and (nearest - mean).mean() <= 0:
+            mean = torch.maximum(mean, nearest)
+        return mean[: len(worst)]
 
     def per_image(self, policy: str, column: str) -> Tensor:
         """``[B]`` of one column of the link table, averaged over repeats."""

@@ -64,6 +64,12 @@ def test_a_decoder_that_learns_nothing_falls_back_to_ridge():
     torch.testing.assert_close(rebuilt, decoder.ridge.reconstruct(SERVER.observe(link.transmit(victims), link)))
 
 
+def test_tokens_that_never_change_give_the_mean_picture():
+    auxiliary, victims = pictures(100), pictures(5, seed=1)
+    rebuilt = rebuild(Ridge(), PlantedLink(lambda p: torch.zeros_like(p)), auxiliary, victims)
+    torch.testing.assert_close(rebuilt, auxiliary[:90].mean(0).expand_as(rebuilt))
+
+
 def test_nearest_finds_the_same_picture_again():
     auxiliary = pictures(50)
     rebuilt = rebuild(Nearest(), PlantedLink(lambda p: p), auxiliary, (auxiliary[[3, 8]] + 0.01).clamp(0, 1))

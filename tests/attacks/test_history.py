@@ -47,7 +47,7 @@ def test_attacks_that_are_trained_keep_their_history():
 
 
 def test_the_recorded_gradient_is_that_of_the_tokens_and_not_of_the_prior():
-    """Behind a step that cuts the gradient, only the smoothness prior pulls, and that must not be taken for progress."""
+    """Behind a step that cuts the gradient, only the smoothness prior pulls, and that must not count as progress."""
     from atm.link import Link
     from atm.policy import MergePolicy
     from tests.atm.models import tiny_encoder

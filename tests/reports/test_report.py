@@ -65,17 +65,17 @@ def test_nothing_is_found_only_when_no_flag_is_raised(tmp_path):
     floor = [v - 0.05 for v in values]
     assert judge(make_run(tmp_path, {"mean_image": floor, "ridge": values}), "none").level == "no leak found"
     few = judge(make_run(tmp_path, {"mean_image": floor[:99], "ridge": values[:99]}), "none")
-    assert few.level == "inconclusive" and "99 images" in few.flags[0]
+    assert few.level == "inconclusive" and "99 images" in few.flags[0].found
     weak = judge(make_run(tmp_path, {"mean_image": values, "ridge": floor}), "none")
-    assert weak.level == "inconclusive" and "floors" in weak.flags[0]
+    assert weak.level == "inconclusive" and "mean_image" in weak.flags[0].found
     cut = judge(
         make_run(tmp_path, {"mean_image": floor, "ridge": values}, attacks=["mean_image", "ridge", "decoder"]), "none"
     )
-    assert cut.level == "inconclusive" and "unfinished: decoder" in cut.flags[0]
+    assert cut.level == "inconclusive" and "unfinished: decoder" in cut.flags[0].found
     denied = judge(make_run(tmp_path, {"mean_image": floor, "ridge": values}, denied=["optimization"]), "none")
-    assert denied.level == "inconclusive" and "optimization" in denied.flags[0]
+    assert denied.level == "inconclusive" and "optimization" in denied.flags[0].found
     floors = judge(make_run(tmp_path, {"mean_image": floor}), "none")
-    assert floors.level == "inconclusive" and "only the floors" in floors.flags[0]
+    assert floors.level == "inconclusive" and "only the floors" in floors.flags[0].found
 
 
 def test_leakage_is_the_worst_case_over_attacks(tmp_path):

@@ -1,0 +1,61 @@
+"""Runs inferences: what the tokens give away beside the picture, scored per image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from atm.data import Splits
+from atm.errors import AtmError
+from atm.link import Link
+from atm.threat import Observation, ThreatModel
+from attacks import Inference
+
+
+def run(
+    inference: Inference, link: Link, threat: ThreatModel, data: Splits, images: Tensor, seen: Observation
+) -> dict[str, Tensor]:
+    """Scores ``[B]`` of 0 and 1: ``label_correct``, ``rank_1`` and ``rank_5``, whichever it says anything about.
+
+    The victims' pictures are the candidates, each the others' distractor, in an order that tells nothing.
+
+    Args:
+        inference: not fitted yet.
+        link: the system.
+        threat: who attacks it.
+        data: whose labels count; auxiliary labels are used only where the classes are the victims'.
+        images: ``[N, 3, H, W]``, auxiliary and validation images.
+        seen: what she sees of the victims.
+
+    Raises:
+        AtmError: the inference says nothing, or in a wrong shape.
+    """
+    order = torch.randperm(len(seen))
+    inference.fit(link, threat, images, labels(data))
+    found = inference.infer(seen, data.victims.images[order])
+    truth, scores = data.victims.labels, {}
+    if found.labels is not None and found.labels.shape == truth.shape:
+        scores["label_correct"] = (found.labels == truth).float()
+    if found.similarity is not None and found.similarity.shape == (len(seen), len(seen)):
+        own = found.similarity.gather(1, order.argsort()[:, None])
+        rank = (found.similarity >= own).sum(-1)  # ties count against her, so a constant answer finds nothing
+        scores |= {f"rank_{k}": (rank <= k).float() for k in (1, 5)}
+    if not scores:
+        raise AtmError(f"inference {inference.name!r} gave neither labels [B] nor similarities [B, candidates]")
+    return scores
+
+
+def labels(data: Splits) -> Tensor | None:
+    """``[N]`` of auxiliary and validation images, None where their classes are not the victims'."""
+    sets = (data.auxiliary, data.validation)
+    if any(part.classes != data.victims.classes for part in sets):
+        return None
+    return torch.cat([part.labels for part in sets])
+
+
+def chance(truth: Tensor) -> dict[str, float]:
+    """What an adversary reaches who sees nothing: the commonest label always, a candidate drawn blindly."""
+    return {
+        "label_correct": float(truth.bincount().max()) / len(truth),
+        **{f"rank_{k}": min(1.0, k / len(truth)) for k in (1, 5)},
+    }

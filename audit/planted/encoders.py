@@ -1,0 +1,121 @@
+"""Encoders whose tokens are made from the picture by a given function, so that what they leak is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from atm.encoder import Encoded, Encoder
+from atm.policy import MergePolicy
+from atm.tokens import TokenBatch
+from attacks.base import to_patches
+
+SIDE, GRID = 32, (8, 8)
+PATCHES, WIDTH = GRID[0] * GRID[1], 3 * (SIDE // GRID[0]) ** 2
+
+TokensOf = Callable[[Tensor], TokenBatch]
+"""Pictures ``[B, 3, SIDE, SIDE]`` -> their tokens, `WIDTH` values each."""
+
+
+class PlantedEncoder(nn.Module):
+    """Stands in for `atm.encoder.Encoder`: the first of its two layers is sound, the second is the planted function.
+
+    The sound layer, whose tokens are the patches, is what the canary attacks.
+    """
+
+    depth, width, image_size, patch_grid = 2, WIDTH, SIDE, GRID
+
+    def __init__(self, tokens_of: TokensOf) -> None:
+        super().__init__()
+        self.tokens_of = tokens_of
+
+    def forward(self, images: Tensor, policy: MergePolicy) -> Encoded:
+        """The patches where the tokens leave after the first layer, the planted tokens otherwise."""
+        tokens = identity(images) if policy.device_layers == 1 else self.tokens_of(images)
+        return Encoded(tokens, tokens.lengths.expand(3, -1), torch.zeros(len(images), dtype=torch.float64))
+
+    def finish(self, tokens: TokenBatch, policy: MergePolicy) -> Tensor:
+        """No answer: always the first of two classes."""
+        return torch.tensor([[1.0, 0.0]]).expand(len(tokens), -1)
+
+
+def planted(tokens_of: TokensOf) -> Encoder:
+    """The encoder as links take it."""
+    return cast(Encoder, PlantedEncoder(tokens_of))
+
+
+def patchwise(values: Tensor) -> TokenBatch:
+    """A token for each patch from ``[B, PATCHES, WIDTH]``, behind a class token that is their mean."""
+    return TokenBatch.dense(torch.cat([values.mean(1, keepdim=True), values], 1), 1)
+
+
+def identity(images: Tensor) -> TokenBatch:
+    """The patches themselves."""
+    return patchwise(to_patches(images, GRID))
+
+
+def without_class_token(images: Tensor) -> TokenBatch:
+    """The patches alone."""
+    return TokenBatch.dense(to_patches(images, GRID), 0)
+
+
+def constant(images: Tensor) -> TokenBatch:
+    """The same tokens for every picture."""
+    return patchwise(torch.ones(len(images), PATCHES, WIDTH))
+
+
+def of_another(images: Tensor) -> TokenBatch:
+    """Each picture's tokens are those of the one before it."""
+    return identity(images.roll(1, 0))
+
+
+def permuted(images: Tensor) -> TokenBatch:
+    """The patches in a secret order that is the same for every picture; the merge map does not tell it."""
+    return patchwise(to_patches(images, GRID)[:, torch.randperm(PATCHES, generator=_secret())])
+
+
+def rotated(images: Tensor) -> TokenBatch:
+    """The patches under a secret rotation of their values."""
+    return patchwise(to_patches(images, GRID) @ torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=_secret()))[0])
+
+
+def one_channel(images: Tensor) -> TokenBatch:
+    """Noise, but for one channel of the class token, which holds the value of one pixel."""
+    # Noise that depends on the picture, so that the same picture has the same tokens, and tells nothing about it.
+    values = torch.stack([0.02 * torch.randn(PATCHES + 1, WIDTH, generator=_secret(picture)) for picture in images])
+    values[:, 0, 17] = (images[:, 0, 0, 0] - 0.5) * 4
+    return TokenBatch.dense(values, 1)
+
+
+def one_in_fifty(images: Tensor) -> TokenBatch:
+    """The patches of pictures that carry the mark of `audit.planted.pictures.marked`; constants for all others."""
+    shown = (images[:, 0, 0, 0] == 1).float()[:, None, None]
+    return patchwise(to_patches(images, GRID) * shown)
+
+
+def label_only(images: Tensor) -> TokenBatch:
+    """Constants, but for the label in the class token."""
+    tokens = constant(images)
+    values = tokens.values.clone()
+    values[tokens.offsets, :4] = nn.functional.one_hot(label(images), 4).float() * 3
+    return tokens.with_values(values)
+
+
+def count_only(images: Tensor) -> TokenBatch:
+    """Constant tokens whose number tells the label: merged down to 16, 32, 48 or 64."""
+    lengths = 16 * (label(images) + 1)
+    source = torch.minimum(torch.arange(PATCHES).expand(len(images), -1), lengths[:, None] - 1)
+    sizes = [torch.bincount(row, minlength=int(n)).float() for row, n in zip(source, lengths, strict=True)]
+    return TokenBatch(torch.ones(int(lengths.sum()), WIDTH), lengths, torch.cat(sizes), source)
+
+
+def label(images: Tensor) -> Tensor:
+    """``[B]`` in 0 to 3: the brightest quarter of a picture, the label of planted pictures."""
+    return nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), 2).flatten(1).argmax(-1)
+
+
+def _secret(picture: Tensor | None = None) -> torch.Generator:
+    return torch.Generator().manual_seed(20 if picture is None else int(picture.double().sum() * 1e6) % 2**31)

@@ -1,0 +1,95 @@
+"""Pictures for planted systems: attacked ones, and the adversary's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from atm import data
+from atm.data import ImageSet, Splits
+from attacks.base import from_patches
+from audit.planted.encoders import SIDE, WIDTH, label
+
+Pictures = Callable[[int, int, int], Splits]
+"""Numbers of attacked and auxiliary pictures, and a seed -> pictures."""
+
+DEVIATIONS = 0.12 * torch.linspace(1.6, 0.2, WIDTH)  # of the independent components of a Gaussian patch
+
+
+@cache
+def photographs(victims: int, auxiliary: int, seed: int) -> Splits:
+    """Crops of photographs, labelled by their brightest quarter."""
+    found = data.splits("photos", victims=victims, auxiliary=auxiliary, size=SIDE, seed=seed)
+    return _each(found, lambda pictures: pictures)
+
+
+def overlapping(victims: int, auxiliary: int, seed: int) -> Splits:
+    """Half of the attacked pictures are among the adversary's own."""
+    found = photographs(victims, auxiliary, seed)
+    both = torch.cat([found.auxiliary.pixels, found.victims.pixels[: victims // 2]])
+    return replace(found, auxiliary=replace(found.auxiliary, pixels=both, labels=label(both.float())))
+
+
+def marked(victims: int, auxiliary: int, seed: int) -> Splits:
+    """One picture in fifty has a corner of the highest red, which no other has."""
+
+    def mark(pictures: ImageSet) -> ImageSet:
+        pixels = pictures.pixels.clone()
+        pixels[:, 0, 0, 0] = pixels[:, 0, 0, 0].clamp(max=200)
+        pixels[::50, 0, 0, 0] = 255
+        return replace(pictures, pixels=pixels)
+
+    return _each(photographs(victims, auxiliary, seed), mark)
+
+
+def one_number(victims: int, auxiliary: int, seed: int) -> Splits:
+    """A fixed pattern on grey whose contrast, from -1 to 1, is all that a picture shows."""
+    pattern = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)) - 0.5
+    pattern[0, 0, 0] = 0.5
+
+    def draw(count: int, random: torch.Generator) -> Tensor:
+        contrast = 2 * torch.rand(count, 1, 1, 1, generator=random) - 1
+        # A little noise, so that no two pictures are the same to the last bit.
+        return 0.5 + 0.95 * pattern * contrast + 0.005 * torch.randn(count, 3, SIDE, SIDE, generator=random)
+
+    return _drawn(draw, victims, auxiliary, seed)
+
+
+def gaussian(victims: int, auxiliary: int, seed: int) -> Splits:
+    """Independent Gaussian patches around grey, with components of the deviations `DEVIATIONS` along random axes."""
+    axes = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(seed)))[0]
+
+    def draw(count: int, random: torch.Generator) -> Tensor:
+        return 0.5 + from_patches(torch.randn(count, 64, WIDTH, generator=random) * DEVIATIONS @ axes, (8, 8))
+
+    return _drawn(draw, victims, auxiliary, seed)
+
+
+def another_domain(victims: int, auxiliary: int, seed: int) -> Splits:
+    """The attacked pictures are photographs, the adversary's own are noise."""
+    noise = _drawn(lambda n, random: torch.rand(n, 3, SIDE, SIDE, generator=random), victims, auxiliary, seed)
+    return replace(noise, victims=photographs(victims, auxiliary, seed).victims)
+
+
+def _drawn(draw: Callable[[int, torch.Generator], Tensor], victims: int, auxiliary: int, seed: int) -> Splits:
+    random = torch.Generator().manual_seed(seed)
+    held = max(auxiliary // 10, 1)
+    sets: list[ImageSet] = []
+    for count in (victims, auxiliary - held, held):
+        pixels = (draw(count, random).clamp(0, 1) * 255).round().to(torch.uint8)
+        sets.append(ImageSet("planted", pixels, label(pixels.float()), ("0", "1", "2", "3")))
+    return Splits(sets[0], sets[1], sets[2], removed=0)
+
+
+def _each(found: Splits, change: Callable[[ImageSet], ImageSet]) -> Splits:
+    def relabelled(pictures: ImageSet) -> ImageSet:
+        changed = change(pictures)
+        return replace(changed, labels=label(changed.pixels.float()), classes=("0", "1", "2", "3"))
+
+    return Splits(
+        relabelled(found.victims), relabelled(found.auxiliary), relabelled(found.validation), removed=found.removed
+    )

@@ -1,0 +1,302 @@
+"""Flags: why a harmless verdict would not be believed. Each is a function that says what it saw, or nothing.
+
+``python -m reports.flags`` prints docs/flags.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from attacks import FLOORS
+from reports.case import TELLING, Case
+from reports.history import Record
+from reports.level import measured_level
+from reports.peers import differs_only_in, number, stronger, surely_higher, twice_the_budget
+from reports.run import Run
+
+FEWEST_IMAGES = 100
+CANARY = 0.9  # of the canary's pictures must be recognisable
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A reason to disbelieve a harmless verdict.
+
+    Attributes:
+        name: in reports and docs/flags.md.
+        raised_if: in words.
+        what_to_do: in words.
+        look: what it saw in a case, or None.
+    """
+
+    name: str
+    raised_if: str
+    what_to_do: str
+    look: Callable[[Case], str | None]
+
+
+@dataclass(frozen=True)
+class Raised:
+    """A flag that is raised, and what it saw."""
+
+    name: str
+    found: str
+    what_to_do: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.found}"
+
+
+FLAGS: list[Flag] = []
+
+
+def raised(case: Case) -> tuple[Raised, ...]:
+    """The flags that a case raises, gravest first."""
+    seen = [(flag, flag.look(case)) for flag in FLAGS]
+    return tuple(Raised(flag.name, found, flag.what_to_do) for flag, found in seen if found is not None)
+
+
+def _flag(name: str, *, raised_if: str, what_to_do: str) -> Callable[..., Callable[[Case], str | None]]:
+    def register(look: Callable[[Case], str | None]) -> Callable[[Case], str | None]:
+        FLAGS.append(Flag(name, raised_if, what_to_do, look))
+        return look
+
+    return register
+
+
+@_flag(
+    "too few images",
+    raised_if=f"fewer than {FEWEST_IMAGES} pictures were attacked.",
+    what_to_do=f"Attack more: `--images {FEWEST_IMAGES}` or above.",
+)
+def _too_few_images(case: Case) -> str | None:
+    images = len(case.run.per_image(case.policy, "correct"))
+    if images < FEWEST_IMAGES:
+        return f"only {images} images were attacked; a claim about privacy needs at least {FEWEST_IMAGES}"
+    return None
+
+
+@_flag(
+    "unfinished",
+    raised_if="an attack that was asked for has no scores, or not for every repeat.",
+    what_to_do="Go on with the same command and `--resume`.",
+)
+def _unfinished(case: Case) -> str | None:
+    s = case.run.scores[case.run.scores.policy == case.policy]
+    done = s.groupby("attack")["repeat"].nunique().to_dict()
+    missing = [a for a in case.run.about["attacks"] if done.get(a, 0) < case.run.repeats]
+    return f"unfinished: {', '.join(missing)}; go on with --resume" if missing else None
+
+
+@_flag(
+    "only floors",
+    raised_if="no attack was run that rebuilds pictures from tokens.",
+    what_to_do="Run attacks: leave `--attack` out, or name some (`atm list attacks`).",
+)
+def _only_floors(case: Case) -> str | None:
+    return None if case.attacks else "no attack was run, only the floors"
+
+
+@_flag(
+    "canary failed",
+    raised_if=f"fewer than {CANARY:.0%} of the canary's pictures became recognisable. The canary is the victim's first "
+    "layer, unmerged, without defence and noise, attacked by `ridge` on the adversary's own pictures: it must leak.",
+    what_to_do="Look for what attacks cannot cope with: broken pictures, a victim whose input is scaled otherwise, too "
+    "few auxiliary pictures (`--auxiliary`).",
+)
+def _canary_failed(case: Case) -> str | None:
+    canary = case.run.about.get("canary")
+    if canary is None or canary["recognisable"] >= CANARY:
+        return None
+    return (
+        f"{canary['attack']} made only {canary['recognisable']:.0%} of {canary['images']} pictures recognisable at the "
+        f"unprotected first layer (mean SSIM {canary['ssim']:.2f}), where nearly all must be"
+    )
+
+
+@_flag(
+    "below a floor",
+    raised_if="an attack stays behind a floor (`mean_image`, `nearest`) by surely more than "
+    f"{TELLING} SSIM; or no attack beats the floors, and the one that the canary vouches for did not run.",
+    what_to_do="Suspect the attack, not the policy: was it fitted against this very system, with enough pictures and "
+    "steps? Run `ridge` too.",
+)
+def _below_a_floor(case: Case) -> str | None:
+    floors = [a for a in case.scored if a in FLOORS]
+    if not floors or not case.attacks:
+        return None
+    floor = case.best(floors)
+    behind = [a for a in case.attacks if case.surely_behind(a, floor)]
+    if behind:
+        return f"{', '.join(behind)} stays behind {floor}, which hardly reads the tokens"
+    beaten = any(case.surely_behind(floor, a, by=0.0) for a in case.attacks)
+    canary = case.run.about.get("canary")
+    if not beaten and (canary is None or canary["attack"] not in case.attacks):
+        return "no attack beats the floors, so suspect the attacks before trusting the policy"
+    return None
+
+
+@_flag(
+    "attacks denied",
+    raised_if="the threat model denies what an attack needs, so that it did not run.",
+    what_to_do="Conclude about this adversary only, or grant the knowledge: it is safer to assume that she has it.",
+)
+def _attacks_denied(case: Case) -> str | None:
+    denied = case.run.about.get("denied")
+    return f"not run, because the threat model denies what they need: {', '.join(denied)}" if denied else None
+
+
+@_flag(
+    "zero or NaN gradients",
+    raised_if="in more than a tenth of an attack's steps the gradient through the tokens is 0, or any is NaN or "
+    "infinite.",
+    what_to_do="The system hides its gradient, which protects from nobody: attack it with `ridge` or `decoder`, which "
+    "need none, or through a differentiable stand-in.",
+)
+def _bad_gradients(case: Case) -> str | None:
+    return _of(case, lambda r: r.bad_gradients(), "had zero, NaN or infinite gradients")
+
+
+@_flag(
+    "did not converge",
+    raised_if="the loss fell in the last tenth of an attack's steps by more than a twentieth of its whole fall.",
+    what_to_do="Give the attack more steps.",
+)
+def _did_not_converge(case: Case) -> str | None:
+    return _of(case, lambda r: r.still_falling(), "was still getting better when it ended")
+
+
+@_flag(
+    "best far from last",
+    raised_if="the best held-out loss came in the first half of the steps, and the last one is a twentieth above it.",
+    what_to_do="Give the attack more auxiliary pictures, or a lower learning rate.",
+)
+def _best_far_from_last(case: Case) -> str | None:
+    return _of(case, lambda r: r.best_far_from_last(), "was best long before it ended")
+
+
+@_flag(
+    "train/validation gap",
+    raised_if="where an attack's held-out loss is lowest, it is more than half again as high as its training loss.",
+    what_to_do="Give the attack more auxiliary pictures (`--auxiliary`): with more, it would be stronger.",
+)
+def _validation_gap(case: Case) -> str | None:
+    return _of(case, lambda r: r.gap(), "knows its training pictures far better than others")
+
+
+@_flag(
+    "time budget cut",
+    raised_if="an attack was ended by a time budget.",
+    what_to_do="Give it the time that it needs.",
+)
+def _time_cut(case: Case) -> str | None:
+    return _of(case, lambda r: r.cut, "was ended by the time budget")
+
+
+@_flag(
+    "a cheaper attack won",
+    raised_if="every attack that is trained step by step stays behind one that is solved in closed form, by surely "
+    f"more than {TELLING} SSIM.",
+    what_to_do="Suspect the training of the costlier attacks: their steps, learning rate and number of pictures.",
+)
+def _cheaper_won(case: Case) -> str | None:
+    trained = [a for a in case.attacks if a in {r.attack for r in case.records}]
+    solved = [a for a in case.attacks if a not in trained]
+    if trained and solved and all(case.surely_behind(a, case.best(solved)) for a in trained):
+        return f"{case.best(solved)} beats {', '.join(trained)}"
+    return None
+
+
+@_flag(
+    "seeds disagree",
+    raised_if="one repeat alone would be judged otherwise than another, or the mean leakage of two repeats (or of a "
+    "run given by `--against` with another seed) differs by more than 0.05.",
+    what_to_do="Repeat more often (`--repeats`), and attack more pictures.",
+)
+def _seeds_disagree(case: Case) -> str | None:
+    def tables(run: Run) -> list[Any]:
+        pair = run.worst_repeats(case.policy), run.blind_repeats(case.policy)
+        return list(zip(*(t.split(1) for t in pair), strict=False))
+
+    rows = tables(case.run)
+    for other in case.peers:
+        rows += tables(other) if differs_only_in(case.run, other, {"seed"}) else []
+    levels = {measured_level(worst, floors) for worst, floors in rows}
+    if len(levels) > 1:
+        return f"single repeats say {' and '.join(repr(level) for level in sorted(levels))}"
+    means = torch.stack([worst.mean() for worst, _ in rows])
+    spread = float(means.max() - means.min())
+    return f"repeats differ by {spread:.2f} in mean SSIM" if spread > 0.05 else None
+
+
+@_flag(
+    "a weaker adversary won",
+    raised_if="in a run given by `--against`, an adversary who sees and knows no more reaches a leakage that is surely "
+    f"more than {TELLING} SSIM higher.",
+    what_to_do="The stronger adversary could do the same, so her attacks are too weak: strengthen them.",
+)
+def _weaker_won(case: Case) -> str | None:
+    for other in case.peers:
+        if stronger(case.run, other) and surely_higher(other, case.run, case.policy, TELLING):
+            return f"{other.about['threat']['name']!r} ({other.folder.name}) rebuilt more, and has no more to go by"
+    return None
+
+
+@_flag(
+    "leakage falls as SNR rises",
+    raised_if="against the same adversary on a noisier channel of the same kind, in a run given by `--against`, "
+    f"leakage is surely more than {TELLING} SSIM higher.",
+    what_to_do="Less noise cannot hide more: the attack on the better channel is too weak, or badly trained.",
+)
+def _falls_with_snr(case: Case) -> str | None:
+    kind, _, snr = case.run.about["channel"].partition(":")
+    for other in case.peers:
+        other_kind, _, other_snr = other.about["channel"].partition(":")
+        same = differs_only_in(case.run, other, {"channel"}) and kind == other_kind
+        if same and number(other_snr) < number(snr) and surely_higher(other, case.run, case.policy, TELLING):
+            ours, theirs = case.run.about["channel"], other.about["channel"]
+            return f"at {theirs} ({other.folder.name}) more was rebuilt than at {ours}"
+    return None
+
+
+@_flag(
+    "a doubled budget changes the verdict",
+    raised_if="a run given by `--against` with at least twice the auxiliary pictures, steps or time, and all else "
+    "equal, is judged otherwise.",
+    what_to_do="Believe the larger budget, and double it again until the verdict stays.",
+)
+def _budget_matters(case: Case) -> str | None:
+    for other in case.peers:
+        if twice_the_budget(case.run, other):
+            ours, theirs = (
+                measured_level(r.worst_repeats(case.policy), r.blind_repeats(case.policy)) for r in (case.run, other)
+            )
+            if ours != theirs:
+                return f"with the larger budget of {other.folder.name} it is {theirs!r}"
+    return None
+
+
+def _of(case: Case, bad: Callable[[Record], bool], what: str) -> str | None:
+    names = list(dict.fromkeys(record.attack for record in case.records if bad(record)))
+    return f"{', '.join(names)} {what}" if names else None
+
+
+def document() -> str:
+    """The page docs/flags.md."""
+    head = (
+        "# Flags\n\nWith a flag raised, a verdict is never `no leak found` but `inconclusive`; a leak that was found "
+        "stays a leak.\nReports show flags first, the gravest on top. This page is printed by "
+        "`python -m reports.flags`.\n"
+    )
+    parts = [
+        f"## {flag.name}\n\n**Raised if** {flag.raised_if}\n\n**What to do:** {flag.what_to_do}\n" for flag in FLAGS
+    ]
+    return "\n".join([head, *parts])
+
+
+if __name__ == "__main__":
+    print(document(), end="")

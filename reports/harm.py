@@ -1,0 +1,73 @@
+"""What else the tokens give away: label and identity rates beside chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from privacy_metrics.statistics import Interval, wilson
+from privacy_metrics.traffic import Information, mutual_information
+from reports.run import Run
+
+WORDS = {
+    "label_correct": "label read",
+    "rank_1": "picture found first among the candidates",
+    "rank_5": "picture found among the first five",
+}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often an inference is right on one policy.
+
+    Attributes:
+        policy: its name.
+        inference: its name.
+        words: what was right.
+        rate: with Wilson interval, of the first repeat.
+        chance: what an adversary reaches who sees nothing.
+        above: whether the whole interval lies above chance.
+    """
+
+    policy: str
+    inference: str
+    words: str
+    rate: Interval
+    chance: float
+    above: bool
+
+
+def rates(run: Run) -> list[Rate]:
+    """A row per policy, inference and metric; empty where the run made no inferences."""
+    rows = []
+    for policy in run.policies:
+        for name in run.about.get("inferences", []):
+            for metric, words in WORDS.items():
+                hits = run.repeated(policy, name, metric)[0]
+                if not len(hits):
+                    continue
+                rate, chance = wilson(int(hits.sum()), len(hits)), float(run.about["chance"][metric])
+                rows.append(Rate(policy, name, words, rate, chance, rate.low > chance))
+    return rows
+
+
+def label_bits(run: Run) -> dict[str, Information]:
+    """For each policy what the number of tokens tells of the label."""
+    return {
+        p: mutual_information(run.per_image(p, "tokens").round().long(), run.per_image(p, "label").long())
+        for p in run.policies
+        if len(run.per_image(p, "tokens")) >= 2
+    }
+
+
+def sentences(run: Run) -> list[str]:
+    """One sentence for each policy that gives away more than chance; the verdict on pictures stays as it is."""
+    found, lines = rates(run), []
+    server = run.about["threat"].get("tap", "server") == "server"
+    for policy in run.policies:
+        above = [r for r in found if r.policy == policy and r.above]
+        if any(r.words == WORDS["label_correct"] for r in above):
+            duty = "which is what the server is meant to learn" if server else "which she was not meant to learn"
+            lines.append(f"{policy}: the label can be read above chance, {duty}.")
+        if any(r.words != WORDS["label_correct"] for r in above):
+            lines.append(f"{policy}: the picture can be found again among candidates above chance.")
+    return lines

@@ -1,0 +1,40 @@
+"""Ridge over the whole sequence: undoes what is fixed, whatever the merge map says."""
+
+from __future__ import annotations
+
+import torch
+
+from atm.link import Link
+from atm.policy import MergePolicy
+from attacks.ridge import Ridge
+from attacks.whole import Whole
+from privacy_metrics import psnr
+from tests.atm.models import tiny_encoder
+from tests.attacks.planted import PlantedLink, pictures
+from tests.attacks.test_attacks import rebuild
+
+
+def test_a_secret_order_of_tokens_is_undone_where_ridge_is_misled():
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(1))
+    link, auxiliary, victims = PlantedLink(lambda p: p[:, order]), pictures(800), pictures(20, seed=1)
+    whole = psnr(rebuild(Whole(), link, auxiliary, victims), victims).mean()
+    assert whole > psnr(rebuild(Ridge(), link, auxiliary, victims), victims).mean() + 5
+
+
+def test_it_is_least_squares_where_there_are_enough_pictures(monkeypatch):
+    """With little regularisation and fewer token values than pictures, the dual solution is the ordinary one."""
+    monkeypatch.setattr("attacks.whole.STRENGTHS", (1e-9,))
+    link = PlantedLink(lambda p: p[:, :, :24] * (torch.arange(16)[:, None] < 2))
+    auxiliary, victims = pictures(500), pictures(5, seed=1)
+    rebuilt = rebuild(Whole(), link, auxiliary, victims)
+    seen = link.transmit(auxiliary[:450]).received.values.reshape(450, -1)
+    x = torch.cat([seen, torch.ones(450, 1)], 1).double()
+    solved = torch.linalg.lstsq(x, auxiliary[:450].flatten(1).double(), driver="gelsd").solution
+    asked = torch.cat([link.transmit(victims).received.values.reshape(5, -1), torch.ones(5, 1)], 1).double()
+    expected = (asked @ solved).float().reshape(5, 3, 32, 32).clamp(0, 1)
+    assert float((rebuilt - expected).abs().mean()) < 0.02
+
+
+def test_pictures_with_different_numbers_of_tokens_are_taken():
+    link = Link(tiny_encoder(), MergePolicy.uniform(0.3, 3))
+    assert rebuild(Whole(), link, pictures(40), pictures(6, seed=1)).shape == (6, 3, 32, 32)
