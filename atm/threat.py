@@ -17,7 +17,7 @@ from torch import Tensor
 
 from atm import channels
 from atm.errors import AtmError, KnowledgeError, unknown
-from atm.link import Link, Transmission
+from atm.link import Defence, Link, Transmission
 from atm.tokens import TokenBatch
 
 
@@ -86,6 +86,11 @@ class ThreatModel:
             words = ", ".join(WORDS[flag] for flag in missing)
             raise KnowledgeError(f"attack {attack!r} needs {words}, which threat model {self.name!r} denies")
 
+    def under(self, defence: Defence | None) -> ThreatModel:
+        """The same adversary without what a defence's secret randomness keeps from her."""
+        denied = getattr(defence, "denies", Knowledge.NOTHING)
+        return replace(self, knows=self.knows & ~denied) if self.knows & denied else self
+
     def observe(self, transmission: Transmission, link: Link, seed: int = 0) -> Observation:
         """What she sees of a transmission.
 
@@ -100,7 +105,7 @@ class ThreatModel:
             symbols = channel(transmission.on_air, torch.Generator().manual_seed(seed))
             received = link.receive(symbols, transmission.side, transmission.sent, channel.snr_db)
             snr_db = channel.snr_db
-        knows = self.knows
+        knows = self.under(link.defence).knows
         return Observation(
             tokens=replace(
                 received,
@@ -115,6 +120,20 @@ class ThreatModel:
     def tap_images(self, link: Link, images: Tensor, seed: int = 0) -> Observation:
         """What she sees when these images are sent; how an attack makes its training pairs from auxiliary images."""
         return self.observe(link.transmit(images, seed), link, seed + 1)
+
+    def rehearse(self, link: Link, images: Tensor, seed: int = 0) -> Observation:
+        """What she sees when she plays the device with images of her own: the same, and her own merge map.
+
+        Whoever has the device's weights and its policy runs it herself, and knows where each of her own patches went,
+        also where a defence hides that of the victims.
+
+        Raises:
+            KnowledgeError: she lacks the weights or the policy.
+        """
+        self.require(Knowledge.WEIGHTS | Knowledge.POLICY, "a rehearsal")
+        transmission = link.transmit(images, seed)
+        seen = self.observe(transmission, link, seed + 1)
+        return replace(seen, tokens=replace(seen.tokens, source=transmission.received.source))
 
     def describe(self) -> str:
         """The threat model in two sentences."""

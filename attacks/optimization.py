@@ -12,7 +12,7 @@ from torch import Tensor
 from atm.link import Link
 from atm.progress import track
 from atm.threat import Knowledge, Observation, ThreatModel
-from atm.tokens import TokenBatch
+from atm.tokens import NOWHERE, TokenBatch
 from attacks.ridge import Ridge
 
 
@@ -82,7 +82,9 @@ class Optimization:
     def _objective(self, x: Tensor, target: TokenBatch) -> Tensor:
         tokens, symbols, side, _ = self.link.send(x)
         candidate = self.link.receive(symbols, side, tokens, self.link.channel.snr_db)
-        distance = ((candidate.per_patch() - target.per_patch()) / self.scale).square().mean((1, 2))
+        assert candidate.source is not None and target.source is not None
+        both = ((candidate.source != NOWHERE) & (target.source != NOWHERE))[:, :, None]  # dropped patches tell nothing
+        distance = ((candidate.per_patch() - target.per_patch()) / self.scale * both).square().mean((1, 2))
         if target.prefix:
             distance = distance + ((candidate.protected() - target.protected()) / self.scale).square().mean((1, 2))
         pixels = x.shape[-1] * x.shape[-2]

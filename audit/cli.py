@@ -68,6 +68,9 @@ def attack(
     ] = "photos",
     auxiliary_data: Annotated[str | None, typer.Option(help="The adversary's own pictures; default: --data.")] = None,
     channel: Annotated[str, typer.Option(help="noiseless or awgn:SNR in dB.")] = "awgn:10",
+    defense: Annotated[
+        str | None, typer.Option(help="What the device does to its tokens, such as drop:0.5+gaussian:0.2.")
+    ] = None,
     threat: Annotated[str, typer.Option(help="server, eavesdropper, eavesdropper:CHANNEL or a YAML file.")] = "server",
     images: Annotated[int, typer.Option(help="Pictures to attack; no verdict of privacy below 100.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 4000,
@@ -89,6 +92,7 @@ def attack(
         data=data,
         auxiliary_data=auxiliary_data,
         channel=channel,
+        defense=defense,
         threat=threat,
         images=images,
         auxiliary=auxiliary,

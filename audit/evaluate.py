@@ -19,6 +19,7 @@ from torch import Tensor
 
 import atm.policy
 import atm.threat
+import defenses
 from atm import channels, zoo
 from atm.data import ImageSet, Splits, splits
 from atm.errors import AtmError, KnowledgeError, unknown
@@ -47,6 +48,7 @@ class AttackConfig:
         data: see `atm.data.load`; the attacked pictures.
         auxiliary_data: where the adversary's own pictures come from; None takes them from ``data``.
         channel: see `atm.channels.parse`.
+        defense: see `defenses.create`; None sends the tokens as they are.
         threat: see `atm.threat.load`.
         images: pictures that are attacked.
         auxiliary: the adversary's own pictures, at most.
@@ -61,6 +63,7 @@ class AttackConfig:
     data: str = "photos"
     auxiliary_data: str | None = None
     channel: str = "awgn:10"
+    defense: str | None = None
     threat: str = "server"
     images: int = 100
     auxiliary: int = 4000
@@ -133,7 +136,8 @@ def prepare(config: AttackConfig) -> Setting:
         )
     if not config.policies:
         raise AtmError("no policy to attack; give --policy")
-    threat, channel = atm.threat.load(config.threat), channels.parse(config.channel)
+    defence = None if config.defense in (None, "none") else defenses.create(str(config.defense))
+    threat, channel = atm.threat.load(config.threat).under(defence), channels.parse(config.channel)
     attacks, denied = _choose_attacks(config.attacks, threat)
     victim = zoo.load_victim(config.victim, config.weights)
     codec, codec_digest = zoo.load_codec(config.codec, victim)
@@ -147,6 +151,8 @@ def prepare(config: AttackConfig) -> Setting:
         seed=config.seed,
     )
     link = Link(victim.encoder, policies[0], codec, channel)
+    if defence is not None:
+        link = defenses.fitted(defence, link, data.auxiliary.images, _seed(config.seed, "defence"))
     truth, task = _truth(victim, data.victims)
     about = {
         "kind": "attack",
@@ -160,6 +166,7 @@ def prepare(config: AttackConfig) -> Setting:
         },
         "codec": {"name": codec.name, "symbols_per_token": codec.symbols_per_token, "digest": codec_digest},
         "channel": str(channel),
+        "defence": None if defence is None else config.defense,
         "threat": threat.as_dict(),
         "threat_in_words": threat.describe(),
         "data": {
