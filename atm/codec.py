@@ -1,6 +1,6 @@
 """Joint source-channel coding: tokens become complex channel symbols and, after the channel, tokens again.
 
-The codecs work on each token alone, so they take any number of tokens. Symbols have average power 1 over each image.
+Every codec takes any number of tokens. Symbols have average power 1 over each image. The learned one is `atm.jscc`.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class UncodedAnalog:
         return torch.view_as_real(scaled).flatten(-2)[:, : self.width]
 
 
-class JsccCodec(nn.Module):
-    """A learned codec: a small network per token on either side, both told the SNR.
+class PerTokenCodec(nn.Module):
+    """The learned codec of earlier versions: a small network per token on either side, both told the SNR.
 
     Deep joint source-channel coding (arXiv 1809.01733) with the SNR modulating the features (as in arXiv 2308.09361).
 

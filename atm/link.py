@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from atm.channels import Channel, Noiseless
+from atm.channels import Channel, Noiseless, Received
 from atm.codec import Codec, UncodedAnalog
 from atm.encoder import Encoder
 from atm.policy import MergePolicy
@@ -46,7 +46,8 @@ class Transmission:
         logits: ``[B, classes]``, the server's answer.
         flops: ``[B]`` float64, what the device computed for each image in its encoder.
         symbols: ``[B]`` int64, channel uses of each image.
-        snr_db: what the server's receiver measured.
+        snr_db: what the server's receiver measured: one number, ``[B]`` where it differs between images, or ``[T, k]``
+            for a codec that uses the SNR of every symbol.
     """
 
     sent: TokenBatch
@@ -57,7 +58,7 @@ class Transmission:
     logits: Tensor
     flops: Tensor
     symbols: Tensor
-    snr_db: float
+    snr_db: float | Tensor
 
     def __len__(self) -> int:
         return len(self.sent)
@@ -74,7 +75,7 @@ class Transmission:
             logits=torch.cat([p.logits for p in parts]),
             flops=torch.cat([p.flops for p in parts]),
             symbols=torch.cat([p.symbols for p in parts]),
-            snr_db=parts[0].snr_db,
+            snr_db=_cat_snr([p.snr_db for p in parts]),
         )
 
 
@@ -120,25 +121,32 @@ class Link:
         symbols, side = self.codec.encode(tokens, self.channel.snr_db)
         return tokens, symbols, side, encoded.flops
 
-    def receive(self, symbols: Tensor, side: Tensor, sent: TokenBatch, snr_db: float) -> TokenBatch:
-        """The receiver's part: tokens from received symbols."""
+    def receive(self, symbols: Tensor, side: Tensor, sent: TokenBatch, snr_db: float | Tensor) -> TokenBatch:
+        """The receiver's part: tokens from symbols at one SNR in dB, or one for each image ``[B]``."""
         return sent.with_values(self.codec.decode(symbols, side, sent, snr_db))
+
+    def tune_in(
+        self, channel: Channel, symbols: Tensor, lengths: Tensor, generator: torch.Generator | None
+    ) -> Received:
+        """What arrives over a channel, the server's or another's, in the form that the codec decodes best."""
+        arrived = channel.carry(symbols, generator, lengths)
+        return arrived if getattr(self.codec, "soft", False) else Received(*arrived.per_image(lengths))
 
     def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Transmission:
         """One batch from end to end, differentiable in ``images``."""
         tokens, symbols, side, flops = self.send(images, generator)
-        arrived = self.channel(symbols, generator)
-        received = self.receive(arrived, side, tokens, self.channel.snr_db)
+        arrived = self.tune_in(self.channel, symbols, tokens.lengths, generator)
+        received = self.receive(arrived.symbols, side, tokens, arrived.snr_db)
         return Transmission(
             sent=tokens,
             on_air=symbols,
             side=side,
-            received_symbols=arrived,
+            received_symbols=arrived.symbols,
             received=received,
             logits=self.encoder.finish(received.without_padding(), self.policy),
             flops=flops,
             symbols=tokens.lengths * symbols.shape[1],
-            snr_db=self.channel.snr_db,
+            snr_db=arrived.snr_db,
         )
 
     @torch.no_grad()
@@ -152,3 +160,8 @@ class Link:
         """
         generator = torch.Generator().manual_seed(seed)
         return Transmission.cat([self.forward(part, generator) for part in images.split(batch)])
+
+
+def _cat_snr(parts: Sequence[float | Tensor]) -> float | Tensor:
+    tensors = [part for part in parts if isinstance(part, Tensor)]
+    return torch.cat(tensors) if tensors else parts[0]

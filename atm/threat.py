@@ -102,9 +102,10 @@ class ThreatModel:
         received, symbols, snr_db = transmission.received, transmission.received_symbols, transmission.snr_db
         if self.tap == "eavesdropper":
             channel = link.channel if self.channel is None else channels.parse(self.channel)
-            symbols = channel(transmission.on_air, torch.Generator().manual_seed(seed))
-            received = link.receive(symbols, transmission.side, transmission.sent, channel.snr_db)
-            snr_db = channel.snr_db
+            generator = torch.Generator().manual_seed(seed)
+            heard = link.tune_in(channel, transmission.on_air, transmission.sent.lengths, generator)
+            symbols, snr_db = heard.symbols, heard.snr_db
+            received = link.receive(symbols, transmission.side, transmission.sent, snr_db)
         knows = self.under(link.defence).knows
         return Observation(
             tokens=replace(
@@ -176,12 +177,12 @@ class Observation:
     Attributes:
         tokens: the tokens as she decodes them; without sizes or merge map where she does not know them.
         symbols: ``[T, k]`` complex64, the radio symbols as her antenna gave them.
-        snr_db: her signal-to-noise ratio.
+        snr_db: her signal-to-noise ratio: one number, or ``[B]`` where it differs between images.
     """
 
     tokens: TokenBatch
     symbols: Tensor
-    snr_db: float | None
+    snr_db: float | Tensor | None
 
     def __len__(self) -> int:
         return len(self.tokens)

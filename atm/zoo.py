@@ -24,9 +24,11 @@ from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from atm.codec import Codec, JsccCodec, UncodedAnalog
+from atm import digital
+from atm.codec import Codec, PerTokenCodec, UncodedAnalog
 from atm.encoder import Encoder
 from atm.errors import AtmError, unknown
+from atm.jscc import JsccCodec
 from atm.stem import ConvStem
 
 WEIGHTS = Path(str(files("atm"))) / "weights"
@@ -120,26 +122,56 @@ def load_codec(name: str, victim: Victim) -> tuple[Codec, str]:
     """The codec for a victim, and the SHA-256 of its weights (empty where it has none).
 
     Args:
-        name: ``auto`` (the shipped one for this victim if there is one, else uncoded), ``uncoded``, or a
-            ``.safetensors`` file of ``atm train codec``.
+        name: ``auto`` (the shipped one for this victim if there is one, else uncoded), ``jscc`` (the shipped one),
+            ``uncoded``, ``digital:SNR`` (see `atm.digital`), or a ``.safetensors`` file of ``atm train codec``. A learned codec takes its rate behind a
+            colon, in complex symbols per token: ``auto:16``.
         victim: whose tokens it carries.
 
     Raises:
-        AtmError: no such codec, or one that was trained for other tokens.
+        AtmError: no such codec, one that was trained for other tokens, or a rate that it does not have.
     """
-    if name == "auto":
-        shipped = WEIGHTS / f"jscc_{victim.name.removeprefix('vit_')}.safetensors"
-        name = str(shipped) if shipped.exists() and victim.name in victims() else "uncoded"
-    if name == "uncoded":
+    kind, _, rate = name.rpartition(":")
+    if not rate.isdecimal():
+        kind, rate = name, ""
+    shipped = WEIGHTS / f"jscc_{victim.name.removeprefix('vit_')}.safetensors"
+    has_one = shipped.exists() and victim.name in victims()
+    if kind == "jscc" and not has_one:
+        raise AtmError(f"no codec is shipped for victim {victim.name!r}; train one with 'atm train codec'")
+    if kind == "uncoded" or (kind == "auto" and not has_one):
+        if rate:
+            raise AtmError(f"codec {name!r}: uncoded tokens of victim {victim.name!r} have one rate; drop ':{rate}'")
         return UncodedAnalog(victim.encoder.width), ""
-    if not name.endswith(".safetensors"):
-        raise unknown("codec", name, ["auto", "uncoded", "FILE.safetensors"])
-    description, state = read_weights(Path(name), "codec")
-    if description["victim"] != victim.digest:
-        raise AtmError(f"codec {name} was trained for another victim than {victim.name!r}; train one for it")
-    codec = JsccCodec(**description["architecture"])
-    _load_state(codec, state, Path(name))
-    return codec.eval().requires_grad_(False), file_digest(Path(name))
+    if name.partition(":")[0] == "digital":
+        made = digital.fitted(name.partition(":")[2], victim.encoder)
+        return made, state_digest(made)
+    path = shipped if kind in ("auto", "jscc") else Path(kind)
+    if path.suffix != ".safetensors":
+        raise unknown("codec", kind, ["auto", "jscc", "uncoded", "digital", "FILE.safetensors"])
+    codec = _trained_codec(path, victim)
+    if not rate:
+        return codec, file_digest(path)
+    if not isinstance(codec, JsccCodec):
+        raise AtmError(f"codec {path} is of an earlier version and has one rate; drop ':{rate}' or train a new one")
+    return codec.at_rate(int(rate)), file_digest(path)
+
+
+def _trained_codec(path: Path, victim: Victim) -> JsccCodec | PerTokenCodec:
+    description, state = read_weights(path, "codec")
+    if description.get("victim") != victim.digest:
+        raise AtmError(f"codec {path} was trained for another victim than {victim.name!r}; train one for it")
+    try:
+        architecture = dict(description["architecture"])
+        codec = JsccCodec(**architecture) if "rates" in architecture else PerTokenCodec(**architecture)
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        raise AtmError(f"codec {path} describes no codec of this version; train one with 'atm train codec'") from None
+    width = codec.config["width"]
+    if width != victim.encoder.width:
+        raise AtmError(
+            f"codec {path} is for tokens of {width} values, those of {victim.name!r} have {victim.encoder.width}; "
+            "train one for it"
+        )
+    _load_state(codec, state, path)
+    return codec.eval().requires_grad_(False)
 
 
 def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -14,7 +14,7 @@ from torch.nn.functional import l1_loss
 from atm.link import Link
 from atm.progress import track
 from atm.threat import Knowledge, Observation, ThreatModel
-from attacks.base import from_patches, held_out, patch_features
+from attacks.base import History, from_patches, held_out, patch_features
 from attacks.ridge import Ridge
 
 
@@ -60,6 +60,8 @@ class Decoder:
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=self.steps, pct_start=0.1)
 
         best, kept, stale = self._loss_on(features, start, images, validation), None, 0
+        self.history = History()
+        self.history.check(best)
         order = torch.randperm(len(train))
         for step in track(range(1, self.steps + 1), "training the decoder"):
             if len(order) < self.batch:
@@ -68,11 +70,13 @@ class Decoder:
             loss = reconstruction_loss(self._run(features[rows], start[rows]), images[rows])
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+            self.history.step(loss.detach(), norm)
             optimizer.step()
             schedule.step()
             if step % self.every == 0 or step == self.steps:
                 held = self._loss_on(features, start, images, validation)
+                self.history.check(held)
                 stale = 0 if held < best else stale + 1
                 if held < best:
                     best, kept = held, copy.deepcopy(self.network.state_dict())

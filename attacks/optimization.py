@@ -13,6 +13,7 @@ from atm.link import Link
 from atm.progress import track
 from atm.threat import Knowledge, Observation, ThreatModel
 from atm.tokens import NOWHERE, TokenBatch
+from attacks.base import History
 from attacks.ridge import Ridge
 
 
@@ -54,6 +55,7 @@ class Optimization:
     def reconstruct(self, seen: Observation) -> Tensor:
         """The best candidate of all starts."""
         rough = self.ridge.reconstruct(seen)
+        self.history = History()
         starts = [rough, self.mean.expand_as(rough), torch.full_like(rough, 0.5)]
         parts = []
         for rows in track(list(torch.arange(len(seen)).split(self.batch)), "optimising images"):
@@ -70,9 +72,13 @@ class Optimization:
         optimizer = torch.optim.Adam([x], self.rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps, self.rate / 10)
         with torch.enable_grad():
-            for _ in range(self.steps):
+            for step in range(self.steps):
                 optimizer.zero_grad()
-                self._objective(x, target).sum().backward()
+                loss = self._objective(x, target).sum()
+                loss.backward()
+                assert x.grad is not None
+                prior = torch.autograd.grad(self._prior(x).sum(), x)[0]
+                self.history.step(loss.detach(), (x.grad - prior).norm(), step)
                 optimizer.step()
                 schedule.step()
                 x.data.clamp_(0, 1)
@@ -87,5 +93,8 @@ class Optimization:
         distance = ((candidate.per_patch() - target.per_patch()) / self.scale * both).square().mean((1, 2))
         if target.prefix:
             distance = distance + ((candidate.protected() - target.protected()) / self.scale).square().mean((1, 2))
+        return distance + self._prior(x)
+
+    def _prior(self, x: Tensor) -> Tensor:
         pixels = x.shape[-1] * x.shape[-2]
-        return distance + self.smoothness * total_variation(x).flatten(1).mean(1) / pixels * 3
+        return self.smoothness * total_variation(x).flatten(1).mean(1) / pixels * 3

@@ -63,6 +63,7 @@ class Reorder:
             optimizer.step()
             schedule.step()
         self.inner.fit(link, Recovered(**vars(threat), attack=self), images)
+        self.history = self.inner.history
 
     def reconstruct(self, seen: Observation) -> Tensor:
         """Put the tokens back, then decode."""

@@ -62,7 +62,9 @@ def attack(
     ] = None,
     victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
     weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
-    codec: Annotated[str, typer.Option(help="auto, uncoded or a .safetensors file.")] = "auto",
+    codec: Annotated[
+        str, typer.Option(help="auto, jscc, uncoded or a .safetensors file; auto:16 for another rate.")
+    ] = "auto",
     data: Annotated[
         str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, hfds/...")
     ] = "photos",
@@ -74,6 +76,9 @@ def attack(
     threat: Annotated[str, typer.Option(help="server, eavesdropper, eavesdropper:CHANNEL or a YAML file.")] = "server",
     images: Annotated[int, typer.Option(help="Pictures to attack; no verdict of privacy below 100.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 4000,
+    repeats: Annotated[
+        int, typer.Option(help="Fits and sendings of everything, each with other seeds and channel draws.")
+    ] = 1,
     seed: Seed = 0,
     out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write.")] = Path("runs/attack"),
     resume: Resume = False,
@@ -97,6 +102,7 @@ def attack(
         images=images,
         auxiliary=auxiliary,
         seed=seed,
+        repeats=repeats,
     )
     _attack(config, out_folder, resume, force, as_json)
 
@@ -232,17 +238,21 @@ def train_codec(
     victim: Annotated[str, typer.Option(help="Whose tokens it carries.")] = "vit_photos",
     data: Annotated[str, typer.Option(help="Pictures to train on.")] = "photos",
     test_data: Annotated[str | None, typer.Option(help="Test pictures, where --data has none of its own.")] = None,
-    symbols: Annotated[int, typer.Option(help="Complex symbols per token.")] = 32,
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 2000,
+    symbols: Annotated[
+        list[int] | None,
+        typer.Option(help="Complex symbols per token; repeatable, the first is the default; without: 32, 16, 48, 64."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 4000,
     seed: Seed = 0,
     out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("codec.safetensors"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> None:
     """Train a joint source-channel codec for a victim's tokens."""
+    from atm.codec_training import RATES
     from audit.train import codec
 
     _refuse_to_replace(out_file, force)
-    codec(victim, data, test_data, symbols, steps, seed, out_file, _say)
+    codec(victim, data, test_data, symbols or RATES, steps, seed, out_file, _say)
 
 
 def _refuse_to_replace(path: Path, force: bool) -> None:

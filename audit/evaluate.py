@@ -6,10 +6,11 @@ import hashlib
 import json
 import platform
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from atm.errors import AtmError, KnowledgeError, unknown
 from atm.link import Link, Transmission
 from atm.policy import MergePolicy
 from atm.threat import ThreatModel
-from attacks import FLOORS, available, create
+from attacks import FLOORS, Attack, available, create
+from attacks.base import History
 from audit.folder import RunFolder
 from privacy_metrics import METRICS, score
 from reports.html import write_report
@@ -53,6 +55,7 @@ class AttackConfig:
         images: pictures that are attacked.
         auxiliary: the adversary's own pictures, at most.
         seed: of everything that is random.
+        repeats: how often each attack is fitted and each picture sent, every time with other seeds and channel draws.
     """
 
     policies: tuple[str, ...] = ("none", "moderate", "aggressive")
@@ -68,6 +71,7 @@ class AttackConfig:
     images: int = 100
     auxiliary: int = 4000
     seed: int = 0
+    repeats: int = 1
 
     def command(self, out: str) -> str:
         """The command line that asks for the same."""
@@ -81,7 +85,10 @@ class AttackConfig:
 
 @dataclass(frozen=True)
 class Setting:
-    """Everything that a configuration names, loaded and checked."""
+    """Everything that a configuration names, loaded and checked.
+
+    ``create`` makes an attack by its name (None: `attacks.create`), and ``metrics`` are the scores that are taken, None being all.
+    """
 
     link: Link
     policies: list[MergePolicy]
@@ -92,6 +99,8 @@ class Setting:
     truth: Tensor
     task: str
     about: dict[str, Any]
+    create: Callable[[str], Attack] | None = None
+    metrics: tuple[str, ...] | None = None
 
 
 def attack(
@@ -134,6 +143,8 @@ def prepare(config: AttackConfig) -> Setting:
             f"--images {config.images} and --auxiliary {config.auxiliary} are too few; attack at least 1 picture with "
             "at least 20 auxiliary ones"
         )
+    if config.repeats < 1:
+        raise AtmError(f"--repeats {config.repeats} is too few; give 1 or more")
     if not config.policies:
         raise AtmError("no policy to attack; give --policy")
     defence = None if config.defense in (None, "none") else defenses.create(str(config.defense))
@@ -198,55 +209,59 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
     """
     originals = setting.data.victims.images
     auxiliary = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
-    _, missing = score(originals[:1], originals[:1])
+    taken, missing = score(originals[:1], originals[:1], setting.metrics)
     folder.describe(
         {
             **setting.about,
             "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "command": config.command(str(folder.path)),
-            "metrics": {name: _heading(name) for name in METRICS if name not in missing},
-            "notes": _notes(originals, missing),
+            "metrics": {name: _heading(name) for name in taken},
+            "notes": _notes(originals, taken, missing),
         }
     )
     folder.save_images("original", originals)
-    total, done = len(setting.policies) * len(setting.attacks), 0
-    for policy in setting.policies:
-        link = RememberingLink.around(setting.link.with_policy(policy))
-        victims_seed, taps_seed = _seed(config.seed, "victims"), _seed(config.seed, "tap")
+    total, done = len(setting.policies) * len(setting.attacks) * config.repeats, 0
+    for policy, repeat in product(setting.policies, range(config.repeats)):
+        again = (repeat,) if repeat else ()  # the first repeat draws what a run without repeats draws
+        link = RememberingLink.around(setting.link.with_policy(policy), _seed(config.seed, *again) if again else 0)
+        victims_seed, taps_seed = _seed(config.seed, "victims", *again), _seed(config.seed, "tap", *again)
         transmission = link.transmit(originals, victims_seed)
-        folder.add_link(policy.name, _link_rows(policy, transmission, setting.truth))
+        folder.add_link(policy.name, _link_rows(policy, transmission, setting.truth), repeat)
         seen = setting.threat.observe(transmission, link, taps_seed)
         for name in setting.attacks:
             done += 1
-            if folder.finished(policy.name, name):
+            if folder.finished(policy.name, name, repeat):
                 continue
-            say(f"[{done}/{total}] {name} on {policy.name}")
-            torch.manual_seed(_seed(config.seed, policy.name, name))
-            attack = create(name)
+            say(f"[{done}/{total}] {name} on {policy.name}" + (f", repeat {repeat}" if repeat else ""))
+            torch.manual_seed(_seed(config.seed, policy.name, name, *again))
+            attack = (setting.create or create)(name)
             attack.fit(link, setting.threat, auxiliary)
             rebuilt = attack.reconstruct(seen)
             _check(name, rebuilt, originals)
-            scores, _ = score(rebuilt, originals)
-            folder.add_scores(policy.name, name, scores, rebuilt)
+            scores, _ = score(rebuilt, originals, setting.metrics)
+            if isinstance(history := getattr(attack, "history", None), History):
+                folder.add_history(policy.name, name, repeat, history.as_dict())
+            folder.add_scores(policy.name, name, scores, rebuilt, repeat)
 
 
 class RememberingLink(Link):
     """A link that transmits nothing twice: the attacks on one policy share what they send of the auxiliary images."""
 
     @classmethod
-    def around(cls, link: Link) -> RememberingLink:
-        """The same system, remembering."""
+    def around(cls, link: Link, salt: int = 0) -> RememberingLink:
+        """The same system, remembering; another ``salt`` gives other draws for the same seeds."""
         made = cls(link.encoder, link.policy, link.codec, link.channel, link.defence)
-        made._sent = {}
+        made._sent, made._salt = {}, salt
         return made
 
+    _salt: int
     _sent: dict[tuple[int, tuple[int, ...], int], tuple[Tensor, Transmission]]
 
     def transmit(self, images: Tensor, seed: int = 0, batch: int = 128) -> Transmission:
         """What `Link.transmit` gives, from memory if these very images were sent with this seed."""
         key = (images.data_ptr(), tuple(images.shape), seed)
         if key not in self._sent:  # the images are kept too, so that their address stays theirs
-            self._sent[key] = (images, super().transmit(images, seed, batch))
+            self._sent[key] = (images, super().transmit(images, seed + self._salt, batch))
         return self._sent[key][1]
 
 
@@ -311,11 +326,11 @@ def _check(name: str, rebuilt: Tensor, originals: Tensor) -> None:
         raise AtmError(f"attack {name!r} returned pixels that are NaN or outside [0, 1]")
 
 
-def _notes(originals: Tensor, missing: dict[str, str]) -> list[str]:
+def _notes(originals: Tensor, taken: Iterable[str], missing: dict[str, str]) -> list[str]:
     """What a reader must know about the scores."""
     height, width = originals.shape[-2:]
     lines = [f"{METRICS[name].label} is missing: {reason}" for name, reason in missing.items()]
-    about = [metric.note(height, width) for name, metric in METRICS.items() if name not in missing]
+    about = [METRICS[name].note(height, width) for name in taken]
     return lines + [line for line in about if line]
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from atm.errors import AtmError
-from reports.run import FORMAT, LINK, SCORES, read_about, read_table
+from reports.run import FORMAT, LINK, REPEAT, SCORES, read_about, read_history, read_table
 
 
 class RunFolder:
@@ -40,8 +40,9 @@ class RunFolder:
         self, path: str | Path, config: Mapping[str, Any], *, resume: bool = False, force: bool = False
     ) -> None:
         self.path = Path(path)
-        self.scores = pd.DataFrame(columns=SCORES)
-        self.link = pd.DataFrame(columns=LINK)
+        self.scores = pd.DataFrame(columns=[*SCORES, REPEAT])
+        self.link = pd.DataFrame(columns=[*LINK, REPEAT])
+        self.history: list[dict[str, Any]] = []
         self.about: dict[str, Any] = {}
         if (self.path / "run.json").exists():
             if not resume and not force:
@@ -57,6 +58,7 @@ class RunFolder:
 
     def _take_over(self, config: Mapping[str, Any]) -> None:
         about = read_about(self.path)
+        about["config"].setdefault("repeats", 1)  # runs of format 1 know no repeats
         asked = json.loads(json.dumps(dict(config)))
         for key in sorted(asked.keys() | about["config"].keys()):
             if asked.get(key) != about["config"].get(key):
@@ -67,6 +69,7 @@ class RunFolder:
         self.about = about
         self.scores = read_table(self.path / "scores.csv", SCORES)
         self.link = read_table(self.path / "link.csv", LINK)
+        self.history = read_history(self.path)
 
     def _clear(self) -> None:
         """Make the folder, or empty it of a run that is to be replaced."""
@@ -74,7 +77,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise AtmError(f"output folder {self.path} cannot be made: {error.strerror}") from None
-        for name in ("run.json", "scores.csv", "link.csv", "report.html"):
+        for name in ("run.json", "scores.csv", "link.csv", "history.json", "report.html"):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / "images", ignore_errors=True)
 
@@ -91,24 +94,35 @@ class RunFolder:
             self.about = fresh
             _write(self.path / "run.json", json.dumps(fresh, indent=2, ensure_ascii=False).encode())
 
-    def finished(self, policy: str, attack: str) -> bool:
+    def finished(self, policy: str, attack: str, repeat: int = 0) -> bool:
         """Whether an attack's scores are there."""
-        return bool(((self.scores.policy == policy) & (self.scores.attack == attack)).any())
+        s = self.scores
+        return bool(((s.policy == policy) & (s.attack == attack) & (s[REPEAT] == repeat)).any())
 
-    def add_link(self, policy: str, rows: pd.DataFrame) -> None:
+    def add_link(self, policy: str, rows: pd.DataFrame, repeat: int = 0) -> None:
         """Add a policy's row per image."""
-        if not (self.link.policy == policy).any():
-            self.link = _append(self.link, rows[LINK])
+        if not ((self.link.policy == policy) & (self.link[REPEAT] == repeat)).any():
+            self.link = _append(self.link, rows[LINK].assign(**{REPEAT: repeat}))
             _write_csv(self.path / "link.csv", self.link)
 
-    def add_scores(self, policy: str, attack: str, scores: Mapping[str, Tensor], images: Tensor) -> None:
-        """Add an attack's scores ``[B]`` by metric, and its reconstructions ``[B, 3, H, W]``."""
-        self.save_images(f"{policy}/{attack}", images)
+    def add_history(self, policy: str, attack: str, repeat: int, history: Mapping[str, Any]) -> None:
+        """Add what happened while an attack was trained."""
+        key = {"policy": policy, "attack": attack, REPEAT: repeat}
+        others = [record for record in self.history if any(record[k] != v for k, v in key.items())]
+        self.history = [*others, {**key, **history}]
+        _write(self.path / "history.json", json.dumps(self.history).encode())
+
+    def add_scores(
+        self, policy: str, attack: str, scores: Mapping[str, Tensor], images: Tensor, repeat: int = 0
+    ) -> None:
+        """Add an attack's scores ``[B]`` by metric, and, of the first repeat, its images ``[B, 3, H, W]``."""
+        if repeat == 0:
+            self.save_images(f"{policy}/{attack}", images)
         rows = [
             pd.DataFrame({"policy": policy, "attack": attack, "image": range(len(v)), "metric": m, "value": v.tolist()})
             for m, v in scores.items()
         ]
-        self.scores = _append(self.scores, pd.concat(rows)[SCORES])
+        self.scores = _append(self.scores, pd.concat(rows)[SCORES].assign(**{REPEAT: repeat}))
         _write_csv(self.path / "scores.csv", self.scores)
 
     def save_images(self, name: str, images: Tensor) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from atm import zoo
-from atm.codec_training import accuracy_over, train_codec
+from atm.codec_training import accuracies, train_codec
 from atm.data import ImageSet, load
 from atm.errors import AtmError, unknown
 from atm.photos import LICENCES
@@ -64,7 +64,7 @@ def codec(
     victim_name: str,
     data: str,
     test_data: str | None,
-    symbols: int,
+    rates: Sequence[int],
     steps: int,
     seed: int,
     path: Path,
@@ -75,35 +75,43 @@ def codec(
     Accuracy over the air is measured where there are test pictures of the victim's classes that are not trained on.
 
     Raises:
-        AtmError: an unknown victim, or data that cannot be read.
+        AtmError: an unknown victim, rates that are none, or data that cannot be read.
     """
+    if min(rates) < 1 or len(set(rates)) < len(rates):
+        raise AtmError(f"--symbols {' '.join(map(str, rates))}: give different whole numbers from 1")
     target = zoo.load_victim(victim_name)
     size = target.encoder.image_size
     train = load(data, "train", size=size, limit=8000, seed=seed)
     test = load(test_data or data, "test", size=size, limit=2000, seed=seed)
-    trained, made = train_codec(target, train, symbols_per_token=symbols, steps=steps, seed=seed, report=say)
+    trained, made = train_codec(target, train, rates=rates, steps=steps, seed=seed, report=say)
     description = dict(made)
     if set(test.classes) == set(target.classes) and not set(train.hashes) & set(test.hashes):
         dense = MergePolicy.preset("none", target.encoder.depth)
-        description["accuracy"] = {
-            f"{snr:g} dB": accuracy_over(target, trained, test, snr, dense, seed) for snr in (0.0, 5.0, 10.0, 20.0)
-        }
+        description["accuracy"] = accuracies(target, trained, test, (0.0, 5.0, 10.0, 20.0), dense, seed)
         description["test_images"] = len(test)
         say(f"unmerged test accuracy over AWGN: {description['accuracy']}")
     zoo.write_weights(path, trained, description)
     command = f"atm train codec --victim {_shown(victim_name)} --data {_shown(data)}"
     command += f" --test-data {_shown(test_data)}" if test_data else ""
-    command += f" --symbols {symbols} --steps {steps} --seed {seed}"
+    command += "".join(f" --symbols {rate}" for rate in rates) + f" --steps {steps} --seed {seed}"
     _write_card(path, description, command, train)
     say(f"wrote {path}")
 
 
 def _write_card(path: Path, description: Mapping[str, Any], command: str, train: ImageSet) -> None:
-    rows = "\n".join(f"| {key} | {value} |" for key, value in description.items() if key not in ("classes", "kind"))
+    accuracy = description.get("accuracy")
+    over_air = accuracy if isinstance(accuracy, dict) else {}
+    aside = ("classes", "kind", "accuracy") if over_air else ("classes", "kind")
+    rows = "\n".join(f"| {key} | {value} |" for key, value in description.items() if key not in aside)
     text = (
         f"# {path.stem}\n\nA {description['kind']} of this project, as safetensors.\n\n"
         f"Command: `{command}`\n\nSHA-256: `{zoo.file_digest(path)}`\n\n| | |\n| --- | --- |\n{rows}\n"
     )
+    if over_air:
+        lines = [f"| {rate} | {', '.join(f'{v:.1%} at {k}' for k, v in at.items())} |" for rate, at in over_air.items()]
+        text += (
+            "\nUnmerged test accuracy over AWGN:\n\n| symbols per token | |\n| --- | --- |\n" + "\n".join(lines) + "\n"
+        )
     if train.name == "photos":
         text += f"\n{PHOTOGRAPHS}"
     path.with_suffix(".md").write_text(text, encoding="utf-8")

@@ -1,13 +1,15 @@
 """A run on disk, as reports read it.
 
 ``run.json`` says what was asked for and with what, ``link.csv`` has a row per policy and image, ``scores.csv`` a row
-per policy, attack, image and metric, and ``images/`` the originals and the reconstructions.
+per policy, attack, image and metric, and ``images/`` the originals and the reconstructions. Where the run was repeated
+with other seeds and channel draws, both tables have those rows for each ``repeat``; pictures are the first one's.
+``history.json`` has what happened while the attacks were trained (`attacks.base.History`).
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,11 @@ from atm.errors import AtmError
 from attacks import FLOORS
 from privacy_metrics.leakage import leakage
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)  # format 1 has no repeats and no history
 SCORES = ["policy", "attack", "image", "metric", "value"]
 LINK = ["policy", "image", "label", "answer", "correct", "gflops", "tokens", "symbols"]
+REPEAT = "repeat"  # the last column of both tables, where it is missing everything is of repeat 0
 
 
 @dataclass(frozen=True)
@@ -32,14 +36,16 @@ class Run:
     Attributes:
         folder: where it is.
         about: ``run.json``.
-        scores: ``scores.csv`` with the columns `SCORES`.
-        link: ``link.csv`` with the columns `LINK`.
+        scores: ``scores.csv`` with the columns `SCORES` and `REPEAT`.
+        link: ``link.csv`` with the columns `LINK` and `REPEAT`.
+        history: ``history.json``, one record per trained attack, policy and repeat.
     """
 
     folder: Path
     about: dict[str, Any]
     scores: pd.DataFrame
     link: pd.DataFrame
+    history: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: str | Path) -> Run:
@@ -54,7 +60,7 @@ class Run:
         link = read_table(folder / "link.csv", LINK)
         if scores.empty:
             raise AtmError(f"run {folder} has no finished attack yet; go on with it with --resume")
-        return cls(folder, about, scores, link)
+        return cls(folder, about, scores, link, read_history(folder))
 
     @cached_property
     def policies(self) -> list[str]:
@@ -70,27 +76,42 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether every attack on every policy is there."""
-        return len(self.scores[["policy", "attack"]].drop_duplicates()) == len(self.about["policies"]) * len(
-            self.about["attacks"]
-        )
+        """Whether every attack on every policy is there, as often as it was asked for."""
+        pairs = len(self.about["policies"]) * len(self.about["attacks"])
+        return len(self.scores[["policy", "attack", REPEAT]].drop_duplicates()) == pairs * self.repeats
+
+    @property
+    def repeats(self) -> int:
+        """How often each attack was asked for, each time with another seed and other channel draws."""
+        return int(self.about["config"].get("repeats", 1))
 
     def values(self, policy: str, attack: str, metric: str) -> Tensor:
-        """``[B]`` scores of one attack on one policy, by image number; empty where the metric is missing."""
+        """``[B]`` scores of one attack on one policy, by image number, averaged over repeats; empty where missing."""
+        return self.repeated(policy, attack, metric).mean(0)
+
+    def repeated(self, policy: str, attack: str, metric: str) -> Tensor:
+        """``[R, B]`` scores of one attack on one policy, by repeat and image number; ``[1, 0]`` where missing."""
         s = self.scores
-        rows = s[(s.policy == policy) & (s.attack == attack) & (s.metric == metric)].sort_values("image")
-        return torch.tensor(rows.value.to_numpy(dtype=float))
+        rows = s[(s.policy == policy) & (s.attack == attack) & (s.metric == metric)].sort_values([REPEAT, "image"])
+        values = torch.tensor(rows.value.to_numpy(dtype=float))
+        return values.reshape(max(rows[REPEAT].nunique(), 1), -1)
 
     def worst_case(self, policy: str, floors_only: bool = False) -> Tensor:
-        """``[B]``: for each image the best SSIM that any attack (or any floor alone) reached."""
+        """``[B]``: for each image the best SSIM that any attack (or any floor alone) reached, averaged over repeats."""
+        return self.worst_repeats(policy, floors_only).mean(0)
+
+    def worst_repeats(self, policy: str, floors_only: bool = False) -> Tensor:
+        """``[R, B]``: as `worst_case`, for each of the repeats that every finished attack has."""
         names = [a for a in self.attacks if a in FLOORS] if floors_only else self.attacks
-        scores = {a: values for a in names if len(values := self.values(policy, a, "ssim"))}
-        return leakage(scores)
+        scores = {a: values for a in names if (values := self.repeated(policy, a, "ssim")).numel()}
+        fewest = min((len(values) for values in scores.values()), default=0)
+        rows = [leakage({a: values[r] for a, values in scores.items()}) for r in range(fewest)]
+        return torch.stack(rows) if rows else leakage({})
 
     def per_image(self, policy: str, column: str) -> Tensor:
-        """``[B]`` of one column of the link table."""
-        rows = self.link[self.link.policy == policy].sort_values("image")
-        return torch.tensor(rows[column].to_numpy(dtype=float))
+        """``[B]`` of one column of the link table, averaged over repeats."""
+        rows = self.link[self.link.policy == policy]
+        return torch.tensor(rows.groupby("image")[column].mean().to_numpy(dtype=float))
 
     def image_file(self, policy: str, attack: str, image: int) -> Path:
         """Where a reconstruction is; the original for the attack ``original``."""
@@ -113,13 +134,13 @@ def read_about(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise AtmError(f"{path} cannot be read: {error}") from None
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise AtmError(f"{path} is not of format {FORMAT}, which this version reads")
+    if not isinstance(about, dict) or about.get("format") not in READABLE:
+        raise AtmError(f"{path} is not of format {' or '.join(map(str, READABLE))}, which this version reads")
     return about
 
 
 def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """A table of a run folder; empty if it is not there yet.
+    """A table of a run folder, with the column `REPEAT` behind those asked for; empty if it is not there yet.
 
     Raises:
         AtmError: it cannot be read or has other columns.
@@ -127,9 +148,29 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype={"policy": str, "attack": str}, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=[*columns, REPEAT])
     except (OSError, ValueError) as error:
         raise AtmError(f"{path} cannot be read: {error}") from None
-    if list(table.columns) != columns:
+    if REPEAT not in table.columns:
+        table[REPEAT] = 0
+    if list(table.columns) != [*columns, REPEAT]:
         raise AtmError(f"{path} has the columns {list(table.columns)}, expected {columns}")
     return table
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """``history.json`` of a run folder; empty if it is not there.
+
+    Raises:
+        AtmError: it cannot be read.
+    """
+    path = folder / "history.json"
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise AtmError(f"{path} cannot be read: {error}") from None
+    if not isinstance(records, list):
+        raise AtmError(f"{path} holds no list of records")
+    return records

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from atm import channels
 from atm.channels import Awgn
-from atm.codec import JsccCodec, UncodedAnalog, unit_power
+from atm.codec import UncodedAnalog, unit_power
 from atm.errors import AtmError, KnowledgeError
+from atm.jscc import JsccCodec
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import Knowledge, ThreatModel, load
@@ -29,7 +30,7 @@ def test_awgn_has_the_snr_it_names(snr_db):
     assert float(noise.real.var() / noise.imag.var()) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize("codec", [UncodedAnalog(5), JsccCodec(5, 3, 16)])
+@pytest.mark.parametrize("codec", [UncodedAnalog(5), JsccCodec(5, (3, 2), 32)])
 def test_symbols_have_unit_average_power_for_every_image(codec):
     tokens = random_tokens([4, 9, 2])
     symbols, _ = codec.encode(tokens, 10.0)

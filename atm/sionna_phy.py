@@ -1,0 +1,40 @@
+"""NVIDIA's Sionna (arXiv 2203.11854), loaded when a channel or codec first needs it; it is an optional package."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+
+from atm.errors import AtmError
+
+
+def sionna(module: str) -> Any:
+    """A module of ``sionna.phy``.
+
+    Args:
+        module: such as ``mapping`` or ``fec.ldpc``; empty for ``sionna.phy`` itself.
+
+    Raises:
+        AtmError: the package is not installed.
+    """
+    # Its import gives torch's global generator a random seed, which would undo the caller's.
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        try:
+            return importlib.import_module("sionna.phy" + (f".{module}" if module else ""))
+        except ImportError as error:
+            raise AtmError(
+                f"3GPP channels and the digital codec need Sionna, which cannot be imported ({error}); "
+                "install it with: pip install 'atm-privacy[sionna]'"
+            ) from None
+
+
+def seed_sionna(generator: torch.Generator | None) -> None:
+    """Let Sionna's generator on the CPU go on from a number of ours; None leaves it to torch's global generator.
+
+    Its own ``config.seed`` would also seed torch's global generator, which belongs to the caller.
+    """
+    device = "cpu" if generator is None else generator.device
+    number = int(torch.randint(2**62, (), device=device, generator=generator))
+    sionna("").config.torch_rng("cpu").manual_seed(number)
