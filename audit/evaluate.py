@@ -101,6 +101,7 @@ class Setting:
     about: dict[str, Any]
     create: Callable[[str], Attack] | None = None
     metrics: tuple[str, ...] | None = None
+    victim: zoo.Victim | None = None
 
 
 def attack(
@@ -195,7 +196,8 @@ def prepare(config: AttackConfig) -> Setting:
         "task": task,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
-    return Setting(link, policies, attacks, denied, threat, data, truth, task, json.loads(json.dumps(about)))
+    about = json.loads(json.dumps(about))
+    return Setting(link, policies, attacks, denied, threat, data, truth, task, about, victim=victim)
 
 
 def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Callable[[str], None]) -> None:

@@ -32,5 +32,6 @@ class Gaussian:
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """The tokens with independent noise on every value."""
         fitted_or_fail(self.sigma, self.name)
+        assert self.sigma is not None
         noise = random(tokens.values.shape, tokens.values, generator)
         return tokens.with_values(tokens.values + self.sigma * noise)

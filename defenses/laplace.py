@@ -34,6 +34,7 @@ class Laplace:
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """The tokens with independent noise on every value, by inversion of the distribution."""
         fitted_or_fail(self.scale, self.name)
+        assert self.scale is not None
         u = random(tokens.values.shape, tokens.values, generator, normal=False) - 0.5
         noise = -u.sign() * torch.log1p(-2 * u.abs().clamp_max(0.5 - 1e-7))
         return tokens.with_values(tokens.values + self.scale * noise)
