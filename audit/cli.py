@@ -150,7 +150,8 @@ def compare(
     for _, row in table.iterrows():
         shown.add_row(
             escape(str(row["name"])), escape(row.defence or "–"), f"{row.correct:.1%}", f"{row.gflops:.3f}",
-            f"{row.tokens:.1f}", f"{row.symbols:.0f}", f"{row.leakage:.3f} [{row.leakage_low:.3f}, {row.leakage_high:.3f}]",
+            f"{row.tokens:.1f}", f"{row.symbols:.0f}",
+            f"{row.leakage:.3f} [{row.leakage_low:.3f}, {row.leakage_high:.3f}]",
         )  # fmt: skip
     out.print(shown)
     for pair in made.pairs():

@@ -79,7 +79,7 @@ class Comparison:
         """A row per system with the mean and the 95% interval of each cost and of the leakage."""
         rows = []
         for point in self.points:
-            row: dict[str, Any] = {key: point[key] for key in ("name", "kind", "policy", "defence", "matched_to")}
+            row: dict[str, Any] = {key: point[key] or "" for key in ("name", "kind", "policy", "defence", "matched_to")}
             for column in ("correct", "gflops", "tokens", "symbols", "leakage"):
                 interval = bootstrap_mean(point[column])
                 row |= {column: interval.estimate, f"{column}_low": interval.low, f"{column}_high": interval.high}
