@@ -29,8 +29,10 @@ from atm.policy import MergePolicy
 from atm.threat import ThreatModel
 from attacks import FLOORS, Attack, available, create
 from attacks.base import History
+from audit.bounds import bounds
 from audit.folder import RunFolder
 from privacy_metrics import METRICS, score
+from reports.bounds import add_bounds
 from reports.html import write_report
 from reports.run import Run
 
@@ -129,6 +131,12 @@ def attack(
     for line in setting.about["data"]["skipped"]:
         say(f"skipped {line}")
     evaluate(setting, folder, config, say)
+    for policy in setting.policies:
+        say(f"bounds of {policy.name}")
+        link = setting.link.with_policy(policy)
+        victims, auxiliary = setting.data.victims.images, setting.data.auxiliary.images
+        rows = bounds(link, setting.threat, victims, auxiliary, _seed(config.seed, "bounds"))
+        add_bounds(folder.path, policy.name, rows)
     write_report(folder.path)
     return Run.read(folder.path)
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from attacks import FLOORS
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import Interval, bootstrap_mean
+from reports.bounds import BOUNDS, brackets
 from reports.figures import by_attack, trade_off
 from reports.run import Run
 from reports.verdict import FEWEST_IMAGES, verdicts
@@ -65,6 +66,8 @@ def render(run: Run) -> str:
         grids={v.policy: _grid(run, v.policy) for v in judged},
         recognisable=RECOGNISABLE_SSIM,
         fewest=FEWEST_IMAGES,
+        brackets=brackets(run),
+        bound_words=BOUNDS,
     )
 
 
