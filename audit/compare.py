@@ -108,10 +108,11 @@ def compare(
 
 def candidates(config: CompareConfig, setting: Setting, say: Callable[[str], None]) -> Iterator[Candidate]:
     """Every system on the plot: unmerged, merged, matched to a merged one, and defended as asked for."""
-    dense = setting.policies[0]
+    dense = unmerged(setting.policies[-1])
     yield Candidate("none", "none", dense)
     for policy in setting.policies[1:]:
         yield Candidate(policy.name, "merging", policy)
+        dense = unmerged(policy)
         fraction = drop_of_equal_bandwidth(setting, policy)
         yield Candidate(f"drop for {policy.name}", "dropping", dense, f"drop:{fraction:g}", policy.name)
         say(f"matching noise to the accuracy of {policy.name}")
@@ -122,13 +123,19 @@ def candidates(config: CompareConfig, setting: Setting, say: Callable[[str], Non
             yield Candidate(text, "defence", dense, text)
 
 
-def drop_of_equal_bandwidth(setting: Setting, policy: MergePolicy) -> float:
-    """The part of the free tokens to drop so that as many are sent as a policy sends of calibration images, on average.
+def unmerged(policy: MergePolicy) -> MergePolicy:
+    """The policy that merges nothing and sends its tokens after the same layer."""
+    return MergePolicy.uniform(1.0, policy.depth, exit_layer=policy.exit_layer, name="none")
 
-    A frame has a whole number of tokens, so the match is to half a token.
+
+def drop_of_equal_bandwidth(setting: Setting, policy: MergePolicy) -> float:
+    """The part of the free tokens to drop so that as many are sent as a policy sends, on average.
+
+    Matched on the attacked images themselves, whose bandwidth and nothing else is looked at. A frame has a whole number
+    of tokens, so the match is to half a token.
     """
-    images = setting.data.auxiliary.images[:MATCHING]
-    dense = setting.link.with_policy(setting.policies[0]).transmit(images[:1]).sent
+    images = setting.data.victims.images
+    dense = setting.link.with_policy(unmerged(policy)).transmit(images[:1]).sent
     merged = setting.link.with_policy(policy).transmit(images).sent
     free = dense.counts[0] - dense.prefix
     return round(1 - max(1.0, float(merged.lengths.double().mean()) - merged.prefix) / free, 6)
@@ -142,7 +149,7 @@ def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: Mer
     part = setting.data.auxiliary.subset(torch.arange(min(MATCHING, len(setting.data.auxiliary))))
     assert setting.victim is not None
     truth, _ = _truth(setting.victim, part)
-    dense = setting.link.with_policy(setting.policies[0])
+    dense = setting.link.with_policy(unmerged(policy))
     wanted = _accuracy(setting.link.with_policy(policy), part.images, truth)
 
     def enough(strength: float) -> bool:
@@ -228,4 +235,4 @@ def _open(folder: Path, config: CompareConfig, setting: Setting, resume: bool, f
 
 def _about(setting: Setting) -> dict[str, Any]:
     """What an attack says about itself, without its own configuration."""
-    return {key: value for key, value in setting.about.items() if key not in ("kind", "config", "defence", "policies")}
+    return {key: value for key, value in setting.about.items() if key not in ("kind", "config", "defence")}

@@ -19,8 +19,8 @@ BOUNDS = {
     "any attacker": "any attacker on average over pictures (van Trees). Assumes that pictures are independent Gaussian "
     "patches; real ones are more predictable than that, so the true bound is lower. Otherwise as above.",
     "entropy": "any attacker on average over pictures (Xia et al. 2025). What the symbols can tell is bounded by a "
-    "Gaussian mixture; the pictures' own entropy is that of independent Gaussian patches, which is too high, so the true "
-    "bound is lower. Side information free of noise, the token count and the merge map are not counted.",
+    "Gaussian mixture; the pictures' own entropy is that of independent Gaussian patches, which is too high, so the "
+    "true bound is lower. Side information free of noise, the token count and the merge map are not counted.",
 }
 
 

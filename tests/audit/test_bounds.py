@@ -59,7 +59,8 @@ def test_fewer_tokens_carry_less_information():
 
 def test_a_run_has_its_bounds_beside_the_attacks_and_not_in_the_scores(atm, victim, pictures, tmp_path):
     words = ("attack", "--victim", victim, "--data", pictures, "--images", 4, "--auxiliary", 60, "--attack", "ridge",
-             "--policy", "none", "--policy", "uniform-0.5", "--channel", "awgn:0", "--out", tmp_path / "run")  # fmt: skip
+             "--policy", "none", "--policy", "uniform-0.5", "--channel", "awgn:0", "--out",
+             tmp_path / "run")  # fmt: skip
     assert atm(*words)[0] == 0
     table = pd.read_csv(tmp_path / "run/bounds.csv", keep_default_na=False, na_values=[""])
     assert list(table.columns) == ["policy", "bound", "value", "note"] and len(table) == 6

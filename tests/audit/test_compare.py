@@ -23,7 +23,7 @@ def few(victim, pictures, **changes) -> CompareConfig:
 def test_dropping_is_matched_in_bandwidth_and_noise_in_accuracy(victim, pictures):
     config = few(victim, pictures)
     setting = prepare(config.attack())
-    policy, images = setting.policies[1], setting.data.auxiliary.images
+    policy, images = setting.policies[1], setting.data.victims.images
     merged = setting.link.with_policy(policy).transmit(images)
     text = f"drop:{drop_of_equal_bandwidth(setting, policy):g}"
     dense = setting.link.with_policy(setting.policies[0])
