@@ -174,7 +174,7 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
     threat = setting.threat.under(link.defence)
     transmission = link.transmit(originals, _seed(config.seed, "victims"))
     seen = threat.observe(transmission, link, _seed(config.seed, "tap"))
-    names, denied = setting.attacks, []
+    names, denied = setting.attacks, list[str]()
     if threat != setting.threat:  # a secret order: those who can recover it instead of those who need it
         names, denied = _choose_attacks((), threat)
     scores: dict[str, Tensor] = {}
