@@ -17,7 +17,12 @@ from atm.tokens import TokenBatch
 
 
 class Defence(Protocol):
-    """What the device does to its tokens before they leave; a new one is one file in ``defenses/``."""
+    """What the device does to its tokens before they leave; a new one is one file in ``defenses/``.
+
+    A defence may have two more members: ``fit(link, images)``, which prepares it on calibration images of the device,
+    never the victims', before anything is sent, and ``denies`` (`atm.threat.Knowledge`), what its secret randomness
+    keeps from an adversary whatever else she knows.
+    """
 
     name: str
 
@@ -103,6 +108,10 @@ class Link:
         """The same system under another policy."""
         return Link(self.encoder, policy, self.codec, self.channel, self.defence)
 
+    def with_defence(self, defence: Defence | None) -> Link:
+        """The same system under another defence."""
+        return Link(self.encoder, self.policy, self.codec, self.channel, defence)
+
     def send(
         self, images: Tensor, generator: torch.Generator | None = None
     ) -> tuple[TokenBatch, Tensor, Tensor, Tensor]:
@@ -134,7 +143,7 @@ class Link:
             side=side,
             received_symbols=arrived.symbols,
             received=received,
-            logits=self.encoder.finish(received, self.policy),
+            logits=self.encoder.finish(received.without_padding(), self.policy),
             flops=flops,
             symbols=tokens.lengths * symbols.shape[1],
             snr_db=arrived.snr_db,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from atm import channels
 from atm.errors import AtmError, KnowledgeError, unknown
-from atm.link import Link, Transmission
+from atm.link import Defence, Link, Transmission
 from atm.tokens import TokenBatch
 
 
@@ -100,6 +100,11 @@ class ThreatModel:
             words = ", ".join(WORDS[flag] for flag in missing)
             raise KnowledgeError(f"attack {attack!r} needs {words}, which threat model {self.name!r} denies")
 
+    def under(self, defence: Defence | None) -> ThreatModel:
+        """The same adversary without what a defence's secret randomness keeps from her."""
+        denied = getattr(defence, "denies", Knowledge.NOTHING)
+        return replace(self, knows=self.knows & ~denied) if self.knows & denied else self
+
     def observe(self, transmission: Transmission, link: Link, seed: int = 0) -> Observation:
         """What she sees of a transmission.
 
@@ -108,6 +113,9 @@ class ThreatModel:
             link: the system; an eavesdropper decodes with its codec.
             seed: of the noise on her own channel, and of the order in which she finds tokens whose order she lacks.
         """
+        return self._see(transmission, link, seed, self.under(link.defence).knows)
+
+    def _see(self, transmission: Transmission, link: Link, seed: int, knows: Knowledge) -> Observation:
         received, symbols, snr_db = transmission.received, transmission.received_symbols, transmission.snr_db
         if self.tap == "eavesdropper":
             channel = link.channel if self.channel is None else channels.parse(self.channel)
@@ -118,7 +126,6 @@ class ThreatModel:
                 received = link.receive(symbols, transmission.side, transmission.sent, snr_db)
             else:  # she cannot decode: her tokens are the symbols as they are
                 received = transmission.sent.with_values(torch.view_as_real(symbols).flatten(1))
-        knows = self.knows
         if Knowledge.ORDER not in knows:
             received, rows = received.shuffled(torch.Generator().manual_seed(seed))
             symbols = symbols[rows]
@@ -138,6 +145,19 @@ class ThreatModel:
     def tap_images(self, link: Link, images: Tensor, seed: int = 0) -> Observation:
         """What she sees when these images are sent; how an attack makes its training pairs from auxiliary images."""
         return self.observe(link.transmit(images, seed), link, seed + 1)
+
+    def rehearse(self, link: Link, images: Tensor, seed: int = 0) -> Observation:
+        """What she sees when she plays the device with images of her own: the same, and her own merge map.
+
+        Whoever has the device's weights and its policy runs it herself, and knows where each of her own patches went,
+        also where a defence hides that of the victims.
+
+        Raises:
+            KnowledgeError: she lacks the weights or the policy.
+        """
+        self.require(Knowledge.WEIGHTS | Knowledge.POLICY, "a rehearsal")
+        knows = self.under(link.defence).knows | Knowledge.MERGE_MAP
+        return self._see(link.transmit(images, seed), link, seed + 1, knows)
 
     def describe(self) -> str:
         """The threat model in two sentences."""

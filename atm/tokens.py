@@ -9,6 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+NOWHERE = -1  # in `TokenBatch.source`: this patch ended in no token that is left
+
 
 @dataclass(frozen=True)
 class TokenBatch:
@@ -17,10 +19,10 @@ class TokenBatch:
     Attributes:
         values: ``[T, d]`` float, the tokens of all images, ``T = lengths.sum()``.
         lengths: ``[B]`` int64 on the CPU, tokens per image, protected ones included.
-        sizes: ``[T]`` float, how many patches each token stands for (a protected token counts as 1), or None where the
-            holder of this batch does not know.
+        sizes: ``[T]`` float, how many patches each token stands for (a protected token counts as 1, padding as 0), or
+            None where the holder of this batch does not know.
         source: ``[B, P]`` int64, the merge map: the token, counted within its image, in which each of the P patches
-            ended; or None where the holder does not know.
+            ended, or `NOWHERE` where a defence dropped that token; or None where the holder does not know.
         prefix: how many protected tokens (class, distillation, registers) stand first in every image.
         places: ``[T]`` int64, where each token stood in the unmerged sequence of its image, protected ones included; a
             destination keeps its own place. Present only where the model's attention needs it (rotary positions,
@@ -136,12 +138,50 @@ class TokenBatch:
             places=None if self.places is None else self.places[rows],
         ), rows
 
+    def rearranged(self, rows: Tensor, lengths: Tensor) -> TokenBatch:
+        """Other tokens of the same images: left out, in another order, or repeated.
+
+        Args:
+            rows: ``[T']`` int64, rows of ``values``, image by image, protected tokens first.
+            lengths: ``[B]`` int64 on the CPU, how many of them each image has.
+
+        Returns:
+            The batch, with sizes, places and merge map of the tokens that are left; a patch whose token is left out
+            ended `NOWHERE`, and one whose token is repeated ended in the first copy.
+        """
+        begin = torch.cumsum(lengths, 0) - lengths
+        within = (torch.arange(len(rows)) - torch.repeat_interleave(begin, lengths)).to(rows.device)
+        source = self.source
+        if source is not None:
+            moved = torch.full((len(self.values),), NOWHERE, device=rows.device)
+            moved = moved.scatter_reduce(0, rows, within, "amin", include_self=False)
+            old = source.clamp_min(0) + self.offsets.to(source.device)[:, None]
+            source = torch.where(source == NOWHERE, NOWHERE, moved[old])
+        return replace(
+            self,
+            values=self.values[rows],
+            lengths=lengths,
+            sizes=None if self.sizes is None else self.sizes[rows],
+            source=source,
+            places=None if self.places is None else self.places[rows],
+        )
+
+    def without_padding(self) -> TokenBatch:
+        """The tokens that stand for something; those of size 0 are padding, which the server throws away."""
+        if self.sizes is None or bool((self.sizes > 0).all()):
+            return self
+        real = self.sizes > 0
+        lengths = torch.bincount(self.image_of_token[real], minlength=len(self)).cpu()
+        return self.rearranged(real.nonzero().squeeze(1), lengths)
+
     def per_patch(self) -> Tensor:
-        """``[B, P, d]``: for each patch the token it ended in. Needs the merge map."""
+        """``[B, P, d]``: for each patch the token it ended in, zeros where it ended nowhere. Needs the merge map."""
         if self.source is None:
             raise ValueError("tokens can be put back on their patches only with the merge map (source)")
-        rows = self.source + self.offsets.to(self.source.device)[:, None]
-        return self.values[rows]
+        rows = self.source.clamp_min(0) + self.offsets.to(self.source.device)[:, None]
+        found = self.values[rows]
+        nowhere = self.source == NOWHERE
+        return found.masked_fill(nowhere[:, :, None], 0.0) if bool(nowhere.any()) else found
 
     def protected(self) -> Tensor:
         """``[B, prefix, d]``: the class and other protected tokens of each image."""

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from atm.link import Link
 from atm.threat import Knowledge, Observation, ThreatModel
-from atm.tokens import TokenBatch
+from atm.tokens import NOWHERE, TokenBatch
 from attacks.base import held_out
 from attacks.network import Block
 from attacks.shared import fitted
@@ -30,7 +30,7 @@ ALIGNABLE = (Knowledge.MERGE_MAP, Knowledge.WEIGHTS | Knowledge.POLICY)
 
 def aligned(link: Link, threat: ThreatModel, images: Tensor) -> Callable[[Observation], Observation]:
     """What puts a merge map into this adversary's observations: nothing if it is there, else a fitted `Alignment`."""
-    if Knowledge.MERGE_MAP in threat.knows:
+    if Knowledge.MERGE_MAP in threat.under(link.defence).knows:
         return lambda seen: seen
     return fitted(Alignment, link, threat, images).complete
 
@@ -64,7 +64,7 @@ class Alignment:
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Run the device on the auxiliary images, whose merge maps the adversary therefore has, and train."""
         threat.require(ALIGNABLE[1], self.name)
-        seen = threat.with_knowledge(Knowledge.MERGE_MAP).tap_images(link, images)
+        seen = threat.rehearse(link, images)
         features = token_features(seen)
         self.mean, self.scale = features.mean(0), features.std(0).clamp_min(1e-6)
         tokens, source = seen.tokens.with_values((features - self.mean) / self.scale), seen.tokens.source
@@ -74,7 +74,7 @@ class Alignment:
         def loss_on(rows: Tensor) -> Tensor:
             part = tokens.select(rows)
             scores = self._scores(part)
-            return cross_entropy(scores.flatten(0, 1), source[rows].flatten())
+            return cross_entropy(scores.flatten(0, 1), source[rows].flatten(), ignore_index=NOWHERE)
 
         self.history = train(self.network, loss_on, *held_out(len(images)), self.schedule, "the alignment")
 

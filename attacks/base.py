@@ -11,6 +11,7 @@ from torch import Tensor
 
 from atm.link import Link
 from atm.threat import Knowledge, Observation, ThreatModel
+from atm.tokens import NOWHERE
 
 
 @runtime_checkable
@@ -154,18 +155,30 @@ def from_patches(patches: Tensor, grid: tuple[int, int], channels: int = 3) -> T
 def patch_features(seen: Observation) -> Tensor:
     """``[B, P, f]``: for each patch the token it ended in, that token's logarithmic size, and the class tokens.
 
-    Where the signal-to-noise ratio differs between images, it stands there too. Needs the merge map.
+    A patch that ended nowhere borrows the token of the nearest patch before or behind it that arrived, with -1 for the
+    logarithm. Where the signal-to-noise ratio differs between images, it stands there too. Needs the merge map.
     """
     tokens = seen.tokens
     grid = tokens.per_patch()
     assert tokens.source is not None
-    shared = (tokens.source[:, :, None] == tokens.source[:, None, :]).sum(-1, keepdim=True)
-    parts = [grid, shared.to(grid.dtype).log()]
+    shared = (tokens.source[:, :, None] == tokens.source[:, None, :]).sum(-1, keepdim=True).to(grid.dtype).log()
+    nowhere = tokens.source == NOWHERE
+    if bool(nowhere.any()):
+        grid = grid[torch.arange(len(grid))[:, None], _nearest_arrived(nowhere)]
+        shared = shared.masked_fill(nowhere[:, :, None], -1.0)
+    parts = [grid, shared]
     if tokens.prefix:
         parts.append(tokens.protected().flatten(1)[:, None].expand(-1, grid.shape[1], -1))
     if isinstance(seen.snr_db, Tensor) and seen.snr_db.ndim == 1:
         parts.append((seen.snr_db.clamp(-20, 30) / 10)[:, None, None].expand(-1, grid.shape[1], 1))
     return torch.cat(parts, -1)
+
+
+def _nearest_arrived(nowhere: Tensor) -> Tensor:
+    """``[B, P]`` int64: each patch itself, or the nearest in reading order that ended somewhere."""
+    place = torch.arange(nowhere.shape[1], device=nowhere.device)
+    distance = (place[:, None] - place).abs()
+    return (distance + nowhere[:, None, :] * 2 * len(place)).argmin(-1)
 
 
 def image_features(seen: Observation) -> Tensor:

@@ -44,6 +44,7 @@ class Decoder:
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Send the auxiliary images, solve ridge, then train the correction."""
         threat.require(self.needs, self.name)
+        threat = threat.under(link.defence)
         can_align = any(option in threat.knows for option in ALIGNABLE)
         self.align = aligned(link, threat, images) if can_align else None
         self.ridge = fitted(Ridge, link, threat, images) if can_align else None

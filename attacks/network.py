@@ -27,10 +27,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """``[B, n, w]``, tokens ``[B, t, w]`` with the mask ``[B, t]`` of those that are there."""
-        x = x + self.out(self._attend(*self.qkv(self.norm_self(x)).chunk(3, -1), None if self.cross else mask))
+        q, k, v = self.qkv(self.norm_self(x)).chunk(3, -1)
+        x = x + self.out(self._attend(q, k, v, None if self.cross else mask))
         if self.cross:
             norm, query, key_value, out = self.cross
-            x = x + out(self._attend(query(norm(x)), *key_value(tokens).chunk(2, -1), mask))
+            k, v = key_value(tokens).chunk(2, -1)
+            x = x + out(self._attend(query(norm(x)), k, v, mask))
         return x + self.mlp(self.norm_mlp(x))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -50,6 +52,7 @@ class Residual(nn.Module):
         _zero(self.second)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[B, w, h, w]`` -> the same shape."""
         return x + self.second(gelu(self.first(gelu(x))))
 
 
@@ -101,12 +104,12 @@ class InversionNetwork(nn.Module):
         self.fine_out = nn.Conv2d(fine, 3 * self.steps[1] ** 2, 3, padding=1)
         _zero(self.coarse_out)
         _zero(self.fine_out)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def forward(
         self, estimate: Tensor, features: Tensor | None, tokens: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Estimate ``[B, 3, H, W]``, features ``[B, P, f]``, tokens ``[B, t, d]`` and their mask -> ``[B, 3, H, W]``."""
+        """Estimate ``[B, 3, H, W]``, features ``[B, P, f]``, tokens ``[B, t, d]`` and mask -> ``[B, 3, H, W]``."""
         x = self.position.expand(len(estimate), -1, -1)
         if self.embed is not None:
             x = x + self.embed(features)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from atm.link import Link
 from atm.threat import Knowledge, Observation, ThreatModel
-from atm.tokens import TokenBatch
+from atm.tokens import NOWHERE, TokenBatch
 from attacks.alignment import aligned
 from attacks.base import held_out
 
@@ -41,7 +41,7 @@ class Likelihood:
             _, symbols, _, _ = link.send(images[:1].clone().requires_grad_())
         self.on_symbols = symbols.requires_grad and threat.tap != "before-codec"
         rows = held_out(len(images))[1][:200]
-        seen = threat.with_knowledge(Knowledge.MERGE_MAP).tap_images(link, images)
+        seen = threat.rehearse(link, images)
         with torch.no_grad():
             difference = self._sent(images[rows]) - self.observed(seen, rows)
             power = self.observed(seen, rows).abs().square().mean()
@@ -54,13 +54,14 @@ class Likelihood:
         return _per_patch(tokens if rows is None else tokens.select(rows))
 
     def target(self, seen: Observation) -> tuple[Tensor, Tensor]:
-        """What the candidates are compared with: the observation by patches, and each row's weight ``[B, prefix + P]``."""
+        """What candidates are compared with: the observation by patches, and each row's weight ``[B, prefix + P]``."""
         seen = self.align(seen)
         source = seen.tokens.source
         assert source is not None
         shared = (source[:, :, None] == source[:, None, :]).sum(-1)
         ones = torch.ones(len(seen), seen.tokens.prefix, device=source.device)
-        return self.observed(seen), torch.cat([ones, 1 / shared], 1)
+        arrived = torch.where(source == NOWHERE, 0.0, 1 / shared)  # what was dropped tells nothing
+        return self.observed(seen), torch.cat([ones, arrived], 1)
 
     def __call__(self, candidate: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
         """Candidates ``[B, 3, H, W]`` in [0, 1] -> ``[B]``; about the number of values sent for the true image."""

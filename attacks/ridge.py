@@ -38,7 +38,7 @@ class Ridge:
         self.solve(patch_features(self.align(threat.tap_images(link, images))), images)
 
     def solve(self, features: Tensor, images: Tensor) -> None:
-        """The weights from features ``[N, P, f]`` to the images ``[N, 3, H, W]``, of which the last tenth is held out."""
+        """Solve from features ``[N, P, f]`` to images ``[N, 3, H, W]``, of which the last tenth is held out."""
         pixels = to_patches(images, self.grid)
         train, validation = held_out(len(images))
         self._centre(features[train], pixels[train])

@@ -44,7 +44,7 @@ def train(
     schedule: Schedule,
     what: str,
 ) -> History:
-    """Train a network in place; it ends with the weights that were best on the held-out rows, its own first ones included.
+    """Train a network in place; it ends with the weights, the first ones included, that were best on the held-out rows.
 
     Args:
         network: to train.

@@ -20,6 +20,7 @@ from torch import Tensor
 
 import atm.policy
 import atm.threat
+import defenses
 from atm import channels, zoo
 from atm.data import ImageSet, Splits, splits
 from atm.errors import AtmError, KnowledgeError, unknown
@@ -29,9 +30,11 @@ from atm.threat import ThreatModel
 from attacks import FLOORS, Attack, available, create, inferences
 from attacks.base import History, require
 from audit import harm
+from audit.bounds import bounds
 from audit.canary import canary
 from audit.folder import RunFolder
 from privacy_metrics import METRICS, score
+from reports.bounds import add_bounds
 from reports.html import write_report
 from reports.run import Run
 
@@ -51,6 +54,7 @@ class AttackConfig:
         data: see `atm.data.load`; the attacked pictures.
         auxiliary_data: where the adversary's own pictures come from; None takes them from ``data``.
         channel: see `atm.channels.parse`.
+        defense: see `defenses.create`; None sends the tokens as they are.
         threat: see `atm.threat.load`.
         images: pictures that are attacked.
         auxiliary: the adversary's own pictures, at most.
@@ -66,6 +70,7 @@ class AttackConfig:
     data: str = "photos"
     auxiliary_data: str | None = None
     channel: str = "awgn:10"
+    defense: str | None = None
     threat: str = "server"
     images: int = 100
     auxiliary: int = 4000
@@ -101,6 +106,7 @@ class Setting:
     create: Callable[[str], Attack] | None = None
     metrics: tuple[str, ...] | None = None
     inferences: tuple[str, ...] = ()
+    victim: zoo.Victim | None = None
 
 
 def attack(
@@ -128,6 +134,12 @@ def attack(
     for line in setting.about["data"]["skipped"]:
         say(f"skipped {line}")
     evaluate(setting, folder, config, say)
+    for policy in setting.policies:
+        say(f"bounds of {policy.name}")
+        link = setting.link.with_policy(policy)
+        victims, auxiliary = setting.data.victims.images, setting.data.auxiliary.images
+        rows = bounds(link, setting.threat, victims, auxiliary, _seed(config.seed, "bounds"))
+        add_bounds(folder.path, policy.name, rows)
     write_report(folder.path)
     return Run.read(folder.path)
 
@@ -147,7 +159,8 @@ def prepare(config: AttackConfig) -> Setting:
         raise AtmError(f"--repeats {config.repeats} is too few; give 1 or more")
     if not config.policies:
         raise AtmError("no policy to attack; give --policy")
-    threat, channel = atm.threat.load(config.threat), channels.parse(config.channel)
+    defence = None if config.defense in (None, "none") else defenses.create(str(config.defense))
+    threat, channel = atm.threat.load(config.threat).under(defence), channels.parse(config.channel)
     attacks, denied = _choose_attacks(config.attacks, threat)
     wanted = _choose_inferences(config.attacks, threat)
     victim = zoo.load_victim(config.victim, config.weights)
@@ -164,6 +177,8 @@ def prepare(config: AttackConfig) -> Setting:
     if harm.labels(data) is None:
         wanted = [name for name in wanted if not getattr(inferences()[name], "needs_labels", False)]
     link = Link(victim.encoder, policies[0], codec, channel)
+    if defence is not None:
+        link = defenses.fitted(defence, link, data.auxiliary.images, _seed(config.seed, "defence"))
     truth, task = _truth(victim, data.victims)
     about = {
         "kind": "attack",
@@ -182,6 +197,7 @@ def prepare(config: AttackConfig) -> Setting:
             "digest": codec_digest,
         },
         "channel": str(channel),
+        "defence": None if defence is None else config.defense,
         "threat": threat.as_dict(),
         "threat_in_words": threat.describe(),
         "data": {
@@ -212,6 +228,7 @@ def prepare(config: AttackConfig) -> Setting:
         task,
         json.loads(json.dumps(about)),
         inferences=tuple(wanted),
+        victim=victim,
     )
 
 

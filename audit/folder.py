@@ -77,7 +77,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise AtmError(f"output folder {self.path} cannot be made: {error.strerror}") from None
-        for name in ("run.json", "scores.csv", "link.csv", "history.json", "report.html"):
+        for name in ("run.json", "scores.csv", "link.csv", "history.json", "bounds.csv", "report.html"):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / "images", ignore_errors=True)
 

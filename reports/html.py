@@ -15,6 +15,7 @@ from markupsafe import Markup
 from attacks import FLOORS
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import Interval, bootstrap_mean
+from reports.bounds import BOUNDS, brackets
 from reports.figures import by_attack, trade_off
 from reports.harm import label_bits, rates, sentences
 from reports.level import NEAR_COPY, OWED
@@ -81,6 +82,8 @@ def render(run: Run, against: tuple[Run, ...] = ()) -> str:
         fewest=FEWEST_IMAGES,
         pairs=paired(run),
         against=[other.folder.name for other in against],
+        brackets=brackets(run),
+        bound_words=BOUNDS,
     )
 
 

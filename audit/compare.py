@@ -1,0 +1,238 @@
+"""What privacy costs by merging, and by other defences of the same bandwidth or the same accuracy."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import defenses
+from atm.errors import AtmError
+from atm.link import Link
+from atm.policy import MergePolicy
+from attacks import create
+from audit.evaluate import AttackConfig, RememberingLink, Setting, _choose_attacks, _seed, _truth, prepare
+from privacy_metrics import score
+from privacy_metrics.leakage import leakage
+from reports.compare import FORMAT, Comparison, write_comparison
+
+BISECTIONS = 8  # halvings of the noise strength's range, which `STRONGEST` ends
+STRONGEST = 4.0  # deviations of the tokens
+MATCHING = 256  # calibration images on which accuracy is matched; never the victims'
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """What ``atm compare`` is asked for; fields as of `audit.evaluate.AttackConfig`.
+
+    Attributes:
+        policies: merging policies; each brings with it dropping of its bandwidth and noise of its accuracy.
+        defenses: further defences, of unmerged tokens.
+    """
+
+    policies: tuple[str, ...] = ("moderate", "aggressive")
+    defenses: tuple[str, ...] = ()
+    attacks: tuple[str, ...] = ("ridge", "decoder")
+    victim: str = "vit_photos"
+    weights: str | None = None
+    codec: str = "auto"
+    data: str = "photos"
+    auxiliary_data: str | None = None
+    channel: str = "awgn:10"
+    threat: str = "server"
+    images: int = 100
+    auxiliary: int = 2000
+    seed: int = 0
+
+    def attack(self) -> AttackConfig:
+        """The same as an attack on the merging policies, the unmerged one first."""
+        fields = {key: value for key, value in asdict(self).items() if key not in ("policies", "defenses")}
+        return AttackConfig(policies=("none", *(p for p in self.policies if p != "none")), **fields)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One system on the plot: a policy, a defence, and to which policy it was matched, in what."""
+
+    name: str
+    kind: str
+    policy: MergePolicy
+    defence: str | None = None
+    matched_to: str | None = None
+
+
+def compare(
+    config: CompareConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Comparison:
+    """Measure every system that is not measured yet, and write ``points.jsonl``, ``points.csv`` and the page.
+
+    Args:
+        config: what to compare.
+        out: the folder.
+        resume: go on with the comparison that is there.
+        force: replace it.
+        say: called with a line for each step.
+
+    Raises:
+        AtmError: bad input, in one line; nothing is written then.
+    """
+    for text in config.defenses:
+        if text != "none":
+            defenses.create(text)
+    setting = prepare(config.attack())
+    folder = _open(Path(out), config, setting, resume, force)
+    done = {point["name"] for point in Comparison.read(folder).points}
+    for candidate in candidates(config, setting, say):
+        if candidate.name in done:
+            continue
+        say(f"attacking {candidate.name}")
+        with open(folder / "points.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(measure(config, setting, candidate)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    write_comparison(folder)
+    return Comparison.read(folder)
+
+
+def candidates(config: CompareConfig, setting: Setting, say: Callable[[str], None]) -> Iterator[Candidate]:
+    """Every system on the plot: unmerged, merged, matched to a merged one, and defended as asked for."""
+    dense = unmerged(setting.policies[-1])
+    yield Candidate("none", "none", dense)
+    for policy in setting.policies[1:]:
+        yield Candidate(policy.name, "merging", policy)
+        dense = unmerged(policy)
+        fraction = drop_of_equal_bandwidth(setting, policy)
+        yield Candidate(f"drop for {policy.name}", "dropping", dense, f"drop:{fraction:g}", policy.name)
+        say(f"matching noise to the accuracy of {policy.name}")
+        strength = noise_of_equal_accuracy(config, setting, policy)
+        yield Candidate(f"noise for {policy.name}", "noise", dense, f"gaussian:{strength:g}", policy.name)
+    for text in config.defenses:
+        if text != "none":
+            yield Candidate(text, "defence", dense, text)
+
+
+def unmerged(policy: MergePolicy) -> MergePolicy:
+    """The policy that merges nothing and sends its tokens after the same layer."""
+    return MergePolicy.uniform(1.0, policy.depth, exit_layer=policy.exit_layer, name="none")
+
+
+def drop_of_equal_bandwidth(setting: Setting, policy: MergePolicy) -> float:
+    """The part of the free tokens to drop so that as many are sent as a policy sends, on average.
+
+    Matched on the attacked images themselves, whose bandwidth and nothing else is looked at. A frame has a whole number
+    of tokens, so the match is to half a token.
+    """
+    images = setting.data.victims.images
+    dense = setting.link.with_policy(unmerged(policy)).transmit(images[:1]).sent
+    merged = setting.link.with_policy(policy).transmit(images).sent
+    free = dense.counts[0] - dense.prefix
+    return round(1 - max(1.0, float(merged.lengths.double().mean()) - merged.prefix) / free, 6)
+
+
+def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: MergePolicy) -> float:
+    """The strength of Gaussian noise on unmerged tokens at which the task is answered as well as under a policy.
+
+    Found by bisection on calibration images with one fixed draw of the noise; 0 where merging costs no accuracy.
+    """
+    part = setting.data.auxiliary.subset(torch.arange(min(MATCHING, len(setting.data.auxiliary))))
+    assert setting.victim is not None
+    truth, _ = _truth(setting.victim, part)
+    dense = setting.link.with_policy(unmerged(policy))
+    wanted = _accuracy(setting.link.with_policy(policy), part.images, truth)
+
+    def enough(strength: float) -> bool:
+        link = _defended(config, setting, dense, f"gaussian:{strength}")
+        return _accuracy(link, part.images, truth) >= wanted
+
+    low, high = 0.0, STRONGEST
+    if enough(high):
+        return high
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if enough(middle) else (low, middle)
+    return round(low, 6)
+
+
+def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> dict[str, Any]:
+    """Costs and leakage of one system, image by image; every attack is fitted anew, on other random numbers."""
+    originals = setting.data.victims.images
+    auxiliary = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
+    plain = setting.link.with_policy(candidate.policy)
+    link = RememberingLink.around(_defended(config, setting, plain, candidate.defence))
+    threat = setting.threat.under(link.defence)
+    transmission = link.transmit(originals, _seed(config.seed, "victims"))
+    seen = threat.observe(transmission, link, _seed(config.seed, "tap"))
+    names, denied = setting.attacks, list[str]()
+    if threat != setting.threat:  # a secret order: those who can recover it instead of those who need it
+        names, denied = _choose_attacks((), threat)
+    scores: dict[str, Tensor] = {}
+    for name in names:
+        torch.manual_seed(_seed(config.seed, candidate.name, name))
+        attack = create(name)
+        attack.fit(link, threat, auxiliary)
+        scores[name] = score(attack.reconstruct(seen), originals, ["ssim"])[0]["ssim"]
+    answers = transmission.logits.argmax(-1)
+    return {
+        "name": candidate.name,
+        "kind": candidate.kind,
+        "policy": candidate.policy.name,
+        "defence": candidate.defence,
+        "matched_to": candidate.matched_to,
+        "denied": denied,
+        "correct": (answers == setting.truth).int().tolist(),
+        "gflops": (transmission.flops / 1e9).tolist(),
+        "tokens": transmission.sent.counts,
+        "symbols": transmission.symbols.tolist(),
+        "leakage": leakage(scores).tolist(),
+        "ssim": {name: values.tolist() for name, values in scores.items()},
+    }
+
+
+def _defended(config: CompareConfig, setting: Setting, link: Link, text: str | None) -> Link:
+    if text is None:
+        return link
+    seed = _seed(config.seed, "defence")
+    return defenses.fitted(defenses.create(text), link, setting.data.auxiliary.images, seed)
+
+
+def _accuracy(link: Link, images: Tensor, truth: Tensor) -> float:
+    return float((link.transmit(images, 17).logits.argmax(-1) == truth).float().mean())
+
+
+def _open(folder: Path, config: CompareConfig, setting: Setting, resume: bool, force: bool) -> Path:
+    """The folder with its ``compare.json``, empty or with the points of the same comparison."""
+    about = json.loads(json.dumps({"format": FORMAT, "config": asdict(config), **_about(setting)}))
+    path = folder / "compare.json"
+    if path.exists() and not resume and not force:
+        raise AtmError(f"{folder} already holds a comparison; use --resume to go on with it or --force to replace it")
+    if path.exists() and resume:
+        if {**Comparison.read(folder).about, "versions": None} != {**about, "versions": None}:
+            raise AtmError(f"{folder} was asked for something else; give the same to resume it, or another --out")
+        return folder
+    if folder.exists() and not path.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise AtmError(f"{folder} holds something that is no comparison; choose another --out")
+    if path.exists():
+        for name in ("points.jsonl", "points.csv", "compare.html", "compare.json"):
+            (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(about, indent=2), encoding="utf-8")
+    shutil.move(partial, path)
+    return folder
+
+
+def _about(setting: Setting) -> dict[str, Any]:
+    """What an attack says about itself, without its own configuration."""
+    return {key: value for key, value in setting.about.items() if key not in ("kind", "config", "defence")}

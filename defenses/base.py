@@ -1,0 +1,91 @@
+"""What defences share: several as one, the scale of tokens, and which of them are free."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from atm.errors import AtmError
+from atm.link import Defence, Link
+from atm.threat import Knowledge
+from atm.tokens import TokenBatch
+
+
+class Chain:
+    """Several defences, one after the other.
+
+    Args:
+        text: how the user wrote it, its name.
+        parts: in the order in which the device applies them.
+    """
+
+    def __init__(self, text: str, parts: tuple[Defence, ...]) -> None:
+        self.name = text
+        self.parts = parts
+
+    @property
+    def denies(self) -> Knowledge:
+        """What any of them keeps secret."""
+        denied = Knowledge.NOTHING
+        for part in self.parts:
+            denied |= getattr(part, "denies", Knowledge.NOTHING)
+        return denied
+
+    def fit(self, link: Link, images: Tensor) -> None:
+        """Fit each part on the tokens that those before it let through."""
+        for number, part in enumerate(self.parts):
+            if hasattr(part, "fit"):
+                before = Chain(self.name, self.parts[:number])
+                part.fit(link.with_defence(before if number else None), images)
+
+    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """All of them in order."""
+        for part in self.parts:
+            tokens = part.protect(tokens, generator)
+        return tokens
+
+
+@torch.no_grad()
+def calibration_tokens(link: Link, images: Tensor, seed: int = 0) -> TokenBatch:
+    """The tokens that a device would send of its calibration images, before the codec."""
+    generator = torch.Generator().manual_seed(seed)
+    return TokenBatch.cat([link.send(part, generator)[0] for part in images.split(128)])
+
+
+def deviation(values: Tensor) -> float:
+    """Root mean square of token values ``[T, d]`` around the mean of each of the d: the unit of every noise here."""
+    return float((values - values.mean(0)).square().mean().sqrt())
+
+
+def free_rows(tokens: TokenBatch) -> list[Tensor]:
+    """For each image the packed rows of its tokens that are not protected."""
+    begin = (tokens.offsets + tokens.prefix).tolist()
+    end = (tokens.offsets + tokens.lengths).tolist()
+    return [torch.arange(b, e) for b, e in zip(begin, end, strict=True)]
+
+
+def with_protected(tokens: TokenBatch, free: list[Tensor]) -> TokenBatch:
+    """Each image's protected tokens, and behind them the given packed rows of its free ones."""
+    protected = torch.arange(tokens.prefix)
+    rows = [torch.cat([begin + protected, own]) for begin, own in zip(tokens.offsets.tolist(), free, strict=True)]
+    lengths = torch.tensor([len(own) for own in rows])
+    return tokens.rearranged(torch.cat(rows).to(tokens.values.device), lengths)
+
+
+def random(shape: torch.Size, like: Tensor, generator: torch.Generator | None, normal: bool = True) -> Tensor:
+    """Standard normal or uniform numbers, drawn on the generator's device and moved to ``like``'s."""
+    draw = torch.randn if normal else torch.rand
+    where = generator.device if generator is not None else like.device
+    return draw(shape, generator=generator, device=where, dtype=like.dtype).to(like.device)
+
+
+def check(good: bool, name: str, parameter: float, wanted: str) -> None:
+    """Raise `AtmError` about a parameter that a defence cannot have."""
+    if not good:
+        raise AtmError(f"defence '{name}:{parameter:g}': {wanted}")
+
+
+def fitted_or_fail(value: Tensor | float | None, name: str) -> None:
+    """Raise `RuntimeError` where a defence that needs statistics protects before it was fitted."""
+    if value is None:
+        raise RuntimeError(f"defence {name!r} has not been fitted; use defenses.fitted")

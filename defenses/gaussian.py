@@ -1,0 +1,37 @@
+"""Gaussian noise on every token."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from atm.link import Link
+from atm.tokens import TokenBatch
+from defenses.base import calibration_tokens, check, deviation, fitted_or_fail, random
+
+
+class Gaussian:
+    """Adds Gaussian noise; ``gaussian:0.5`` with half the standard deviation of the tokens.
+
+    Protected tokens get it too, or they would carry what the others hide.
+    """
+
+    name: ClassVar[str] = "gaussian"
+
+    def __init__(self, strength: float) -> None:
+        check(strength >= 0, self.name, strength, "the noise's deviation, in deviations of the tokens, is at least 0")
+        self.strength = strength
+        self.sigma: float | None = None
+
+    def fit(self, link: Link, images: Tensor) -> None:
+        """Measure the tokens' deviation; the noise keeps this absolute scale whatever is sent."""
+        self.sigma = self.strength * deviation(calibration_tokens(link, images).values)
+
+    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """The tokens with independent noise on every value."""
+        fitted_or_fail(self.sigma, self.name)
+        assert self.sigma is not None
+        noise = random(tokens.values.shape, tokens.values, generator)
+        return tokens.with_values(tokens.values + self.sigma * noise)

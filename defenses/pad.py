@@ -1,0 +1,38 @@
+"""Padding of the number of tokens, which alone tells how much an image had to merge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+
+from atm.tokens import TokenBatch
+from defenses.base import check, free_rows, random, with_protected
+
+
+class Pad:
+    """Fills each image up to the next multiple of a bucket with copies of its own tokens; ``pad:16`` to 16, 32, ...
+
+    Padding stands last, has size 0 and is thrown away by the server, so the answer stays. It costs bandwidth. It hides
+    the count from who hears the air and does not know the sizes; who knows the sizes sees which tokens are padding, and
+    that holds for the server. Copies look like tokens, so only two equal ones give them away on a noiseless channel.
+    """
+
+    name: ClassVar[str] = "pad"
+
+    def __init__(self, bucket: int) -> None:
+        check(isinstance(bucket, int) and bucket >= 1, self.name, bucket, "give a bucket of at least 1 token")
+        self.bucket = bucket
+
+    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """The tokens and behind them the padding."""
+        filled, real = [], []
+        for rows in free_rows(tokens):
+            missing = -(tokens.prefix + len(rows)) % self.bucket if len(rows) else 0
+            pick = random(torch.Size([missing]), tokens.values, generator, normal=False).cpu() * len(rows)
+            filled.append(torch.cat([rows, rows[pick.long().clamp_max(len(rows) - 1)]]))
+            real.append(torch.arange(tokens.prefix + len(filled[-1])) < tokens.prefix + len(rows))
+        padded = with_protected(tokens, filled)
+        sizes = padded.values.new_ones(len(padded.values)) if padded.sizes is None else padded.sizes
+        return replace(padded, sizes=sizes * torch.cat(real).to(sizes))

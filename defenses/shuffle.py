@@ -1,0 +1,36 @@
+"""A secret order of tokens."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+
+from atm.errors import AtmError
+from atm.threat import Knowledge
+from atm.tokens import TokenBatch
+from defenses.base import free_rows, random, with_protected
+
+
+class Shuffle:
+    """Sends each image's free tokens in a random order, drawn anew for every image.
+
+    The order is secret randomness of the device, which nobody else needs: sizes travel with their tokens, and the
+    server's layers and head do not ask for the order. So the merge map is denied to every adversary, though she knows
+    that and how tokens are shuffled. What the tokens themselves tell about their places stays, and an attack may
+    recover it (`attacks.reorder`). A model whose attention needs the places of tokens (rotary, relative bias) must send
+    them, which would undo the shuffle; it is refused.
+    """
+
+    name: ClassVar[str] = "shuffle"
+    denies: ClassVar[Knowledge] = Knowledge.MERGE_MAP
+
+    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """The same tokens in another order; the device's own merge map follows them."""
+        if tokens.places is not None:
+            raise AtmError(
+                "defence 'shuffle' hides nothing here: this victim's attention needs the places of its tokens, so they "
+                "are sent along; choose a victim with absolute position embeddings"
+            )
+        orders = [random(rows.shape, tokens.values, generator, normal=False).argsort() for rows in free_rows(tokens)]
+        return with_protected(tokens, [rows[o.cpu()] for rows, o in zip(free_rows(tokens), orders, strict=True)])

@@ -1,0 +1,154 @@
+"""A comparison of defences on disk, its sentences, and its page."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from atm.errors import AtmError
+from privacy_metrics.statistics import Effect, Interval, bootstrap_mean, paired_effect
+
+FORMAT = 1
+FEWEST = 100  # images without which no sentence claims anything
+NEGLIGIBLE = 0.01  # mean difference of SSIM that makes no difference to anybody
+COLOURS = {"none": "#5c5c5c", "merging": "#2f6690", "dropping": "#d1495b", "noise": "#edae49", "defence": "#66a182"}
+COSTS = {"correct": "task", "gflops": "GFLOPs on the device", "symbols": "channel symbols"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A merging policy beside what was matched to it: differences are merging's less the other's, image by image."""
+
+    policy: str
+    other: str
+    kind: str
+    leakage: Effect
+    accuracy: Interval
+    symbols: Interval
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A folder's content: ``compare.json`` and the lines of ``points.jsonl``."""
+
+    folder: Path
+    about: dict[str, Any]
+    points: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Comparison:
+        """Read it; a last line that was cut off is as if it were not there.
+
+        Raises:
+            AtmError: it is no such folder, or damaged.
+        """
+        folder, points = Path(folder), []
+        try:
+            about = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
+            path = folder / "points.jsonl"
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+            if lines and not lines[-1].endswith("\n"):
+                path.write_text("".join(lines[:-1]), encoding="utf-8")
+            points = [json.loads(line) for line in lines if line.endswith("\n")]
+        except (OSError, ValueError) as error:
+            raise AtmError(f"{folder} holds no readable comparison: {error}") from None
+        if about.get("format") != FORMAT:
+            raise AtmError(f"{folder} is not of format {FORMAT}, which this version reads")
+        return cls(folder, about, points)
+
+    def pairs(self) -> list[Pair]:
+        """Every matched pair with its paired test on the same images."""
+        known = {point["name"]: point for point in self.points}
+        matched = [p for p in self.points if p["matched_to"] in known and len(p["leakage"]) > 1]
+        return [_pair(known[p["matched_to"]], p) for p in matched]
+
+    def table(self) -> pd.DataFrame:
+        """A row per system with the mean and the 95% interval of each cost and of the leakage."""
+        rows = []
+        for point in self.points:
+            row: dict[str, Any] = {key: point[key] or "" for key in ("name", "kind", "policy", "defence", "matched_to")}
+            for column in ("correct", "gflops", "tokens", "symbols", "leakage"):
+                interval = bootstrap_mean(point[column])
+                row |= {column: interval.estimate, f"{column}_low": interval.low, f"{column}_high": interval.high}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+
+def _pair(merged: dict[str, Any], other: dict[str, Any]) -> Pair:
+    effect = paired_effect(merged["leakage"], other["leakage"])
+    accuracy = bootstrap_mean([a - b for a, b in zip(merged["correct"], other["correct"], strict=True)])
+    symbols = bootstrap_mean([a - b for a, b in zip(merged["symbols"], other["symbols"], strict=True)])
+    difference = effect.difference
+    what = {"dropping": "plain dropping of the same bandwidth", "noise": "noise of the same accuracy"}[other["kind"]]
+    numbers = (
+        f"SSIM {difference.estimate:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}] on the same "
+        f"{difference.n} images, effect size {effect.size:+.2f}"
+    )
+    if difference.n < FEWEST:
+        verdict = f"too few images to say whether {merged['name']} leaks more or less than {what}"
+    elif difference.low > 0:
+        verdict = f"{merged['name']} leaks more than {what}"
+    elif difference.high < 0:
+        verdict = f"{merged['name']} leaks less than {what}"
+    else:
+        verdict = f"no difference in leakage was found between {merged['name']} and {what}"
+    if difference.n >= FEWEST and max(abs(difference.low), abs(difference.high)) < NEGLIGIBLE:
+        verdict += ", by a margin too small to matter"
+    price = f"its answers differ by {accuracy.estimate:+.1%} in accuracy, its frames by {symbols.estimate:+.0f} symbols"
+    sentence = f"{verdict[0].upper()}{verdict[1:]} ({numbers}; {price})."
+    return Pair(merged["name"], other["name"], other["kind"], effect, accuracy, symbols, sentence)
+
+
+def write_comparison(folder: str | Path) -> Path:
+    """Write ``points.csv``, ``compare.svg`` and ``compare.html``, each whole or not at all."""
+    comparison = Comparison.read(folder)
+    table = comparison.table()
+    figure = draw(comparison)
+    environment = Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined)
+    page = environment.get_template("compare.html.j2").render(
+        about=comparison.about, points=table.to_dict("records"), pairs=comparison.pairs(), figure=Markup(figure)
+    )
+    for name, text in (("points.csv", table.to_csv(index=False)), ("compare.svg", figure), ("compare.html", page)):
+        partial = comparison.folder / f"{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, comparison.folder / name)
+    return comparison.folder / "compare.html"
+
+
+def draw(comparison: Comparison) -> str:
+    """Leakage against each cost, a point per system; dashes join what was matched. SVG text."""
+    figure, axes = plt.subplots(1, len(COSTS), figsize=(12, 4), sharey=True, constrained_layout=True)
+    places: dict[str, list[tuple[float, float]]] = {}
+    for axis, (column, label) in zip(axes, COSTS.items(), strict=True):
+        for point in comparison.points:
+            cost, leak = bootstrap_mean(point[column]), bootstrap_mean(point["leakage"])
+            places.setdefault(point["name"], []).append((cost.estimate, leak.estimate))
+            bars = [[max(leak.estimate - leak.low, 0.0)], [max(leak.high - leak.estimate, 0.0)]]
+            axis.errorbar(cost.estimate, leak.estimate, yerr=bars, fmt="o", color=COLOURS[point["kind"]], capsize=2)
+            axis.annotate(point["defence"] or point["policy"], places[point["name"]][-1], fontsize=7, xytext=(4, 3),
+                          textcoords="offset points")  # fmt: skip
+        for pair in comparison.pairs():
+            ends = [places[name][-1] for name in (pair.policy, pair.other)]
+            axis.plot(*zip(*ends, strict=True), "--", color="#bbbbbb", linewidth=1, zorder=0)
+        axis.set_xlabel(comparison.about["task"] if column == "correct" else label)
+    axes[0].set_ylabel("leakage (worst-case SSIM)")
+    handles = [plt.Line2D([], [], marker="o", linestyle="", color=c, label=k) for k, c in COLOURS.items()]
+    figure.legend(handles=handles, frameon=False, ncols=len(COLOURS), loc="outside upper center", fontsize=8)
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    text = out.getvalue()
+    return text[text.index("<svg") :]

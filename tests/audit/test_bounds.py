@@ -1,0 +1,73 @@
+"""Bounds of real links: the Jacobian through merging, and the table beside the attacks."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from atm.channels import Awgn, Noiseless
+from atm.link import Link
+from atm.policy import MergePolicy
+from atm.threat import ThreatModel
+from audit.bounds import bounds, image_dfil, noise_variance, symbol_information
+from tests.atm.models import tiny_encoder
+from tests.attacks.planted import pictures
+
+
+def link(threshold: float = 0.5, channel=None) -> Link:
+    return Link(tiny_encoder(), MergePolicy.uniform(threshold, 3), channel=channel or Awgn(10.0))
+
+
+def test_dfil_is_that_of_the_full_jacobian_through_merging_and_codec():
+    system, images, variance = link(), pictures(2), 0.05
+    assert system.transmit(images).sent.counts != [17, 17], "something must merge"
+    estimate = image_dfil(system, images, variance, probes=300)
+    for image, value in zip(images, estimate, strict=True):
+        jacobian = torch.autograd.functional.jacobian(
+            lambda x: torch.view_as_real(system.send(x[None])[1]).flatten(), image
+        )
+        exact = float(jacobian.double().square().sum()) / (image.numel() * variance)
+        assert float(value) == pytest.approx(exact, rel=0.15)
+
+
+def test_noise_is_that_of_the_tap():
+    system = link(channel=Awgn(10.0))
+    assert noise_variance(system, ThreatModel("server")) == pytest.approx(0.05)
+    assert noise_variance(system, ThreatModel("eve", "eavesdropper", channel="awgn:0")) == pytest.approx(0.5)
+    assert noise_variance(link(channel=Noiseless()), ThreatModel("server")) is None
+
+
+def test_more_noise_raises_every_bound_and_no_noise_gives_none():
+    images = pictures(60)
+    values = {}
+    for snr in (-10.0, 10.0):
+        rows = bounds(link(channel=Awgn(snr)), ThreatModel("server"), images[:4], images)
+        values[snr] = dict(zip(rows.bound, rows.value, strict=True))
+    for name in ("unbiased", "any attacker", "entropy"):
+        assert 0 < values[10.0][name] < values[-10.0][name]
+    none = bounds(link(channel=Noiseless()), ThreatModel("server"), images[:4], images)
+    assert none.value.isna().all() and list(none.bound) == list(rows.bound)
+
+
+def test_fewer_tokens_carry_less_information():
+    images = pictures(60)
+    assert symbol_information(link(0.3), images, 0.05) < symbol_information(link(1.0), images, 0.05)
+
+
+def test_a_run_has_its_bounds_beside_the_attacks_and_not_in_the_scores(atm, victim, pictures, tmp_path):
+    words = ("attack", "--victim", victim, "--data", pictures, "--images", 4, "--auxiliary", 60, "--attack", "ridge",
+             "--policy", "none", "--policy", "uniform-0.5", "--channel", "awgn:0", "--out",
+             tmp_path / "run")  # fmt: skip
+    assert atm(*words)[0] == 0
+    table = pd.read_csv(tmp_path / "run/bounds.csv", keep_default_na=False, na_values=[""])
+    assert list(table.columns) == ["policy", "bound", "value", "note"] and len(table) == 6
+    assert (table.value > 0).all() and all(math.isfinite(v) for v in table.value)
+    scores = pd.read_csv(tmp_path / "run/scores.csv", keep_default_na=False)
+    assert not set(scores.metric) & set(table.bound)
+    assert "What noise guarantees" in (tmp_path / "run/report.html").read_text()
+    before = (tmp_path / "run/bounds.csv").read_bytes()
+    assert atm(*words, "--resume")[0] == 0
+    assert (tmp_path / "run/bounds.csv").read_bytes() == before

@@ -1,0 +1,127 @@
+"""Merging beside dropping of its bandwidth and noise of its accuracy."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import audit.compare
+from audit.compare import CompareConfig, candidates, compare, drop_of_equal_bandwidth, noise_of_equal_accuracy
+from audit.evaluate import prepare
+from reports.compare import FEWEST, Comparison, _pair
+from tests.audit.conftest import parse
+
+
+def few(victim, pictures, **changes) -> CompareConfig:
+    asked = {"policies": ("uniform-0.5",), "attacks": ("ridge",), "victim": str(victim), "data": str(pictures)}
+    return CompareConfig(**(asked | {"images": 6, "auxiliary": 60} | changes))
+
+
+def test_dropping_is_matched_in_bandwidth_and_noise_in_accuracy(victim, pictures):
+    config = few(victim, pictures)
+    setting = prepare(config.attack())
+    policy, images = setting.policies[1], setting.data.victims.images
+    merged = setting.link.with_policy(policy).transmit(images)
+    text = f"drop:{drop_of_equal_bandwidth(setting, policy):g}"
+    dense = setting.link.with_policy(setting.policies[0])
+    dropped = audit.compare._defended(config, setting, dense, text).transmit(images)
+    per_token = setting.link.codec.symbols_per_token
+    gap = abs(float(merged.symbols.double().mean() - dropped.symbols.double().mean()))
+    assert gap <= 0.5 * per_token + 1e-6 and float(dropped.symbols[0]) < float(dense.transmit(images).symbols[0])
+
+    strength = noise_of_equal_accuracy(config, setting, policy)
+    assert 0 <= strength <= audit.compare.STRONGEST
+
+
+def test_the_noise_is_the_strongest_that_keeps_the_accuracy(victim, pictures, monkeypatch):
+    """With an accuracy that falls linearly with the noise the crossing is known."""
+    config = few(victim, pictures)
+    setting = prepare(config.attack())
+
+    def accuracy(link, images, truth):
+        return 0.6 if link.defence is None else 1 - link.defence.strength / 2.5
+
+    monkeypatch.setattr(audit.compare, "_accuracy", accuracy)
+    width = audit.compare.STRONGEST / 2**audit.compare.BISECTIONS
+    assert noise_of_equal_accuracy(config, setting, setting.policies[1]) == pytest.approx(1.0, abs=width)
+
+
+def test_compare_measures_all_and_goes_on_where_it_was_killed(atm, victim, pictures, tmp_path, monkeypatch):
+    words = ("compare", "--victim", victim, "--data", pictures, "--images", 6, "--auxiliary", 60, "--attack", "ridge",
+             "--policy", "uniform-0.5", "--defense", "none", "--defense", "quantize:2")  # fmt: skip
+    code, text, err = atm(*words, "--out", tmp_path / "whole", "--json")
+    assert code == 0, err
+    names = ["none", "uniform-0.5", "drop for uniform-0.5", "noise for uniform-0.5", "quantize:2"]
+    result = parse(text)
+    assert [p["name"] for p in result["points"]] == names and len(result["pairs"]) == 2
+    assert all("too few images" in p["sentence"].lower() for p in result["pairs"]), "six images claim nothing"
+    for name in ("points.csv", "compare.svg", "compare.html"):
+        assert (tmp_path / "whole" / name).stat().st_size > 100
+    assert {"mean_image", "nearest", "ridge"} == set(Comparison.read(tmp_path / "whole").points[0]["ssim"])
+
+    started = []
+
+    def measure(config, setting, candidate):
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        started.append(candidate.name)
+        return original(config, setting, candidate)
+
+    original = audit.compare.measure
+    monkeypatch.setattr(audit.compare, "measure", measure)
+    assert atm(*words, "--out", tmp_path / "killed")[0] == 130
+    with open(tmp_path / "killed/points.jsonl", "a") as file:
+        file.write('{"name": "cut o')
+    monkeypatch.setattr(audit.compare, "measure", original)
+    assert atm(*words, "--out", tmp_path / "killed")[0] == 2
+    assert atm(*words, "--out", tmp_path / "killed", "--seed", 3, "--resume")[0] == 2
+    assert atm(*words, "--out", tmp_path / "killed", "--resume")[0] == 0
+    assert (tmp_path / "killed/points.jsonl").read_bytes() == (tmp_path / "whole/points.jsonl").read_bytes()
+
+
+def test_a_secret_order_is_met_by_the_attack_that_recovers_it(victim, pictures, monkeypatch):
+    from attacks.decoder import Decoder
+    from attacks.reorder import Reorder
+
+    def create(name):
+        made = real(name)
+        return Reorder(steps=40, inner=Decoder(steps=40)) if isinstance(made, Reorder) else made
+
+    real = audit.compare.create
+    monkeypatch.setattr(audit.compare, "create", create)
+    config = few(victim, pictures, policies=("none",), defenses=("shuffle",))
+    setting = prepare(config.attack())
+    shuffled = list(candidates(config, setting, lambda line: None))[-1]
+    point = audit.compare.measure(config, setting, shuffled)
+    assert "ridge" in point["denied"] and "reorder" in point["ssim"]
+
+
+@pytest.mark.parametrize(("shift", "says"), [(0.1, "leaks more"), (-0.1, "leaks less"), (0.0, "no difference")])
+def test_the_sentence_says_which_way_the_difference_goes(shift, says):
+    generator = np.random.default_rng(0)
+    base, noise = generator.uniform(0.2, 0.8, FEWEST), generator.normal(0, 0.02, FEWEST)
+    noise -= noise.mean()
+    point = {"correct": [1] * FEWEST, "symbols": [10] * FEWEST, "kind": "dropping"}
+    merged = point | {"name": "merged", "leakage": (base + shift + noise).tolist()}
+    pair = _pair(merged, point | {"name": "drop", "leakage": base.tolist()})
+    assert says in pair.sentence.lower()
+    assert pair.leakage.difference.estimate == pytest.approx(shift, abs=1e-9)
+
+
+def test_bad_defences_are_refused_before_anything_is_written(victim, pictures, tmp_path):
+    with pytest.raises(Exception, match="unknown defence"):
+        compare(few(victim, pictures, defenses=("shufle",)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_same_seed_same_point(victim, pictures):
+    config = few(victim, pictures, policies=("none",))
+    setting = prepare(config.attack())
+    first = next(iter(candidates(config, setting, lambda line: None)))
+    torch.manual_seed(5)
+    once = json.dumps(audit.compare.measure(config, setting, first))
+    torch.manual_seed(6)
+    assert once == json.dumps(audit.compare.measure(config, setting, first))

@@ -1,0 +1,60 @@
+"""A defended run: recorded, repeatable, resumable, and attacked with other randomness than the victims'."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+
+import audit.evaluate
+from atm.link import Link
+
+FEW = ("--images", 4, "--auxiliary", 60, "--attack", "ridge", "--policy", "none", "--channel", "noiseless")
+
+
+def test_attacks_train_on_other_draws_than_the_victims_transmission(atm, victim, pictures, tmp_path, monkeypatch):
+    sent = {}
+
+    def transmit(self, images, seed=0, batch=128):
+        made = original(self, images, seed, batch)
+        if self.defence is not None:
+            sent.setdefault(len(images), []).append((seed, made.sent.source[0]))
+        return made
+
+    original = Link.transmit
+    monkeypatch.setattr(Link, "transmit", transmit)
+    words = ("attack", "--victim", victim, "--data", pictures, *FEW, "--defense", "drop:0.5")
+    assert atm(*words, "--out", tmp_path / "run")[0] == 0
+    victims = sent.pop(4)
+    assert len(victims) == 1 and sent
+    for training in sent.values():
+        for seed, source in training:
+            assert seed != victims[0][0] and not torch.equal(source, victims[0][1])
+
+
+def test_a_defence_is_recorded_and_a_resumed_run_must_have_the_same(atm, victim, pictures, tmp_path):
+    words = ("attack", "--victim", victim, "--data", pictures, *FEW, "--out", tmp_path / "run")
+    assert atm(*words, "--defense", "gaussian:0.5")[0] == 0
+    about = json.loads((tmp_path / "run/run.json").read_text())
+    assert about["defence"] == "gaussian:0.5" and about["config"]["defense"] == "gaussian:0.5"
+    code, _, err = atm(*words, "--resume")
+    assert code == 2 and "defense" in err
+    assert atm(*words, "--defense", "gaussian:0.5", "--resume")[0] == 0
+
+
+def test_a_secret_order_denies_the_attacks_that_need_the_merge_map(atm, victim, pictures, tmp_path):
+    words = ("attack", "--victim", victim, "--data", pictures, "--images", 4, "--auxiliary", 60, "--policy", "none")
+    code, _, err = atm(*words, "--attack", "ridge", "--defense", "shuffle", "--out", tmp_path / "run")
+    assert code == 2 and "merge map" in err and not (tmp_path / "run").exists()
+    setting = audit.evaluate.prepare(
+        audit.evaluate.AttackConfig(("none",), victim=str(victim), data=str(pictures), images=4, auxiliary=60,
+                                    defense="shuffle")
+    )  # fmt: skip
+    assert "reorder" in setting.attacks and {"ridge", "decoder", "optimization"} <= set(setting.denied)
+
+
+def test_a_wrong_defence_is_one_line(atm, victim, pictures, tmp_path):
+    code, _, err = atm(
+        "attack", "--victim", victim, "--data", pictures, "--defense", "dropp:0.5", "--out", tmp_path / "r"
+    )
+    assert code == 2 and "did you mean 'drop'" in err and len(err.strip().splitlines()) == 1
