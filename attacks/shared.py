@@ -23,7 +23,7 @@ _fitted: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
 @contextmanager
 def effort(quick: bool) -> Iterator[None]:
     """Within it, attacks that are created or fitted for others take the few steps of their ``QUICK`` parameters."""
-    token = _quick.set(quick)
+    token = _quick.set(quick or _quick.get())
     try:
         yield
     finally:

@@ -45,7 +45,7 @@ def demo(
     """Attack three merging policies of the embedded victim with every attack there is, and write a report."""
     from audit.evaluate import AttackConfig
 
-    _attack(AttackConfig(), out_folder, resume, force, as_json)
+    _attack(AttackConfig(quick=True), out_folder, resume, force, as_json)
 
 
 @app.command(
@@ -79,6 +79,7 @@ def attack(
     repeats: Annotated[
         int, typer.Option(help="Fits and sendings of everything, each with other seeds and channel draws.")
     ] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="Few steps for every attack: a first look.")] = False,
     seed: Seed = 0,
     out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write.")] = Path("runs/attack"),
     resume: Resume = False,
@@ -101,6 +102,7 @@ def attack(
         threat=threat,
         images=images,
         auxiliary=auxiliary,
+        quick=quick,
         seed=seed,
         repeats=repeats,
     )

@@ -27,7 +27,7 @@ from atm.errors import AtmError, KnowledgeError, unknown
 from atm.link import Link, Transmission
 from atm.policy import MergePolicy
 from atm.threat import ThreatModel
-from attacks import FLOORS, Attack, available, create, inferences
+from attacks import FLOORS, Attack, available, create, effort, inferences
 from attacks.base import History, require
 from audit import harm
 from audit.bounds import bounds
@@ -38,6 +38,7 @@ from reports.bounds import add_bounds
 from reports.html import write_report
 from reports.run import Run
 
+QUICK = "a quick run: attacks took few steps, and stronger ones may leak more; drop --quick for a verdict to rely on"
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
 
 
@@ -60,6 +61,7 @@ class AttackConfig:
         auxiliary: the adversary's own pictures, at most.
         seed: of everything that is random.
         repeats: how often each attack is fitted and each picture sent, every time with other seeds and channel draws.
+        quick: attacks take few steps, for a first look; a report says so.
     """
 
     policies: tuple[str, ...] = ("none", "moderate", "aggressive")
@@ -76,11 +78,15 @@ class AttackConfig:
     auxiliary: int = 4000
     seed: int = 0
     repeats: int = 1
+    quick: bool = False
 
     def command(self, out: str) -> str:
         """The command line that asks for the same."""
         words = ["atm", "attack"]
         for key, value in asdict(self).items():
+            if isinstance(value, bool):
+                words += [f"--{key}"] * value
+                continue
             values = value if isinstance(value, tuple) else (value,)
             flag = "--" + {"policies": "policy", "attacks": "attack"}.get(key, key.replace("_", "-"))
             words += [word for v in values if v is not None for word in (flag, str(v))]
@@ -133,7 +139,8 @@ def attack(
     setting = prepare(config)
     for line in setting.about["data"]["skipped"]:
         say(f"skipped {line}")
-    evaluate(setting, folder, config, say)
+    with effort(config.quick):
+        evaluate(setting, folder, config, say)
     for policy in setting.policies:
         say(f"bounds of {policy.name}")
         link = setting.link.with_policy(policy)
@@ -255,7 +262,7 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
             "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "command": config.command(str(folder.path)),
             "metrics": {name: _heading(name) for name in taken},
-            "notes": _notes(originals, taken, missing),
+            "notes": [QUICK] * config.quick + _notes(originals, taken, missing),
         }
     )
     folder.save_images("original", originals)

@@ -123,7 +123,7 @@ class GaussianPrior:
 
     @classmethod
     def of(cls, pieces: Tensor, floor: float = 1e-6) -> GaussianPrior:
-        """Fitted to ``[N, m]`` pieces such as patches; eigenvalues below ``floor`` count as that (rounding of pixels)."""
+        """Fitted to ``[N, m]`` pieces such as patches; eigenvalues below ``floor`` count as it (pixels are rounded)."""
         centred = pieces.double() - pieces.double().mean(0)
         eigenvalues = torch.linalg.eigvalsh(centred.T @ centred / len(pieces)).clamp_min(floor)
         return cls(float(eigenvalues.log().mean().exp()), float((1 / eigenvalues).mean()))

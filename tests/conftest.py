@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from attacks.shared import effort
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -20,3 +22,10 @@ def shared_file() -> Callable[[str], Path]:
         return SHARED / relative
 
     return find
+
+
+@pytest.fixture(autouse=True)
+def few_steps():
+    """Attacks take their quick parameters, unless a test gives its own."""
+    with effort(quick=True):
+        yield

@@ -18,6 +18,7 @@ from attacks.mean_image import MeanImage
 from attacks.nearest import Nearest
 from attacks.optimization import Optimization
 from attacks.ridge import Ridge
+from attacks.training import Schedule
 from privacy_metrics import psnr, ssim
 from tests.atm.models import tiny_encoder
 from tests.attacks.planted import PlantedLink, pictures, rotation
@@ -36,7 +37,7 @@ def test_ridge_undoes_a_secret_rotation():
     assert float(psnr(rebuilt, pictures(20, seed=1)).min()) > 35
 
 
-@pytest.mark.parametrize("attack", [Ridge, lambda: Decoder(steps=60, every=20)])
+@pytest.mark.parametrize("attack", [Ridge, lambda: Decoder(schedule=Schedule(steps=60, every=20))])
 def test_nothing_is_found_in_tokens_of_noise(attack):
     """Tokens that carry nothing: an attack must not do better than the mean picture, or the truth has leaked to it."""
     link = PlantedLink(lambda p: torch.randn(p.shape, generator=torch.Generator().manual_seed(len(p))))
@@ -52,14 +53,16 @@ def test_the_decoder_undoes_what_is_not_linear():
         return torch.cat([(patches - 0.5).abs(), (patches @ rotation()[:, :64]).sign()], -1)
 
     link, auxiliary, victims = PlantedLink(fold), pictures(600), pictures(40, seed=1)
-    decoder = float(ssim(rebuild(Decoder(steps=300, every=50), link, auxiliary, victims), victims).mean())
+    decoder = float(
+        ssim(rebuild(Decoder(schedule=Schedule(steps=300, every=50)), link, auxiliary, victims), victims).mean()
+    )
     ridge = float(ssim(rebuild(Ridge(), link, auxiliary, victims), victims).mean())
     assert decoder > ridge + 0.02
 
 
 def test_a_decoder_that_learns_nothing_falls_back_to_ridge():
     link, auxiliary, victims = PlantedLink(lambda p: p @ rotation()), pictures(200), pictures(10, seed=1)
-    decoder = Decoder(steps=3, every=1, rate=10.0)
+    decoder = Decoder(schedule=Schedule(steps=3, every=1, rate=10.0))
     rebuilt = rebuild(decoder, link, auxiliary, victims)
     torch.testing.assert_close(rebuilt, decoder.ridge.reconstruct(SERVER.observe(link.transmit(victims), link)))
 

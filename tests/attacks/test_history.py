@@ -10,6 +10,7 @@ import torch
 from attacks.base import History
 from attacks.decoder import Decoder
 from attacks.optimization import Optimization
+from attacks.training import Schedule
 from tests.attacks.planted import PlantedLink, pictures, rotation
 from tests.attacks.test_attacks import SERVER
 
@@ -39,7 +40,7 @@ def test_what_is_not_finite_stays_readable():
 
 def test_attacks_that_are_trained_keep_their_history():
     link = PlantedLink(lambda p: p @ rotation())
-    decoder = Decoder(steps=30, every=10)
+    decoder = Decoder(schedule=Schedule(steps=30, every=10))
     decoder.fit(link, SERVER, pictures(100))
     assert len(decoder.history.train) == len(decoder.history.gradient) == 30
     assert [step for step, _ in decoder.history.validation] == [0, 10, 20, 30]

@@ -50,7 +50,7 @@ def test_a_secret_order_denies_the_attacks_that_need_the_merge_map(atm, victim, 
         audit.evaluate.AttackConfig(("none",), victim=str(victim), data=str(pictures), images=4, auxiliary=60,
                                     defense="shuffle")
     )  # fmt: skip
-    assert "reorder" in setting.attacks and {"ridge", "decoder", "optimization"} <= set(setting.denied)
+    assert {"position", "ridge", "decoder", "optimization"} <= set(setting.attacks)
 
 
 def test_a_wrong_defence_is_one_line(atm, victim, pictures, tmp_path):
