@@ -553,7 +553,14 @@ def list_(
 def main() -> None:
     """Entry point of ``atm``."""
     try:
-        app(standalone_mode=True)
+        app(standalone_mode=False)
+    except typer.TyperException as error:
+        line = " ".join(error.format_message().split()) or "give a command; see atm --help"
+        console.print(f"[red]error:[/] {escape(line)}", soft_wrap=True)
+        sys.exit(2)
+    except typer.Abort:
+        console.print("stopped; go on with --resume")
+        sys.exit(130)
     except AtmError as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)

@@ -33,6 +33,7 @@ from audit import harm
 from audit.bounds import bounds
 from audit.canary import canary
 from audit.folder import RunFolder
+from audit.remember import RememberingLink
 from privacy_metrics import METRICS, score
 from reports.bounds import add_bounds
 from reports.html import write_report
@@ -297,27 +298,6 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
             torch.manual_seed(_seed(config.seed, policy.name, name, *again))
             scores = harm.run(inferences()[name](), link, setting.threat, setting.data, auxiliary, seen)
             folder.add_scores(policy.name, name, scores, None, repeat)
-
-
-class RememberingLink(Link):
-    """A link that transmits nothing twice: the attacks on one policy share what they send of the auxiliary images."""
-
-    @classmethod
-    def around(cls, link: Link, salt: int = 0) -> RememberingLink:
-        """The same system, remembering; another ``salt`` gives other draws for the same seeds."""
-        made = cls(link.encoder, link.policy, link.codec, link.channel, link.defence)
-        made._sent, made._salt = {}, salt
-        return made
-
-    _salt: int
-    _sent: dict[tuple[int, tuple[int, ...], int], tuple[Tensor, Transmission]]
-
-    def transmit(self, images: Tensor, seed: int = 0, batch: int = 128) -> Transmission:
-        """What `Link.transmit` gives, from memory if these very images were sent with this seed."""
-        key = (images.data_ptr(), tuple(images.shape), seed)
-        if key not in self._sent:  # the images are kept too, so that their address stays theirs
-            self._sent[key] = (images, super().transmit(images, seed + self._salt, batch))
-        return self._sent[key][1]
 
 
 def _choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[str], list[str]]:

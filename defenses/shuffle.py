@@ -18,7 +18,7 @@ class Shuffle:
     The order is secret randomness of the device, which nobody else needs: sizes travel with their tokens, and the
     server's layers and head do not ask for the order. So the merge map is denied to every adversary, though she knows
     that and how tokens are shuffled. What the tokens themselves tell about their places stays, and an attack may
-    recover it (`attacks.alignment`). A model whose attention needs the places of tokens (rotary, relative bias) must send
+    recover it (`attacks.alignment`). A model whose attention needs places (rotary, relative bias) must send
     them, which would undo the shuffle; it is refused.
     """
 
