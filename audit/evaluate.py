@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -33,13 +33,13 @@ from audit import harm
 from audit.bounds import bounds
 from audit.canary import canary
 from audit.folder import RunFolder
+from audit.notes import QUICK, heading, notes
 from audit.remember import RememberingLink
-from privacy_metrics import METRICS, score
+from privacy_metrics import score
 from reports.bounds import add_bounds
 from reports.html import write_report
 from reports.run import Run
 
-QUICK = "a quick run: attacks took few steps, and stronger ones may leak more; drop --quick for a verdict to rely on"
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
 
 
@@ -262,8 +262,8 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
             "canary": folder.about.get("canary") or canary(setting.link, setting.data, config.seed),
             "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "command": config.command(str(folder.path)),
-            "metrics": {name: _heading(name) for name in taken},
-            "notes": [QUICK] * config.quick + _notes(originals, taken, missing),
+            "metrics": {name: heading(name) for name in taken},
+            "notes": [QUICK] * config.quick + notes(originals, taken, missing),
         }
     )
     folder.save_images("original", originals)
@@ -385,19 +385,6 @@ def _check(name: str, rebuilt: Tensor, originals: Tensor) -> None:
         raise AtmError(f"attack {name!r} returned images {list(rebuilt.shape)}, expected {list(originals.shape)}")
     if not bool(rebuilt.isfinite().all()) or float(rebuilt.min()) < 0 or float(rebuilt.max()) > 1:
         raise AtmError(f"attack {name!r} returned pixels that are NaN or outside [0, 1]")
-
-
-def _notes(originals: Tensor, taken: Iterable[str], missing: dict[str, str]) -> list[str]:
-    """What a reader must know about the scores."""
-    height, width = originals.shape[-2:]
-    lines = [f"{METRICS[name].label} is missing: {reason}" for name, reason in missing.items()]
-    about = [METRICS[name].note(height, width) for name in taken]
-    return lines + [line for line in about if line]
-
-
-def _heading(metric: str) -> str:
-    unit = METRICS[metric].unit
-    return METRICS[metric].label + (f" ({unit})" if unit else "")
 
 
 def _seed(*parts: object) -> int:

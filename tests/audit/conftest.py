@@ -57,7 +57,7 @@ def atm(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # no LPIPS weights there, and none are fetched
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("privacy_metrics.registry.METRICS", {k: cli_metrics()[k] for k in ("ssim", "psnr")})
-    monkeypatch.setattr("audit.evaluate.METRICS", {k: cli_metrics()[k] for k in ("ssim", "psnr")})
+    monkeypatch.setattr("audit.notes.METRICS", {k: cli_metrics()[k] for k in ("ssim", "psnr")})
 
     def run(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["atm", *map(str, words)])

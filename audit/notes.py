@@ -1,0 +1,25 @@
+"""What a reader must know beside the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from privacy_metrics import METRICS
+
+QUICK = "a quick run: attacks took few steps, and stronger ones may leak more; drop --quick for a verdict to rely on"
+
+
+def notes(originals: Tensor, taken: Iterable[str], missing: dict[str, str]) -> list[str]:
+    """What a reader must know about the scores."""
+    height, width = originals.shape[-2:]
+    lines = [f"{METRICS[name].label} is missing: {reason}" for name, reason in missing.items()]
+    about = [METRICS[name].note(height, width) for name in taken]
+    return lines + [line for line in about if line]
+
+
+def heading(metric: str) -> str:
+    """A metric's label with its unit."""
+    unit = METRICS[metric].unit
+    return METRICS[metric].label + (f" ({unit})" if unit else "")
