@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from atm.link import Link
+from atm.link import Defence, Link
 from atm.threat import Knowledge, Observation, ThreatModel
 from atm.tokens import NOWHERE, TokenBatch
 from attacks.alignment import aligned
@@ -26,7 +26,8 @@ class Likelihood:
     each step: its own merges are taken, and each patch compares the token that it ended in with the one that it ended
     in at the device; a token that stands for n patches counts once, not n times. The noise is measured on the
     auxiliary images, so it also covers what a defence adds. Where no gradient comes through the codec (a digital one),
-    the tokens before it are compared with those that were decoded.
+    the tokens before it are compared with those that were decoded; and where none comes through a defence, it is taken
+    for the identity on the way back (BPDA, Athalye et al. 2018), because a missing gradient protects nobody.
 
     Args:
         link: the system.
@@ -35,10 +36,10 @@ class Likelihood:
     """
 
     def __init__(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
-        self.link = link
+        self.link = _passable(link, images[:1])
         self.align: Callable[[Observation], Observation] = aligned(link, threat, images)
         with torch.enable_grad():
-            _, symbols, _, _ = link.send(images[:1].clone().requires_grad_())
+            _, symbols, _, _ = self.link.send(images[:1].clone().requires_grad_())
         self.on_symbols = symbols.requires_grad and threat.tap != "before-codec"
         rows = held_out(len(images))[1][:200]
         seen = threat.rehearse(link, images)
@@ -72,6 +73,32 @@ class Likelihood:
     def _sent(self, images: Tensor) -> Tensor:
         tokens, symbols, _, _ = self.link.send(images)
         return _per_patch(tokens.with_values(symbols) if self.on_symbols else tokens)
+
+
+class _StraightThrough:
+    """A defence on the way forward, the identity on the way back."""
+
+    def __init__(self, inner: Defence) -> None:
+        self.name, self.inner = inner.name, inner
+
+    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        sent = self.inner.protect(tokens, generator)
+        return sent.with_values(sent.values.detach() + tokens.values - tokens.values.detach())
+
+
+def _passable(link: Link, image: Tensor) -> Link:
+    """The link, or one whose defence lets gradients pass where the link's own lets none."""
+    if link.defence is None:
+        return link
+    tokens = link.encoder(image, link.policy).tokens
+    with torch.enable_grad():
+        values = tokens.values.detach().requires_grad_()
+        sent = link.defence.protect(tokens.with_values(values)).values
+        if sent.requires_grad:
+            (gradient,) = torch.autograd.grad(sent.square().sum(), values, allow_unused=True)
+            if gradient is not None and bool(gradient.any()):
+                return link
+    return link.with_defence(_StraightThrough(link.defence)) if sent.shape == values.shape else link
 
 
 def select(target: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:

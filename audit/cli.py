@@ -553,7 +553,7 @@ def list_(
 def main() -> None:
     """Entry point of ``atm``."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except typer.TyperException as error:
         line = " ".join(error.format_message().split()) or "give a command; see atm --help"
         console.print(f"[red]error:[/] {escape(line)}", soft_wrap=True)
@@ -567,6 +567,7 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print("stopped; go on with --resume")
         sys.exit(130)
+    sys.exit(code)  # of a `typer.Exit`, which does not end the program here; else None
 
 
 if __name__ == "__main__":

@@ -25,14 +25,15 @@ def test_it_is_least_squares_where_there_are_enough_pictures(monkeypatch):
     """With little regularisation and fewer token values than pictures, the dual solution is the ordinary one."""
     monkeypatch.setattr("attacks.whole.STRENGTHS", (1e-9,))
     link = PlantedLink(lambda p: p[:, :, :24] * (torch.arange(16)[:, None] < 2))
-    auxiliary, victims = pictures(500), pictures(5, seed=1)
+    random = torch.Generator().manual_seed(0)  # pixels without correlation, so that the system is well conditioned
+    auxiliary, victims = (torch.rand(count, 3, 32, 32, generator=random) for count in (500, 5))
     rebuilt = rebuild(Whole(), link, auxiliary, victims)
     seen = link.transmit(auxiliary[:450]).received.values.reshape(450, -1)
     x = torch.cat([seen, torch.ones(450, 1)], 1).double()
-    solved = torch.linalg.lstsq(x, auxiliary[:450].flatten(1).double(), driver="gelsd").solution
+    solved = torch.linalg.lstsq(x, auxiliary[:450].flatten(1).double(), driver="gelsd", rcond=1e-5).solution
     asked = torch.cat([link.transmit(victims).received.values.reshape(5, -1), torch.ones(5, 1)], 1).double()
     expected = (asked @ solved).float().reshape(5, 3, 32, 32).clamp(0, 1)
-    assert float((rebuilt - expected).abs().mean()) < 0.02
+    assert float((rebuilt - expected).abs().max()) < 1e-3
 
 
 def test_pictures_with_different_numbers_of_tokens_are_taken():
