@@ -59,6 +59,8 @@ def test_an_observation_holds_nothing_that_is_denied(denied: set[Knowledge], tap
         assert Knowledge.MERGE_MAP not in threat.knows
         assert not torch.equal(seen.tokens.values, sent.received.values)
         assert not torch.equal(seen.symbols, sent.received_symbols)
+    elif tap == "eavesdropper" and Knowledge.CODEC in denied:
+        assert torch.equal(seen.tokens.values, torch.view_as_real(sent.received_symbols).flatten(1)), "not decoded"
     else:
         assert torch.equal(seen.tokens.values, sent.received.values)
 

@@ -79,4 +79,3 @@ def test_a_defence_that_cuts_the_gradient_stops_no_optimization():
         ends[name] = attack.reconstruct(seen)
         assert min(attack.history.gradient) > 0
     assert torch.equal(ends["open"], ends["cut"])
-    assert float((ends["open"] - ends["rounded"]).abs().mean()) < 0.03
