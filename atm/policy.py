@@ -19,7 +19,7 @@ AVERAGES: tuple[Average, ...] = ("norm", "size", "mean")
 
 # Uniform thresholds of the named policies. They are chosen on the embedded victim: `moderate` keeps its accuracy,
 # `aggressive` visibly does not.
-PRESETS: dict[str, float] = {"none": 1.0, "moderate": 0.9, "aggressive": 0.7}
+PRESETS: dict[str, float] = {"none": 1.0, "moderate": 0.9, "aggressive": 0.4}
 
 
 @dataclass(frozen=True)
