@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,19 +14,25 @@ from atm.threat import Knowledge, Observation, ThreatModel
 from attacks.base import held_out
 from attacks.ridge import STRENGTHS
 
-MOST_PICTURES = 2000  # the solution is cubic in them
 MOST_NUMBERS = 2**26  # of all training tokens together: half a gigabyte in double precision
 
 
+@dataclass
 class Whole:
     """Ridge regression of the picture on the sequence of its tokens, in the dual form.
 
     It needs no merge map and believes none, so a secret but fixed order of tokens or mixture of them is nothing to it.
     Where the order changes from picture to picture it is weak.
+
+    Attributes:
+        most: auxiliary images to learn from; the solution is cubic in them.
     """
 
     name: ClassVar[str] = "whole"
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
+    QUICK: ClassVar[dict[str, Any]] = {"most": 800}
+
+    most: int = 2000
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Send the auxiliary images and solve; the regularisation is chosen on the held-out ones."""
@@ -33,7 +40,7 @@ class Whole:
         seen = threat.tap_images(link, images)
         self.longest = max(seen.tokens.counts)
         train, validation = held_out(len(images))
-        most = min(MOST_PICTURES, max(MOST_NUMBERS // (self.longest * seen.tokens.values.shape[-1]), 2))
+        most = min(self.most, max(MOST_NUMBERS // (self.longest * seen.tokens.values.shape[-1]), 2))
         train = train[:most]
         features = self._sequence(seen)
         self.mean, self.centre, self.shape = images[train].mean(0), features[train].mean(0), images.shape[1:]

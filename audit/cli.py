@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -552,6 +553,7 @@ def list_(
 
 def main() -> None:
     """Entry point of ``atm``."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # of the libraries' own calls
     try:
         code = app(standalone_mode=False)
     except typer.TyperException as error:
