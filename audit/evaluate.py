@@ -33,7 +33,7 @@ from audit import harm
 from audit.bounds import bounds
 from audit.canary import canary
 from audit.folder import RunFolder
-from audit.notes import QUICK, heading, notes
+from audit.notes import heading, notes
 from audit.remember import RememberingLink
 from privacy_metrics import score
 from reports.bounds import add_bounds
@@ -222,6 +222,7 @@ def prepare(config: AttackConfig) -> Setting:
         "inferences": wanted,
         "chance": harm.chance(data.victims.labels),
         "denied": denied,
+        "left_out": _left_out([*attacks, *wanted], threat),
         "task": task,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
@@ -263,7 +264,7 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
             "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "command": config.command(str(folder.path)),
             "metrics": {name: heading(name) for name in taken},
-            "notes": [QUICK] * config.quick + notes(originals, taken, missing),
+            "notes": notes(originals, taken, missing),
         }
     )
     folder.save_images("original", originals)
@@ -331,6 +332,11 @@ def _choose_inferences(names: tuple[str, ...], threat: ThreatModel) -> list[str]
         else:
             chosen.append(name)
     return chosen
+
+
+def _left_out(chosen: list[str], threat: ThreatModel) -> list[str]:
+    """Attacks that rebuild pictures, permitted and not chosen."""
+    return [name for name in _choose_attacks((), threat)[0] if name not in chosen]
 
 
 def _policies(names: tuple[str, ...], depth: int) -> list[MergePolicy]:

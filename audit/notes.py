@@ -8,8 +8,6 @@ from torch import Tensor
 
 from privacy_metrics import METRICS
 
-QUICK = "a quick run: attacks took few steps, and stronger ones may leak more; drop --quick for a verdict to rely on"
-
 
 def notes(originals: Tensor, taken: Iterable[str], missing: dict[str, str]) -> list[str]:
     """What a reader must know about the scores."""

@@ -42,7 +42,7 @@ def trade_off(run: Run, verdicts: list[Verdict]) -> str:
             )
         axis.set_xlabel(run.about.get("task", label) if column == "correct" else label)
     axes[0].set_ylabel("leakage (worst-case SSIM)")
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[-1].legend(frameon=False, fontsize=8, loc="upper left")
     return _svg(figure)
 
 

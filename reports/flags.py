@@ -151,6 +151,25 @@ def _attacks_denied(case: Case) -> str | None:
 
 
 @_flag(
+    "part of the suite",
+    raised_if="only some of the attacks that the threat model permits were asked for.",
+    what_to_do="Run them all: leave `--attack` out.",
+)
+def _part_of_the_suite(case: Case) -> str | None:
+    left = case.run.about.get("left_out")
+    return f"not asked for, though this adversary could run them: {', '.join(left)}" if left else None
+
+
+@_flag(
+    "a quick run",
+    raised_if="attacks took the few steps of `--quick`.",
+    what_to_do="Drop `--quick`.",
+)
+def _quick_run(case: Case) -> str | None:
+    return "attacks took few steps, and stronger ones may leak more" if case.run.about["config"].get("quick") else None
+
+
+@_flag(
     "zero or NaN gradients",
     raised_if="in more than a tenth of an attack's steps the gradient through the tokens is 0, or any is NaN or "
     "infinite.",

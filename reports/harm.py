@@ -50,6 +50,14 @@ def rates(run: Run) -> list[Rate]:
     return rows
 
 
+def by_policy(run: Run) -> dict[str, dict[str, Rate]]:
+    """The same rates as a table: for each policy one for each inference and metric, by a heading."""
+    table: dict[str, dict[str, Rate]] = {}
+    for rate in rates(run):
+        table.setdefault(rate.policy, {})[f"{rate.words} ({rate.inference})"] = rate
+    return table
+
+
 def label_bits(run: Run) -> dict[str, Information]:
     """For each policy what the number of tokens tells of the label."""
     return {
@@ -60,14 +68,13 @@ def label_bits(run: Run) -> dict[str, Information]:
 
 
 def sentences(run: Run) -> list[str]:
-    """One sentence for each policy that gives away more than chance; the verdict on pictures stays as it is."""
-    found, lines = rates(run), []
+    """What the tokens give away above chance, and under which policies; the verdict on pictures stays as it is."""
+    found = [rate for rate in rates(run) if rate.above]
     server = run.about["threat"].get("tap", "server") == "server"
-    for policy in run.policies:
-        above = [r for r in found if r.policy == policy and r.above]
-        if any(r.words == WORDS["label_correct"] for r in above):
-            duty = "which is what the server is meant to learn" if server else "which she was not meant to learn"
-            lines.append(f"{policy}: the label can be read above chance, {duty}.")
-        if any(r.words != WORDS["label_correct"] for r in above):
-            lines.append(f"{policy}: the picture can be found again among candidates above chance.")
+    duty = "which is what the server is meant to learn" if server else "which she was not meant to learn"
+    read = list(dict.fromkeys(r.policy for r in found if r.words == WORDS["label_correct"]))
+    known = list(dict.fromkeys(r.policy for r in found if r.words != WORDS["label_correct"]))
+    lines = [f"The label can be read above chance under {', '.join(read)}; {duty}."] if read else []
+    if known:
+        lines.append(f"The picture can be found again among candidates above chance under {', '.join(known)}.")
     return lines
