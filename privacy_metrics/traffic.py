@@ -152,4 +152,5 @@ def _pointwise_variance(joint: np.ndarray) -> float:
     product = share.sum(1, keepdims=True) * share.sum(0, keepdims=True)
     seen = share > 0
     pointwise = np.log2(share[seen] / product[seen])
-    return float((share[seen] * pointwise**2).sum() - (share[seen] * pointwise).sum() ** 2)
+    weights = share[seen]
+    return float((weights * (pointwise - (weights * pointwise).sum()) ** 2).sum())
