@@ -18,7 +18,7 @@ from atm.errors import AtmError
 from atm.link import Link
 from atm.policy import MergePolicy
 from attacks import create
-from audit.evaluate import AttackConfig, RememberingLink, Setting, _choose_attacks, _seed, _truth, prepare
+from audit.evaluate import AttackConfig, RememberingLink, Setting, _choose_attacks, _seed, prepare, right_answers
 from privacy_metrics import score
 from privacy_metrics.leakage import leakage
 from reports.compare import FORMAT, Comparison, write_comparison
@@ -148,7 +148,7 @@ def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: Mer
     """
     part = setting.data.auxiliary.subset(torch.arange(min(MATCHING, len(setting.data.auxiliary))))
     assert setting.victim is not None
-    truth, _ = _truth(setting.victim, part)
+    truth, _ = right_answers(setting.victim, part)
     dense = setting.link.with_policy(unmerged(policy))
     wanted = _accuracy(setting.link.with_policy(policy), part.images, truth)
 

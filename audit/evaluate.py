@@ -187,7 +187,7 @@ def prepare(config: AttackConfig) -> Setting:
     link = Link(victim.encoder, policies[0], codec, channel)
     if defence is not None:
         link = defenses.fitted(defence, link, data.auxiliary.images, _seed(config.seed, "defence"))
-    truth, task = _truth(victim, data.victims)
+    truth, task = right_answers(victim, data.victims)
     about = {
         "kind": "attack",
         "config": asdict(config),
@@ -351,7 +351,7 @@ def _policies(names: tuple[str, ...], depth: int) -> list[MergePolicy]:
     return policies
 
 
-def _truth(victim: zoo.Victim, images: ImageSet) -> tuple[Tensor, str]:
+def right_answers(victim: zoo.Victim, images: ImageSet) -> tuple[Tensor, str]:
     """Labels to be right about: the data's, or where its classes are not the victim's, the victim's own answers."""
     if set(images.classes) == set(victim.classes):
         order = torch.tensor([victim.classes.index(name) for name in images.classes])

@@ -121,7 +121,10 @@ class Sweep:
         return pd.DataFrame(rows)
 
     def summary(self) -> list[list[str]]:
-        """Channel, SNR, policy, accuracy, leakage to the server, her SNR, leakage to her and the gap, as text."""
+        """Channel, SNR, policy, accuracy, leakage to the server, her SNR, leakage to her and the gap, as text.
+
+        Of several eavesdroppers the one whose SNR is nearest to the link's; `table` has all.
+        """
         shown: dict[tuple[Any, ...], str] = {}
         for row in self.table.to_dict("records"):
             hers = row["eavesdropper_snr"] if row["quantity"] in ("eavesdropper", "gap") else None
@@ -130,10 +133,10 @@ class Sweep:
         rows = []
         for point in self.points:
             key = point["policy"], point["channel"], point["snr"]
-            for tap in point["eavesdropper"]:
-                own = [shown[*key, None, quantity] for quantity in ("accuracy", "server")]
-                hers = [shown[*key, tap["snr"], quantity] for quantity in ("eavesdropper", "gap")]
-                rows.append([key[1], f"{key[2]:g}", key[0], *own, f"{tap['snr']:g}", *hers])
+            nearest = min((tap["snr"] for tap in point["eavesdropper"]), key=lambda snr: abs(snr - key[2]))
+            own = [shown[*key, None, quantity] for quantity in ("accuracy", "server")]
+            hers = [shown[*key, nearest, quantity] for quantity in ("eavesdropper", "gap")]
+            rows.append([key[1], f"{key[2]:g}", key[0], *own, f"{nearest:g}", *hers])
         return rows
 
     @cached_property
