@@ -223,7 +223,7 @@ def search(
     score: Annotated[str, typer.Option(help="How leakage is scored during the search: ridge.")] = "ridge",
     images: Annotated[int, typer.Option(help="Pictures to evaluate each policy on.")] = 200,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures for the full suite, at most.")] = 4000,
-    lowest: Annotated[float, typer.Option(help="Lowest threshold of any layer.")] = 0.5,
+    lowest: Annotated[float, typer.Option(help="Lowest threshold of any layer.")] = 0.3,
     rescore: Annotated[
         bool, typer.Option("--rescore/--no-rescore", help="Attack the front with the full suite at the end.")
     ] = True,

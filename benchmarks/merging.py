@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
@@ -25,8 +26,9 @@ from atm.data import splits
 from atm.policy import MergePolicy
 from atm.progress import track
 from audit.evaluate import right_answers
-from privacy_metrics.statistics import Interval, wilson
+from privacy_metrics.statistics import paired_difference
 
+REMOVED = (2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32)
 THRESHOLDS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 COLOURS = {"one threshold": "#2f6690", "late layers": "#66a182", "per layer": "#d1495b", "ToMe": "#5c5c5c"}
 
@@ -40,7 +42,8 @@ class Row:
         family: which kind of policy.
         policy: its name.
         images: test pictures.
-        accuracy: on them, with its 95% Wilson interval in ``low`` and ``high``.
+        accuracy: on them.
+        lost: accuracy lost to merging on the same pictures, with its 95% interval in ``low`` and ``high``.
         gflops: mean per picture, as counted.
         flops_saved: fraction of the unmerged encoder's.
         tokens: mean number that is sent.
@@ -52,6 +55,7 @@ class Row:
     policy: str
     images: int
     accuracy: float
+    lost: float
     low: float
     high: float
     gflops: float
@@ -60,15 +64,24 @@ class Row:
     tokens_sent: float
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a policy did: for each picture whether the answer was right ``[N]`` (0 or 1); mean GFLOPs and tokens."""
+
+    right: Tensor
+    gflops: float
+    tokens: float
+
+
 @torch.inference_mode()
-def measured(victim: zoo.Victim, policy: MergePolicy, images: Tensor, truth: Tensor) -> tuple[Interval, float, float]:
-    """Accuracy, mean GFLOPs and mean tokens."""
-    right, flops, tokens = 0, 0.0, 0
+def measured(victim: zoo.Victim, policy: MergePolicy, images: Tensor, truth: Tensor) -> Measured:
+    """Run a policy on images ``[N, 3, H, W]`` with labels ``[N]``."""
+    right, flops, tokens = [], 0.0, 0
     for rows in torch.arange(len(images)).split(64):
         encoded = victim.encoder(images[rows], policy)
-        right += int((victim.encoder.finish(encoded.tokens, policy).argmax(-1) == truth[rows]).sum())
+        right.append(victim.encoder.finish(encoded.tokens, policy).argmax(-1) == truth[rows])
         flops, tokens = flops + float(encoded.flops.sum()), tokens + int(encoded.tokens.lengths.sum())
-    return wilson(right, len(images)), flops / len(images) / 1e9, tokens / len(images)
+    return Measured(torch.cat(right).double(), flops / len(images) / 1e9, tokens / len(images))
 
 
 def families(victim: zoo.Victim, images: Tensor, truth: Tensor, tries: int) -> dict[str, list[MergePolicy]]:
@@ -82,13 +95,13 @@ def families(victim: zoo.Victim, images: Tensor, truth: Tensor, tries: int) -> d
     ]
     candidates = [*tried, *late, *(MergePolicy.uniform(t, depth) for t in THRESHOLDS)]
     scores = [(measured(victim, p, images, truth), p) for p in track(candidates, "choosing thresholds")]
-    better = [(accuracy.estimate, gflops) for (accuracy, gflops, _), _ in scores]
-    front = [p for (a, f, _), p in scores if not any(b >= a.estimate and g < f for b, g in better)]
+    points = [(float(m.right.mean()), m.gflops) for m, _ in scores]
+    front = [p for (a, f), (_, p) in zip(points, scores, strict=True) if not any(b >= a and g < f for b, g in points)]
     return {
         "one threshold": [MergePolicy.uniform(t, depth) for t in THRESHOLDS],
         "late layers": late,
         "per layer": [p.renamed(f"per-layer-{i}") for i, p in enumerate(front)],
-        "ToMe": [MergePolicy.fixed_ratio(r, depth) for r in range(1, patches // depth + 2)],
+        "ToMe": [MergePolicy.fixed_ratio(r, depth) for r in REMOVED if 2 * r <= patches],
     }
 
 
@@ -105,39 +118,33 @@ def rows(options: argparse.Namespace) -> Iterable[Row]:
     images, (truth, _) = data.victims.images, right_answers(victim, data.victims)
     other = data.auxiliary
     dense = MergePolicy.uniform(1.0, victim.encoder.depth, name="none")
-    _, full, whole = base = measured(victim, dense, images, truth)
-    yield _row(victim, "none", dense, base, full, whole)
+    base = measured(victim, dense, images, truth)
+    yield _row(victim, "none", dense, base, base)
     for family, policies in families(victim, other.images, right_answers(victim, other)[0], options.tries).items():
         for policy in track(policies, family):
-            yield _row(victim, family, policy, measured(victim, policy, images, truth), full, whole)
+            yield _row(victim, family, policy, measured(victim, policy, images, truth), base)
 
 
-def _row(
-    victim: zoo.Victim,
-    family: str,
-    policy: MergePolicy,
-    found: tuple[Interval, float, float],
-    full: float,
-    whole: float,
-) -> Row:
-    accuracy, gflops, tokens = found
+def _row(victim: zoo.Victim, family: str, policy: MergePolicy, found: Measured, base: Measured) -> Row:
+    lost = paired_difference(base.right, found.right)
     return Row(
         victim=victim.name,
         family=family,
         policy=policy.name,
-        images=accuracy.n,
-        accuracy=round(accuracy.estimate, 4),
-        low=round(accuracy.low, 4),
-        high=round(accuracy.high, 4),
-        gflops=round(gflops, 4),
-        flops_saved=round(1 - gflops / full, 4),
-        tokens=round(tokens, 2),
-        tokens_sent=round(tokens / whole, 4),
+        images=len(found.right),
+        accuracy=round(float(found.right.mean()), 4),
+        lost=round(lost.estimate, 4),
+        low=round(lost.low, 4),
+        high=round(lost.high, 4),
+        gflops=round(found.gflops, 4),
+        flops_saved=round(1 - found.gflops / base.gflops, 4),
+        tokens=round(found.tokens, 2),
+        tokens_sent=round(found.tokens / base.tokens, 4),
     )
 
 
 def draw(found: Sequence[Row], path: str) -> None:
-    """Write the figure: accuracy against FLOPs saved and against the share of tokens that is sent."""
+    """Write the figure: accuracy gained by merging against FLOPs saved and against the share of tokens sent."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, constrained_layout=True)
@@ -145,20 +152,19 @@ def draw(found: Sequence[Row], path: str) -> None:
     for axis, column, label in zip(
         axes, ("flops_saved", "tokens_sent"), ("FLOPs saved on the device", "tokens sent, of all"), strict=True
     ):
-        axis.axhspan(base.low, base.high, color="#dde3e8", lw=0, label="no merging, 95% interval")
+        axis.axhline(0, color="#1c2733", lw=0.7)
         for family, colour in COLOURS.items():
             own = sorted((row for row in found if row.family == family), key=lambda row: getattr(row, column))
-            below = [max(row.accuracy - row.low, 0) for row in own]
-            above = [max(row.high - row.accuracy, 0) for row in own]
+            bars = [[row.lost - row.low for row in own], [row.high - row.lost for row in own]]
             axis.errorbar(
-                [getattr(row, column) for row in own], [row.accuracy for row in own], yerr=[below, above],
-                fmt="o-", ms=3, lw=1, elinewidth=0.5, color=colour, label=family,
+                [getattr(row, column) for row in own], [-100 * row.lost for row in own],
+                yerr=100 * np.array(bars)[::-1],
+                fmt="o-", ms=3, lw=1, elinewidth=0.5, alpha=0.8, color=colour, label=family,
             )  # fmt: skip
         axis.set_xlabel(label)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axis.grid(color="#eeeeee")
-    axes[0].set_ylabel(f"accuracy of {base.victim}, {base.images} pictures")
+    axes[0].set_ylabel(f"points of accuracy gained\n{base.victim}, {base.images} pictures")
     axes[0].legend(frameon=False, fontsize=8, loc="lower left")
     figure.savefig(path, dpi=110)
 
@@ -183,8 +189,8 @@ def main() -> None:
     options = parser.parse_args()
     found = []
     if not options.json:
-        print("| family | policy | accuracy | GFLOPs | FLOPs saved | tokens | of all |")
-        print("| --- | --- | --- | ---: | ---: | ---: | ---: |")
+        print("| family | policy | accuracy | lost, points | GFLOPs | FLOPs saved | tokens | of all |")
+        print("| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |")
     for row in rows(options):
         found.append(row)
         print(json.dumps(asdict(row)) if options.json else _line(row), flush=True)
@@ -194,7 +200,8 @@ def main() -> None:
 
 def _line(row: Row) -> str:
     return (
-        f"| {row.family} | {row.policy} | {row.accuracy:.1%} [{row.low:.1%}, {row.high:.1%}] | {row.gflops:.3f} | "
+        f"| {row.family} | {row.policy} | {row.accuracy:.1%} | "
+        f"{100 * row.lost:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}] | {row.gflops:.3f} | "
         f"{row.flops_saved:.0%} | {row.tokens:.1f} | {row.tokens_sent:.0%} |"
     )
 

@@ -5,7 +5,7 @@
 Every method calls the same objective function: the embedded victim ``vit_photos`` on ``--images`` pictures, evaluated
 anew for each policy (about half a second) and remembered by thresholds. Hypervolume is measured for all methods in one
 frame: from the worst of the unmerged policy, the most merging one and 30 Sobol policies, moved on by a tenth of their
-range. Rivals choose thresholds in [0.5, 1]; our search does too, through its own map.
+range. Rivals choose thresholds in [0.3, 1]; our search does too, through its own map.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class SearchConfig:
     score: str = "ridge"
     images: int = 200
     auxiliary: int = 4000
-    lowest: float = 0.5
+    lowest: float = 0.3
     seed: int = 0
 
     def attack(self, **changes: Any) -> AttackConfig:
