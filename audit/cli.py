@@ -196,7 +196,7 @@ def report(
 
 @app.command(
     epilog="Examples: `atm search --objectives accuracy flops tokens leakage --evals 64 --out runs/front`, "
-    "`atm search --at-least accuracy=0.9 --at-most tokens=30`",
+    "`atm search --at-least accuracy=0.9 --at-most tokens=30`, `atm search --ray local`",
     context_settings={"allow_extra_args": True},
 )
 def search(
@@ -228,6 +228,9 @@ def search(
         bool, typer.Option("--rescore/--no-rescore", help="Attack the front with the full suite at the end.")
     ] = True,
     rescored_policies: Annotated[int, typer.Option(help="Policies of the front for the full suite, at most.")] = 5,
+    ray: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster that shares the work, auto, or local.")
+    ] = None,
     seed: Seed = 0,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/search"),
     resume: Resume = False,
@@ -273,6 +276,7 @@ def search(
             resume=resume,
             force=force,
             rescore=rescored_policies if rescore else 0,
+            ray=ray,
             say=say,
         )
     _show_search(found, as_json)

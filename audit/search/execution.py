@@ -1,4 +1,4 @@
-"""Where evaluations run: in this process. An executor for several at a time plugs in behind `Executor`."""
+"""Where evaluations run: in this process; `audit.search.cluster` has the executor for several machines."""
 
 from __future__ import annotations
 

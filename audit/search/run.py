@@ -9,17 +9,21 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from atm.errors import AtmError
 from audit.evaluate import attack, prepare
+from audit.search import cluster
 from audit.search.config import SearchConfig
 from audit.search.execution import Executor, InProcess
 from audit.search.outcome import RESCORED, SETTINGS, STOPPED, TRIALS, Outcome
 from audit.search.privacy import create_score
 from audit.search.problem import PolicyProblem, Problem
 from audit.search.trials import Trial, TrialLog, read_json, replace_file
+from reports.run import Run
 from reports.verdict import verdicts
 
 Say = Callable[[str], None]
@@ -32,6 +36,7 @@ def search(
     resume: bool = False,
     force: bool = False,
     rescore: int = 0,
+    ray: str | None = None,
     say: Say = lambda line: None,
 ) -> Outcome:
     """Evaluate policies, each on disk before the next begins; write the front and the report.
@@ -42,6 +47,7 @@ def search(
         resume: go on with the search that is there.
         force: replace the search that is there.
         rescore: how many policies of the front the full suite attacks at the end: the recommended ones first.
+        ray: address of a Ray cluster that evaluates and attacks, or ``local``; None does all in this process.
         say: called with a line for each step.
 
     Raises:
@@ -50,9 +56,12 @@ def search(
     config.asked()
     folder = open_folder(Path(out), config, resume, force)
     problem = make_problem(config)
-    outcome = explore(problem, config, folder, InProcess(problem), say)
-    if rescore and outcome.front and not outcome.notes:
-        outcome = rescored(outcome, rescore, say)
+    with cluster.connected(ray) if ray else nullcontext():
+        key = f"{config.as_dict()}"
+        executor = cluster.OnRay(key, partial(make_problem, config)) if ray else InProcess(problem)
+        outcome = explore(problem, config, folder, executor, say)
+        if rescore and outcome.front and not outcome.notes:
+            outcome = rescored(outcome, rescore, say, apart=ray is not None)
     finish(outcome)
     return outcome
 
@@ -107,22 +116,32 @@ def write_policy(outcome: Outcome, trial: Trial) -> Path:
     return path
 
 
-def rescored(outcome: Outcome, count: int, say: Say) -> Outcome:
+def rescored(outcome: Outcome, count: int, say: Say, apart: bool = False) -> Outcome:
     """Attack ``count`` policies of the front with every attack that the threat model permits.
 
     The recommended policies come first, then others evenly along the front. Stopping here loses nothing: the finished
-    attacks are taken up again by ``--resume``.
+    attacks are taken up again by ``--resume``. ``apart``: on a cluster, with a run folder for each policy.
     """
     policies = [str(write_policy(outcome, trial)) for trial in representatives(outcome, count)]
     config = outcome.config.attack(policies=tuple(policies), images=min(outcome.config.images, 100))
     folder = outcome.folder / RESCORED
     same = (folder / "run.json").exists() and read_json(folder / "run.json")["config"]["policies"] == policies
+
+    def tell(line: str) -> None:
+        say(f"full suite {line}")
+
     try:
-        run = attack(config, folder, resume=same, force=not same, say=lambda line: say(f"full suite {line}"))
+        if apart:
+            alone = {folder / Path(p).stem: replace(config, policies=(str(Path(p).absolute()),)) for p in policies}
+            cluster.attack_apart(list(alone.values()), list(alone), tell)
+            runs = [Run.read(path) for path in alone]
+        else:
+            runs = [attack(config, folder, resume=same, force=not same, say=tell)]
     except KeyboardInterrupt:
         note = f"{STOPPED} while the full suite was attacking the front; --resume goes on with it"
         return replace(outcome, notes=(*outcome.notes, note))
-    full = {v.policy: (v.leakage.estimate, v.leakage.low, v.leakage.high) for v in verdicts(run)}
+    judged = [verdict for run in runs for verdict in verdicts(run)]
+    full = {v.policy: (v.leakage.estimate, v.leakage.low, v.leakage.high) for v in judged}
     _describe(outcome.folder, full=full)
     return replace(outcome, full=full)
 
