@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.search --json [--only hypervolume|privacy-score]``
 
-Every method calls the same objective function: the embedded victim ``vit_photos`` on ``--images`` pictures, evaluated
+Every method calls the same objective function: a victim on ``--images`` pictures of its data, evaluated
 anew for each policy (about half a second) and remembered by thresholds. Hypervolume is measured for all methods in one
 frame: from the worst of the unmerged policy, the most merging one and 30 Sobol policies, moved on by a tenth of their
 range. Rivals choose thresholds in [0.3, 1]; our search does too, through its own map.
@@ -153,8 +153,8 @@ METHODS: dict[str, Choose] = {
 }
 
 
-def hypervolumes(evals: int, seeds: int, images: int, methods: Sequence[str]) -> list[dict[str, object]]:
-    config = SearchConfig(images=images)
+def hypervolumes(config: SearchConfig, seeds: int, methods: Sequence[str]) -> list[dict[str, object]]:
+    evals = config.evals
     objectives = config.asked()[0]
     problem = Remembering(make_problem(config), config.lowest, objectives)
     depth = problem.space.depth
@@ -169,14 +169,13 @@ def hypervolumes(evals: int, seeds: int, images: int, methods: Sequence[str]) ->
             METHODS[method](problem, evals, seed)
             own = time.perf_counter() - begun - problem.evaluating
             for count, volume in enumerate(curve(problem.asked[:evals], frame), 1):
-                rows.append({"method": method, "seed": seed, "evaluations": count, "hypervolume": volume,
-                             "seconds": own})  # fmt: skip
+                row = {"method": method, "seed": seed, "evaluations": count, "hypervolume": volume, "seconds": own}
+                rows.append({"victim": config.victim, **row})
     return rows
 
 
-def privacy_score(policies: int, images: int, auxiliary: int, attacks: Sequence[str]) -> dict[str, object]:
+def privacy_score(config: SearchConfig, policies: int, attacks: Sequence[str], quick: bool) -> dict[str, object]:
     """Rank correlation of the cheap score with the suite from scratch, and its cost over that of accuracy."""
-    config = SearchConfig(images=images, auxiliary=auxiliary)
     problem = make_problem(config)
     units = SobolEngine(problem.space.depth, scramble=True, seed=1).draw(policies - 2).double().tolist()
     ends = [[0.0] * problem.space.depth, [1.0] * problem.space.depth]
@@ -195,12 +194,15 @@ def privacy_score(policies: int, images: int, auxiliary: int, attacks: Sequence[
             files.append(str(Path(folder) / f"policy-{number:02d}.yaml"))
             MergePolicy(values, name=f"policy-{number:02d}").write(files[-1])
         begun = time.perf_counter()
-        run: Run = attack(config.attack(policies=tuple(files), attacks=tuple(attacks)), Path(folder) / "run")
+        full_suite = config.attack(policies=tuple(files), attacks=tuple(attacks), quick=quick)
+        run: Run = attack(full_suite, Path(folder) / "run")
         suite = (time.perf_counter() - begun) / policies
         full = [float(run.worst_case(f"policy-{number:02d}").mean()) for number in range(policies)]
     return {
+        "victim": config.victim,
         "policies": policies,
-        "images": images,
+        "images": config.images,
+        "quick": quick,
         "attacks": list(run.attacks),
         "spearman": float(spearmanr(cheap, full).statistic),
         "cost_ratio": float(np.median(ratios)),
@@ -235,24 +237,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", choices=["hypervolume", "privacy-score"])
+    parser.add_argument("--victim", default="vit_photos", help="as in atm search")
+    parser.add_argument("--data", default="photos", help="as in atm search")
     parser.add_argument("--evals", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--policies", type=int, default=24)
     parser.add_argument("--auxiliary", type=int, default=4000)
     parser.add_argument("--method", nargs="*", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--quick", action="store_true", help="the full suite with the few steps of atm attack --quick")
     parser.add_argument("--attack", nargs="*", default=[], help="attacks of the full suite; all by default")
     asked = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
+    config = SearchConfig(
+        victim=asked.victim, data=asked.data, evals=asked.evals, images=asked.images, auxiliary=asked.auxiliary
+    )
     found: dict[str, object] = {}
     if asked.only != "privacy-score":
-        rows = hypervolumes(asked.evals, asked.seeds, asked.images, asked.method)
+        rows = hypervolumes(config, asked.seeds, asked.method)
         found["hypervolume"] = rows
         if not asked.json:
             print(table(rows))
     if asked.only != "hypervolume":
-        found["privacy-score"] = privacy_score(asked.policies, asked.images, asked.auxiliary, asked.attack)
+        found["privacy-score"] = privacy_score(config, asked.policies, asked.attack, asked.quick)
         if not asked.json:
             print(json.dumps(found["privacy-score"], indent=2))
     if asked.json:
