@@ -128,6 +128,15 @@ def write_comparison(folder: str | Path) -> Path:
     return comparison.folder / "compare.html"
 
 
+def _label(point: dict[str, Any]) -> str:
+    """A policy's name, or a defence's with its number cut to two digits."""
+    name, _, number = (point["defence"] or point["policy"]).partition(":")
+    try:
+        return f"{name}:{float(number):.2g}"
+    except ValueError:
+        return point["defence"] or point["policy"]
+
+
 def draw(comparison: Comparison) -> str:
     """Leakage against each cost, a point per system; dashes join what was matched. SVG text."""
     figure, axes = plt.subplots(1, len(COSTS), figsize=(12, 4), sharey=True, constrained_layout=True)
@@ -138,11 +147,12 @@ def draw(comparison: Comparison) -> str:
             places.setdefault(point["name"], []).append((cost.estimate, leak.estimate))
             bars = [[max(leak.estimate - leak.low, 0.0)], [max(leak.high - leak.estimate, 0.0)]]
             axis.errorbar(cost.estimate, leak.estimate, yerr=bars, fmt="o", color=COLOURS[point["kind"]], capsize=2)
-            axis.annotate(point["defence"] or point["policy"], places[point["name"]][-1], fontsize=7, xytext=(4, 3),
+            axis.annotate(_label(point), places[point["name"]][-1], fontsize=7, xytext=(4, 3),
                           textcoords="offset points")  # fmt: skip
         for pair in comparison.pairs():
             ends = [places[name][-1] for name in (pair.policy, pair.other)]
             axis.plot(*zip(*ends, strict=True), "--", color="#bbbbbb", linewidth=1, zorder=0)
+        axis.margins(x=0.3)  # room for names
         axis.set_xlabel(comparison.about["task"] if column == "correct" else label)
     axes[0].set_ylabel("leakage (worst-case SSIM)")
     handles = [plt.Line2D([], [], marker="o", linestyle="", color=c, label=k) for k, c in COLOURS.items()]
