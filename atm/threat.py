@@ -5,11 +5,14 @@ An attack is handed an `Observation`, which holds what the threat model grants a
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Flag, auto
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import yaml
@@ -19,6 +22,9 @@ from atm import channels
 from atm.errors import AtmError, KnowledgeError, unknown
 from atm.link import Defence, Link, Transmission
 from atm.tokens import TokenBatch
+
+FEWEST = 20  # images that any attack can learn from
+_queried: WeakKeyDictionary[Link, set[bytes]] = WeakKeyDictionary()  # different images that adversaries sent
 
 
 class Knowledge(Flag):
@@ -49,6 +55,7 @@ WORDS: dict[Knowledge, str] = {
 TAPS: dict[str, str] = {
     "server": "is the server itself, or has taken it over: she sees the tokens that it decodes",
     "eavesdropper": "listens on the air with her own antenna: she sees the radio symbols through her own channel",
+    "before-codec": "sits on the device, behind its encoder and defence: she sees the tokens before codec and noise",
 }
 
 
@@ -58,30 +65,39 @@ class ThreatModel:
 
     Attributes:
         name: what reports call her.
-        tap: ``server`` or ``eavesdropper``.
+        tap: ``server``, ``eavesdropper`` or ``before-codec``.
         knows: everything that she knows beside the tokens. Without ``ORDER`` the patch tokens of each image reach her
             shuffled (protected ones stay first); a merge map that she has all the same, of what she runs herself, is
             that of the shuffled tokens.
         channel: an eavesdropper's own channel, such as ``awgn:5``; None is one as good as the server's.
+        auxiliary: the most auxiliary images that she has; None leaves it to the evaluation.
+        shifted: whether these come from another distribution than the victims'.
+        queries: the most images of her own that she can send through the device; None sets no limit.
 
     Raises:
-        AtmError: an unknown tap or channel, or a server with a channel of its own.
+        AtmError: an unknown tap or channel, a channel for an adversary who is no eavesdropper, or too small a number.
     """
 
     name: str
     tap: str = "server"
     knows: Knowledge = Knowledge.EVERYTHING
     channel: str | None = None
+    auxiliary: int | None = None
+    shifted: bool = False
+    queries: int | None = None
 
     def __post_init__(self) -> None:
         if self.tap not in TAPS:
             raise unknown("tap", self.tap, TAPS)
         if self.channel is not None:
             channels.parse(self.channel)
-            if self.tap == "server":
+            if self.tap != "eavesdropper":
                 raise AtmError(
-                    f"threat model {self.name!r}: the server receives over the link's channel; drop 'channel'"
+                    f"threat model {self.name!r}: only an eavesdropper has a channel of her own; drop 'channel'"
                 )
+        for what, number in (("auxiliary", self.auxiliary), ("queries", self.queries)):
+            if number is not None and number < FEWEST:
+                raise AtmError(f"threat model {self.name!r}: {what} is {number}, give {FEWEST} or more")
 
     def with_knowledge(self, more: Knowledge) -> ThreatModel:
         """The same adversary with more knowledge, as she has it of what she runs herself."""
@@ -117,6 +133,8 @@ class ThreatModel:
 
     def _see(self, transmission: Transmission, link: Link, seed: int, knows: Knowledge) -> Observation:
         received, symbols, snr_db = transmission.received, transmission.received_symbols, transmission.snr_db
+        if self.tap == "before-codec":
+            received, symbols, snr_db = transmission.sent, symbols[:, :0], math.inf
         if self.tap == "eavesdropper":
             channel = link.channel if self.channel is None else channels.parse(self.channel)
             generator = torch.Generator().manual_seed(seed)
@@ -143,7 +161,12 @@ class ThreatModel:
         )
 
     def tap_images(self, link: Link, images: Tensor, seed: int = 0) -> Observation:
-        """What she sees when these images are sent; how an attack makes its training pairs from auxiliary images."""
+        """What she sees when these images are sent; how an attack makes its training pairs from auxiliary images.
+
+        Raises:
+            KnowledgeError: she has sent more different images over this link than her queries.
+        """
+        self._count(link, images)
         return self.observe(link.transmit(images, seed), link, seed + 1)
 
     def rehearse(self, link: Link, images: Tensor, seed: int = 0) -> Observation:
@@ -156,22 +179,38 @@ class ThreatModel:
             KnowledgeError: she lacks the weights or the policy.
         """
         self.require(Knowledge.WEIGHTS | Knowledge.POLICY, "a rehearsal")
+        self._count(link, images)
         knows = self.under(link.defence).knows | Knowledge.MERGE_MAP
         return self._see(link.transmit(images, seed), link, seed + 1, knows)
 
+    def _count(self, link: Link, images: Tensor) -> None:
+        if self.queries is None:
+            return
+        sent = _queried.setdefault(link, set())
+        sent.update(hashlib.sha256(image.numpy().tobytes()).digest() for image in images)
+        if len(sent) > self.queries:
+            raise KnowledgeError(
+                f"threat model {self.name!r} allows {self.queries} queries, and {len(sent)} different images were sent"
+            )
+
     def describe(self) -> str:
-        """The threat model in two sentences."""
+        """The threat model in a few sentences."""
         known = ", ".join(WORDS[flag] for flag in Knowledge.EVERYTHING if flag in self.knows) or "nothing else"
         denied = ", ".join(WORDS[flag] for flag in Knowledge.EVERYTHING if flag not in self.knows)
         air = f" ({self.channel or 'as good as the server’s'})" if self.tap == "eavesdropper" else ""
-        return f"The adversary {TAPS[self.tap]}{air}. She knows {known}." + (
-            f" She does not know {denied}." if denied else ""
+        if self.shifted:
+            known = known.replace("of the same distribution", "of another distribution")
+        return " ".join(
+            [f"The adversary {TAPS[self.tap]}{air}. She knows {known}."]
+            + [f"She does not know {denied}."] * bool(denied)
+            + [f"She has at most {self.auxiliary} auxiliary images."] * (self.auxiliary is not None)
+            + [f"She can send at most {self.queries} images through the device."] * (self.queries is not None)
         )
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain strings and lists; `from_dict` reads it again."""
         knows = [str(flag.name).lower() for flag in Knowledge.EVERYTHING if flag in self.knows]
-        return {"name": self.name, "tap": self.tap, "knows": knows, "channel": self.channel}
+        return {**asdict(self), "knows": knows}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], where: str = "threat model") -> ThreatModel:
@@ -180,9 +219,10 @@ class ThreatModel:
         Raises:
             AtmError: an unknown field, tap or piece of knowledge.
         """
+        allowed = [field.name for field in fields(cls)]
         for key in content:
-            if key not in {"name", "tap", "knows", "channel"}:
-                raise AtmError(f"{where}: {unknown('field', str(key), ['name', 'tap', 'knows', 'channel'])}")
+            if key not in allowed:
+                raise AtmError(f"{where}: {unknown('field', str(key), allowed)}")
         flags = {str(flag.name).lower(): flag for flag in Knowledge.EVERYTHING}
         knows = Knowledge.NOTHING
         for word in content.get("knows", list(flags)):
@@ -192,7 +232,11 @@ class ThreatModel:
         if Knowledge.MERGE_MAP in knows and Knowledge.ORDER not in knows:
             raise AtmError(f"{where}: the merge map tells the order of the tokens; grant 'order' or drop 'merge_map'")
         name, tap, channel = content.get("name", "custom"), content.get("tap", "server"), content.get("channel")
-        return cls(str(name), str(tap), knows, None if channel is None else str(channel))
+        numbers = {key: _number(content.get(key), key, where) for key in ("auxiliary", "queries")}
+        shifted = content.get("shifted", False)
+        if not isinstance(shifted, bool):
+            raise AtmError(f"{where}: shifted is {shifted!r}, expected true or false")
+        return cls(str(name), str(tap), knows, None if channel is None else str(channel), shifted=shifted, **numbers)
 
 
 @dataclass(frozen=True)
@@ -230,7 +274,18 @@ PRESETS: dict[str, ThreatModel] = {
     "stranger": ThreatModel("stranger", tap="eavesdropper", knows=Knowledge.EVERYTHING & ~Knowledge.CODEC),
     "server-no-map": ThreatModel("server-no-map").without_knowledge(Knowledge.MERGE_MAP | Knowledge.SIZES),
     "server-shuffled": ThreatModel("server-shuffled").without_knowledge(Knowledge.ORDER | Knowledge.SIZES),
+    "server-no-snr": ThreatModel("server-no-snr").without_knowledge(Knowledge.SNR),
+    "server-few": ThreatModel("server-few", auxiliary=200),
+    "server-shifted": ThreatModel("server-shifted", shifted=True),
+    "black-box": ThreatModel("black-box", queries=1000).without_knowledge(Knowledge.WEIGHTS | Knowledge.CODEC),
+    "before-codec": ThreatModel("before-codec", tap="before-codec"),
 }
+
+
+def _number(value: Any, key: str, where: str) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise AtmError(f"{where}: {key} is {value!r}, expected a whole number")
+    return value
 
 
 def load(name_or_file: str) -> ThreatModel:
@@ -245,7 +300,7 @@ def load(name_or_file: str) -> ThreatModel:
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise AtmError(f"threat model file {name_or_file} cannot be read: {' '.join(str(error).split())}") from None
         if not isinstance(content, dict):
-            raise AtmError(f"threat model file {name_or_file} needs the fields name, tap, knows and channel")
+            raise AtmError(f"threat model file {name_or_file} needs fields such as name, tap and knows")
         return ThreatModel.from_dict(content, f"threat model file {name_or_file}")
     preset, _, channel = name_or_file.partition(":")
     if preset not in PRESETS:

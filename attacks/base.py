@@ -73,6 +73,15 @@ class Inference(Protocol):
         ...
 
 
+@runtime_checkable
+class Studious(Protocol):
+    """An attack that makes use of auxiliary images which it may not send through the device."""
+
+    def study(self, images: Tensor) -> None:
+        """Take notice of them, ``[N, 3, H, W]``, before `Attack.fit`."""
+        ...
+
+
 @dataclass
 class History:
     """What happened while an attack was trained or descended; an attack that has steps keeps one as ``history``.

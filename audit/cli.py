@@ -44,7 +44,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Attack three merging policies of the embedded victim with every attack there is, and write a report."""
-    from audit.evaluate import AttackConfig
+    from audit.setting import AttackConfig
 
     _attack(AttackConfig(quick=True), out_folder, resume, force, as_json)
 
@@ -88,7 +88,7 @@ def attack(
     as_json: Json = False,
 ) -> None:
     """Run inversion attacks on merging policies, and write a run folder with its report."""
-    from audit.evaluate import AttackConfig
+    from audit.setting import AttackConfig
 
     config = AttackConfig(
         policies=tuple(policy or AttackConfig.policies),

@@ -18,7 +18,8 @@ from atm.errors import AtmError
 from atm.link import Link
 from atm.policy import MergePolicy
 from attacks import create
-from audit.evaluate import AttackConfig, RememberingLink, Setting, _choose_attacks, _seed, prepare, right_answers
+from audit.remember import RememberingLink
+from audit.setting import AttackConfig, Setting, choose_attacks, prepare, right_answers, seed_of
 from privacy_metrics import score
 from privacy_metrics.leakage import leakage
 from reports.compare import FORMAT, Comparison, write_comparison
@@ -30,7 +31,7 @@ MATCHING = 256  # calibration images on which accuracy is matched; never the vic
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """What ``atm compare`` is asked for; fields as of `audit.evaluate.AttackConfig`.
+    """What ``atm compare`` is asked for; fields as of `audit.setting.AttackConfig`.
 
     Attributes:
         policies: merging policies; each brings with it dropping of its bandwidth and noise of its accuracy.
@@ -172,14 +173,14 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
     plain = setting.link.with_policy(candidate.policy)
     link = RememberingLink.around(_defended(config, setting, plain, candidate.defence))
     threat = setting.threat.under(link.defence)
-    transmission = link.transmit(originals, _seed(config.seed, "victims"))
-    seen = threat.observe(transmission, link, _seed(config.seed, "tap"))
+    transmission = link.transmit(originals, seed_of(config.seed, "victims"))
+    seen = threat.observe(transmission, link, seed_of(config.seed, "tap"))
     names, denied = setting.attacks, list[str]()
     if threat != setting.threat:  # a secret order: those who can recover it instead of those who need it
-        names, denied = _choose_attacks((), threat)
+        names, denied = choose_attacks((), threat)
     scores: dict[str, Tensor] = {}
     for name in names:
-        torch.manual_seed(_seed(config.seed, candidate.name, name))
+        torch.manual_seed(seed_of(config.seed, candidate.name, name))
         attack = create(name)
         attack.fit(link, threat, auxiliary)
         scores[name] = score(attack.reconstruct(seen), originals, ["ssim"])[0]["ssim"]
@@ -203,7 +204,7 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
 def _defended(config: CompareConfig, setting: Setting, link: Link, text: str | None) -> Link:
     if text is None:
         return link
-    seed = _seed(config.seed, "defence")
+    seed = seed_of(config.seed, "defence")
     return defenses.fitted(defenses.create(text), link, setting.data.auxiliary.images, seed)
 
 

@@ -11,11 +11,12 @@ from atm.errors import AtmError
 from atm.threat import ThreatModel
 from attacks import FLOORS
 from audit import harm
-from audit.evaluate import AttackConfig, Setting, evaluate
+from audit.evaluate import evaluate
 from audit.folder import RunFolder
 from audit.planted import parts
 from audit.planted.encoders import PATCHES, WIDTH
 from audit.planted.systems import BEATS_BOUND, POLICY, REFUSED, SYSTEMS, System
+from audit.setting import AttackConfig, Setting
 from privacy_metrics.statistics import bootstrap_mean
 from reports.harm import WORDS, rates
 from reports.level import LEAKS

@@ -21,7 +21,8 @@ from atm.link import Link, Transmission
 from atm.policy import MergePolicy
 from atm.threat import ThreatModel
 from attacks import create
-from audit.evaluate import AttackConfig, RememberingLink, prepare
+from audit.remember import RememberingLink
+from audit.setting import AttackConfig, prepare
 from privacy_metrics import ssim
 from reports.sweep import FRAMES, PAGE, POINTS, SETTINGS, TABLE, read_points, read_settings, write_sweep
 
@@ -30,7 +31,7 @@ MOST_SNRS = 1000
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """What ``atm sweep`` is asked for; see `audit.evaluate.AttackConfig` for what they share.
+    """What ``atm sweep`` is asked for; see `audit.setting.AttackConfig` for what they share.
 
     Attributes:
         snr: of the link, in dB.

@@ -25,7 +25,7 @@ from atm import zoo
 from atm.data import splits
 from atm.policy import MergePolicy
 from atm.progress import track
-from audit.evaluate import right_answers
+from audit.setting import right_answers
 from privacy_metrics.statistics import paired_difference
 
 REMOVED = (2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32)

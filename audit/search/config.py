@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from atm.errors import AtmError
-from audit.evaluate import AttackConfig
 from audit.search import objectives
 from audit.search.objectives import DEFAULT, Bound, Objective
+from audit.setting import AttackConfig
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """A search; see `audit.evaluate.AttackConfig` for what the two share.
+    """A search; see `audit.setting.AttackConfig` for what the two share.
 
     Attributes:
         evals: policies to evaluate.

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from atm.errors import AtmError
-from audit.evaluate import attack, prepare
+from audit.evaluate import attack
 from audit.search import cluster
 from audit.search.config import SearchConfig
 from audit.search.execution import Executor, InProcess
@@ -23,6 +23,7 @@ from audit.search.outcome import RESCORED, SETTINGS, STOPPED, TRIALS, Outcome
 from audit.search.privacy import create_score
 from audit.search.problem import PolicyProblem, Problem
 from audit.search.trials import Trial, TrialLog, read_json, replace_file
+from audit.setting import prepare
 from reports.run import Run
 from reports.verdict import verdicts
 

@@ -10,7 +10,7 @@ import torch
 
 import audit.compare
 from audit.compare import CompareConfig, candidates, compare, drop_of_equal_bandwidth, noise_of_equal_accuracy
-from audit.evaluate import prepare
+from audit.setting import prepare
 from reports.compare import FEWEST, Comparison, _pair
 from tests.audit.conftest import parse
 

@@ -6,7 +6,7 @@ import json
 
 import torch
 
-import audit.evaluate
+import audit.setting
 from atm.link import Link
 
 FEW = ("--images", 4, "--auxiliary", 60, "--attack", "ridge", "--policy", "none", "--channel", "noiseless")
@@ -43,8 +43,8 @@ def test_a_defence_is_recorded_and_a_resumed_run_must_have_the_same(atm, victim,
 
 
 def test_a_secret_order_is_met_by_attacks_that_recover_it(victim, pictures):
-    setting = audit.evaluate.prepare(
-        audit.evaluate.AttackConfig(("none",), victim=str(victim), data=str(pictures), images=4, auxiliary=60,
+    setting = audit.setting.prepare(
+        audit.setting.AttackConfig(("none",), victim=str(victim), data=str(pictures), images=4, auxiliary=60,
                                     defense="shuffle")
     )  # fmt: skip
     assert {"position", "ridge", "decoder", "optimization"} <= set(setting.attacks)

@@ -16,10 +16,11 @@ from atm.policy import MergePolicy
 from atm.threat import Observation, ThreatModel
 from attacks.mean_image import MeanImage
 from attacks.ridge import Ridge
-from audit.evaluate import AttackConfig, evaluate
+from audit.evaluate import evaluate
 from audit.folder import RunFolder
 from audit.planted.systems import POLICY, SYSTEMS
 from audit.selfcheck import _setting
+from audit.setting import AttackConfig
 from privacy_metrics import psnr
 from reports.run import Run
 from reports.verdict import judge

@@ -119,7 +119,7 @@ def test_a_folder_with_something_else_is_left_alone(atm, victim, pictures, tmp_p
 
 def test_the_front_is_attacked_with_everything_and_both_numbers_are_shown(atm, victim, pictures, tmp_path, monkeypatch):
     quick = {name: known()[name] for name in ("mean_image", "nearest", "ridge")}
-    monkeypatch.setattr("audit.evaluate.available", lambda: quick)
+    monkeypatch.setattr("audit.setting.available", lambda: quick)
     asked = ask(victim, pictures, tmp_path / "s", 4)
     code, out, err = atm(*asked, "--rescored-policies", 2, "--json")
     assert code == 0, err

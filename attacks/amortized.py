@@ -1,0 +1,112 @@
+"""One decoder for many policies: trained once, it attacks a policy that it never saw in one forward pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from atm.link import Link
+from atm.policy import MergePolicy
+from atm.threat import Knowledge, Observation, ThreatModel
+from attacks.alignment import ALIGNABLE, aligned
+from attacks.base import held_out, patch_features
+from attacks.network import InversionNetwork
+from attacks.shared import fitted
+from attacks.training import Schedule, reconstruction_loss, train
+
+
+@dataclass
+class Amortized:
+    """The decoder's network, told the policy's thresholds, on what several random policies do to the same images.
+
+    It is fitted once for an encoder, channel and adversary; each policy that is attacked later finds it there. Only the
+    alignment of tokens with patches, where the merge map is hidden, is learned anew for each policy.
+
+    Attributes:
+        policies: to train on: none, then one threshold for all layers, then random ones per layer.
+        schedule: of the training.
+    """
+
+    name: ClassVar[str] = "amortized"
+    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | Knowledge.POLICY
+    needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
+    QUICK: ClassVar[dict[str, Any]] = {"policies": 4, "schedule": Schedule(steps=150, every=50)}
+
+    policies: int = 12
+    schedule: Schedule = field(default_factory=Schedule)
+
+    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+        """Find the decoder of this encoder and adversary, or train it."""
+        threat.require(self.needs, self.name)
+        self.thresholds = torch.tensor(link.policy.thresholds)
+        self.align = aligned(link, threat, images)
+        system = link.with_policy(MergePolicy.uniform(1.0, link.encoder.depth))
+        key = {"policies": self.policies, "schedule": self.schedule, "system": _system(link)}
+        self.decoder = fitted(ManyPolicies, system, threat, images, owner=link.encoder, **key)
+        self.history = self.decoder.history
+
+    @torch.no_grad()
+    def reconstruct(self, seen: Observation) -> Tensor:
+        """One forward pass."""
+        return self.decoder.rebuild(patch_features(self.align(seen)), self.thresholds)
+
+
+@dataclass
+class ManyPolicies:
+    """The decoder behind `Amortized`, fitted to one system and to many policies for it."""
+
+    name: ClassVar[str] = "amortized"
+
+    policies: int
+    schedule: Schedule
+    system: str
+
+    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+        """Send the auxiliary images under every policy, then train on all of it."""
+        self.mean_image, depth = images.mean(0), link.encoder.depth
+        chosen = _spread(self.policies, depth)
+        features = []
+        for policy in chosen:
+            one = link.with_policy(policy)
+            features.append(patch_features(aligned(one, threat, images)(threat.tap_images(one, images))))
+        x, self.told = torch.stack(features), torch.tensor([policy.thresholds for policy in chosen])
+        self.mean, self.scale = x.flatten(0, 2).mean(0), x.flatten(0, 2).std(0).clamp_min(1e-6)
+        x = ((x - self.mean) / self.scale).bfloat16()
+        side = images.shape[-1] // link.encoder.patch_grid[1]
+        self.network = InversionNetwork(x.shape[-1] + depth, 0, link.encoder.patch_grid, side, 128, 2)
+
+        def loss_on(rows: Tensor) -> Tensor:
+            which, image = rows // len(images), rows % len(images)
+            return reconstruction_loss(self._run(x[which, image], self.told[which]), images[image])
+
+        offsets = torch.arange(len(chosen))[:, None] * len(images)
+        train_rows, validation = ((offsets + rows).flatten() for rows in held_out(len(images)))
+        few = validation[torch.randperm(len(validation))[:512]]
+        self.history = train(self.network, loss_on, train_rows, few, self.schedule, "the amortized decoder")
+
+    def rebuild(self, features: Tensor, thresholds: Tensor) -> Tensor:
+        """Features ``[B, P, f]`` under one policy ``[layers]`` -> ``[B, 3, H, W]`` in [0, 1]."""
+        x = ((features - self.mean) / self.scale).bfloat16()
+        parts = [self._run(part, thresholds.expand(len(part), -1)) for part in x.split(256)]
+        return torch.cat(parts).clamp(0, 1)
+
+    def _run(self, features: Tensor, thresholds: Tensor) -> Tensor:
+        told = (1 - thresholds)[:, None].expand(-1, features.shape[1], -1)
+        with torch.autocast(features.device.type, torch.bfloat16):
+            start = self.mean_image.expand(len(features), -1, -1, -1)
+            return self.network(start, torch.cat([features, told.to(features.dtype)], -1)).float()
+
+
+def _spread(count: int, depth: int) -> list[MergePolicy]:
+    """Policies from no merging to much."""
+    uniform = [1.0, 0.9, 0.7, 0.4][: max(count, 1)]
+    random = torch.rand(max(count - len(uniform), 0), depth).sqrt() * 0.7 + 0.3
+    return [MergePolicy.uniform(t, depth) for t in uniform] + [MergePolicy(tuple(row)) for row in random.tolist()]
+
+
+def _system(link: Link) -> str:
+    """All of a link but its policy and encoder, so that another one is another key."""
+    return f"{id(link.codec)} {link.channel} {id(link.defence)} {getattr(link, '_salt', 0)}"

@@ -1,0 +1,287 @@
+"""What is attacked, by whom and with what: a configuration, and all that it names, loaded and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shlex
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import atm.policy
+import atm.threat
+import defenses
+from atm import channels, zoo
+from atm.data import ImageSet, Splits, splits
+from atm.errors import AtmError, KnowledgeError, unknown
+from atm.link import Link
+from atm.policy import MergePolicy
+from atm.threat import ThreatModel
+from attacks import FLOORS, Attack, available, inferences
+from attacks.base import require
+from audit import harm
+
+PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
+
+
+@dataclass(frozen=True)
+class AttackConfig:
+    """What ``atm attack`` is asked for.
+
+    Attributes:
+        policies: preset names or policy files.
+        attacks: names; empty means all that the threat model permits. The floors always run.
+        victim: see `atm.zoo.load_victim`.
+        weights: a file with a timm victim's weights.
+        codec: see `atm.zoo.load_codec`.
+        data: see `atm.data.load`; the attacked pictures.
+        auxiliary_data: where the adversary's own pictures come from; None takes them from ``data``.
+        channel: see `atm.channels.parse`.
+        defense: see `defenses.create`; None sends the tokens as they are.
+        threat: see `atm.threat.load`.
+        images: pictures that are attacked.
+        auxiliary: the adversary's own pictures, at most.
+        seed: of everything that is random.
+        repeats: how often each attack is fitted and each picture sent, every time with other seeds and channel draws.
+        quick: attacks take few steps, for a first look; a report says so.
+    """
+
+    policies: tuple[str, ...] = ("none", "moderate", "aggressive")
+    attacks: tuple[str, ...] = ()
+    victim: str = "vit_photos"
+    weights: str | None = None
+    codec: str = "auto"
+    data: str = "photos"
+    auxiliary_data: str | None = None
+    channel: str = "awgn:10"
+    defense: str | None = None
+    threat: str = "server"
+    images: int = 100
+    auxiliary: int = 4000
+    seed: int = 0
+    repeats: int = 1
+    quick: bool = False
+
+    def command(self, out: str) -> str:
+        """The command line that asks for the same."""
+        words = ["atm", "attack"]
+        for key, value in asdict(self).items():
+            if isinstance(value, bool):
+                words += [f"--{key}"] * value
+                continue
+            values = value if isinstance(value, tuple) else (value,)
+            flag = "--" + {"policies": "policy", "attacks": "attack"}.get(key, key.replace("_", "-"))
+            words += [word for v in values if v is not None for word in (flag, str(v))]
+        return shlex.join([*words, "--out", out])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that a configuration names, loaded and checked.
+
+    ``create`` makes an attack by its name (None: `attacks.create`); ``metrics`` are the scores taken (None: all);
+    ``unsent`` ``[N, 3, H, W]`` are auxiliary images for which the adversary has no queries left.
+    """
+
+    link: Link
+    policies: list[MergePolicy]
+    attacks: list[str]
+    denied: list[str]
+    threat: ThreatModel
+    data: Splits
+    truth: Tensor
+    task: str
+    about: dict[str, Any]
+    create: Callable[[str], Attack] | None = None
+    metrics: tuple[str, ...] | None = None
+    inferences: tuple[str, ...] = ()
+    victim: zoo.Victim | None = None
+    unsent: Tensor | None = None
+
+
+def prepare(config: AttackConfig) -> Setting:
+    """Load and check all that a configuration names, before anything is written.
+
+    Raises:
+        AtmError: anything in it is unknown, unreadable or does not fit the rest.
+    """
+    if config.images < 1 or config.auxiliary < 20:
+        raise AtmError(
+            f"--images {config.images} and --auxiliary {config.auxiliary} are too few; attack at least 1 picture with "
+            "at least 20 auxiliary ones"
+        )
+    if config.repeats < 1:
+        raise AtmError(f"--repeats {config.repeats} is too few; give 1 or more")
+    if not config.policies:
+        raise AtmError("no policy to attack; give --policy")
+    defence = None if config.defense in (None, "none") else defenses.create(str(config.defense))
+    threat, channel = _adversary(config).under(defence), channels.parse(config.channel)
+    attacks, denied = choose_attacks(config.attacks, threat)
+    wanted = _choose_inferences(config.attacks, threat)
+    victim = zoo.load_victim(config.victim, config.weights)
+    codec, codec_digest = zoo.load_codec(config.codec, victim)
+    policies = _policies(config.policies, victim.encoder.depth)
+    data = splits(
+        config.data,
+        victims=config.images,
+        auxiliary=min(config.auxiliary, threat.auxiliary or config.auxiliary),
+        size=victim.encoder.image_size,
+        auxiliary_name=config.auxiliary_data,
+        seed=config.seed,
+    )
+    data, unsent = _within(threat.queries, data)
+    if harm.labels(data) is None:
+        wanted = [name for name in wanted if not getattr(inferences()[name], "needs_labels", False)]
+    link = Link(victim.encoder, policies[0], codec, channel)
+    if defence is not None:
+        link = defenses.fitted(defence, link, data.auxiliary.images, seed_of(config.seed, "defence"))
+    truth, task = right_answers(victim, data.victims)
+    about = {
+        "kind": "attack",
+        "config": asdict(config),
+        "victim": {
+            "name": victim.name,
+            "digest": victim.digest,
+            "layers": victim.encoder.depth,
+            "width": victim.encoder.width,
+            "patches": victim.encoder.patch_grid[0] * victim.encoder.patch_grid[1],
+        },
+        "codec": {
+            "name": codec.name,
+            "symbols_per_token": codec.symbols_per_token,
+            "source_values": 3 * victim.encoder.image_size**2,
+            "digest": codec_digest,
+        },
+        "channel": str(channel),
+        "defence": None if defence is None else config.defense,
+        "threat": threat.as_dict(),
+        "threat_in_words": threat.describe(),
+        "data": {
+            "name": data.victims.name,
+            "victims": len(data.victims),
+            "auxiliary": len(data.auxiliary) + len(data.validation),
+            "removed": data.removed,
+            "victims_digest": data.victims.digest,
+            "auxiliary_digest": data.auxiliary.digest,
+            "skipped": sorted({*data.victims.skipped, *data.auxiliary.skipped, *data.validation.skipped}),
+        },
+        "policies": [policy.as_dict() for policy in policies],
+        "attacks": attacks,
+        "inferences": wanted,
+        "chance": harm.chance(data.victims.labels),
+        "denied": denied,
+        "left_out": _left_out([*attacks, *wanted], threat),
+        "task": task,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    }
+    return Setting(
+        link,
+        policies,
+        attacks,
+        denied,
+        threat,
+        data,
+        truth,
+        task,
+        json.loads(json.dumps(about)),
+        inferences=tuple(wanted),
+        victim=victim,
+        unsent=unsent,
+    )
+
+
+def _adversary(config: AttackConfig) -> ThreatModel:
+    """The threat model that was asked for; auxiliary data of its own make it one with shifted images."""
+    threat, own = atm.threat.load(config.threat), config.auxiliary_data not in (None, config.data)
+    if threat.shifted and not own:
+        raise AtmError(
+            f"threat model {threat.name!r} takes auxiliary images of another distribution: give --auxiliary-data"
+        )
+    return replace(threat, shifted=own)
+
+
+def _within(queries: int | None, data: Splits) -> tuple[Splits, Tensor | None]:
+    """The auxiliary pictures that the adversary can send through the device, and the images of the others."""
+    total = len(data.auxiliary) + len(data.validation)
+    if queries is None or total <= queries:
+        return data, None
+    held = max(round(queries * len(data.validation) / total), 1)
+    sent, rest = data.auxiliary.subset(range(queries - held)), range(queries - held, len(data.auxiliary))
+    unsent = data.auxiliary.subset(rest).images
+    return replace(data, auxiliary=sent, validation=data.validation.subset(range(held))), unsent
+
+
+def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[str], list[str]]:
+    """The floors and the attacks of these names, or where there are none all attacks; and those that are denied.
+
+    Raises:
+        AtmError: there is no attack of such a name.
+        KnowledgeError: the threat model denies what one of them needs.
+    """
+    known, others = available(), inferences()
+    for name in names:
+        if name not in known and name not in others:
+            raise unknown("attack", name, known | others)
+    asked = [name for name in names if name in known]
+    for name in asked:
+        require(known[name], threat)
+    chosen, denied = [], []
+    for name in dict.fromkeys([*FLOORS, *(asked if names else known)]):
+        try:
+            require(known[name], threat)
+        except KnowledgeError:
+            denied.append(name)
+        else:
+            chosen.append(name)
+    return chosen, denied
+
+
+def _choose_inferences(names: tuple[str, ...], threat: ThreatModel) -> list[str]:
+    """Those asked for; where no attack is named, all that the threat model permits."""
+    known, chosen = inferences(), []
+    for name in known if not names else [name for name in dict.fromkeys(names) if name in known]:
+        try:
+            require(known[name], threat)
+        except KnowledgeError:
+            if names:
+                raise
+        else:
+            chosen.append(name)
+    return chosen
+
+
+def _left_out(chosen: list[str], threat: ThreatModel) -> list[str]:
+    """Attacks that rebuild pictures, permitted and not chosen."""
+    return [name for name in choose_attacks((), threat)[0] if name not in chosen]
+
+
+def _policies(names: tuple[str, ...], depth: int) -> list[MergePolicy]:
+    policies = [atm.policy.load(name, depth) for name in names]
+    seen = set()
+    for policy in policies:
+        if policy.name in seen:
+            raise AtmError(f"two policies are named {policy.name!r}; give each its own name")
+        if "/" in policy.name or policy.name in ("", ".", "..", "original"):
+            raise AtmError(f"policy name {policy.name!r} cannot name a folder; choose another name")
+        seen.add(policy.name)
+    return policies
+
+
+def right_answers(victim: zoo.Victim, images: ImageSet) -> tuple[Tensor, str]:
+    """Labels to be right about: the data's, or where its classes are not the victim's, the victim's own answers."""
+    if set(images.classes) == set(victim.classes):
+        order = torch.tensor([victim.classes.index(name) for name in images.classes])
+        return order[images.labels], "accuracy"
+    dense = MergePolicy.uniform(1.0, victim.encoder.depth)
+    return Link(victim.encoder, dense).transmit(images.images).logits.argmax(-1), "agreement with the unmerged victim"
+
+
+def seed_of(*parts: object) -> int:
+    """A seed that depends on every part and on nothing else, so that a resumed run draws what it would have drawn."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
