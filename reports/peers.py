@@ -36,7 +36,9 @@ def stronger(run: Run, other: Run) -> bool:
     if not differs_only_in(run, other, {"threat", "attacks"}) or run.about["threat"] == other.about["threat"]:
         return False
     ours, theirs = (ThreatModel.from_dict(r.about["threat"]) for r in (run, other))
-    return ours.knows & theirs.knows == theirs.knows and _snr(run, ours) >= _snr(other, theirs)
+    limits = [(ours.auxiliary, theirs.auxiliary), (ours.queries, theirs.queries)]
+    as_rich = all((own or math.inf) >= (hers or math.inf) for own, hers in limits) and ours.shifted <= theirs.shifted
+    return as_rich and ours.knows & theirs.knows == theirs.knows and _snr(run, ours) >= _snr(other, theirs)
 
 
 def twice_the_budget(run: Run, other: Run) -> bool:
@@ -82,5 +84,7 @@ def _config(run: Run) -> dict[str, Any]:
 
 def _snr(run: Run, threat: ThreatModel) -> float:
     """Of the adversary's own receiver, in dB; the link's where she has no channel of her own."""
+    if threat.tap == "before-codec":
+        return math.inf
     name, _, argument = (threat.channel or run.about["channel"]).partition(":")
     return math.inf if name == "noiseless" else number(argument.split(",")[0])

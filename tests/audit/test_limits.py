@@ -1,0 +1,62 @@
+"""An adversary's limits (few, foreign or unsent images) decide what attacks are handed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import audit.evaluate
+from atm.errors import AtmError
+from atm.threat import Knowledge
+from audit.evaluate import attack
+from audit.setting import AttackConfig, prepare
+
+
+def config(victim, pictures, tmp_path, **limits) -> AttackConfig:
+    knows = ["codec", "policy", "merge_map", "sizes", "snr", "auxiliary", "order"]
+    lines = [f"{key}: {value}" for key, value in {"name": "limited", "knows": knows, **limits}.items()]
+    (tmp_path / "threat.yaml").write_text("\n".join(lines))
+    return AttackConfig(
+        ("none",), ("ridge",), victim=str(victim), data=str(pictures), images=4, auxiliary=60,
+        threat=str(tmp_path / "threat.yaml"),
+    )  # fmt: skip
+
+
+def test_few_auxiliary_images_are_few(victim, pictures, tmp_path):
+    data = prepare(config(victim, pictures, tmp_path, auxiliary=25)).data
+    assert len(data.auxiliary) + len(data.validation) <= 25
+
+
+def test_what_may_not_be_sent_is_only_studied(victim, pictures, tmp_path, monkeypatch):
+    studied, fitted = [], []
+
+    class Student:
+        name, needs = "student", Knowledge.NOTHING
+
+        def study(self, images):
+            studied.append(images)
+
+        def fit(self, link, threat, images):
+            fitted.append(images)
+            threat.tap_images(link, images)
+
+        def reconstruct(self, seen):
+            return torch.zeros(len(seen), *fitted[0].shape[1:])
+
+    asked = config(victim, pictures, tmp_path, queries=30)
+    setting = prepare(asked)
+    assert setting.unsent is not None and len(setting.data.auxiliary) + len(setting.data.validation) == 30
+    original = audit.evaluate.create
+    monkeypatch.setattr(audit.evaluate, "create", lambda name: Student() if name == "ridge" else original(name))
+    attack(asked, tmp_path / "run")
+    assert len(fitted[0]) == 30 and torch.equal(studied[0], setting.unsent)
+    sent = {image.numpy().tobytes() for image in fitted[0]}
+    assert not any(image.numpy().tobytes() in sent for image in studied[0])
+
+
+def test_images_of_another_distribution_must_be_named(victim, pictures, tmp_path):
+    asked = config(victim, pictures, tmp_path, shifted="true")
+    with pytest.raises(AtmError, match="give --auxiliary-data"):
+        prepare(asked)
+    other = AttackConfig(**{**asked.__dict__, "threat": "server", "auxiliary_data": "photos"})
+    assert prepare(other).threat.shifted and "of another distribution" in prepare(other).about["threat_in_words"]
