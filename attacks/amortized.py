@@ -22,7 +22,7 @@ from attacks.training import Schedule, reconstruction_loss, train
 class Amortized:
     """The decoder's network, told the policy's thresholds, on what several random policies do to the same images.
 
-    It is fitted once for an encoder, channel and adversary; each policy that is attacked later finds it there. Only the
+    Who has the weights can run the encoder under any policy. It is fitted once for an encoder, channel and adversary; each policy that is attacked later finds it there. Only the
     alignment of tokens with patches, where the merge map is hidden, is learned anew for each policy.
 
     Attributes:
@@ -31,7 +31,7 @@ class Amortized:
     """
 
     name: ClassVar[str] = "amortized"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | Knowledge.POLICY
+    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | Knowledge.POLICY | Knowledge.WEIGHTS
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
     QUICK: ClassVar[dict[str, Any]] = {"policies": 4, "schedule": Schedule(steps=150, every=50)}
 

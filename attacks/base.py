@@ -20,7 +20,8 @@ class Attack(Protocol):
 
     name: ClassVar[str]
     needs: ClassVar[Knowledge]
-    """What the threat model must grant. A class may also have ``needs_one_of``, alternatives of which one is enough."""
+    """What the threat model must grant. A class may also have ``needs_one_of``, alternatives of which one is enough,
+    and ``instead_of``, knowledge that it makes up for: an adversary who has it runs the attack only if asked to."""
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Prepare against one system and adversary.

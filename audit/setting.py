@@ -238,8 +238,15 @@ def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[st
         except KnowledgeError:
             denied.append(name)
         else:
-            chosen.append(name)
+            if asked or not _needless(known[name], threat):
+                chosen.append(name)
     return chosen, denied
+
+
+def _needless(attack: type[Attack], threat: ThreatModel) -> bool:
+    """Whether an attack makes up for knowledge that the adversary has."""
+    knowledge = getattr(attack, "instead_of", None)
+    return knowledge is not None and knowledge in threat.knows
 
 
 def _choose_inferences(names: tuple[str, ...], threat: ThreatModel) -> list[str]:
