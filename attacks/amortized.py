@@ -22,20 +22,23 @@ from attacks.training import Schedule, reconstruction_loss, train
 class Amortized:
     """The decoder's network, told the policy's thresholds, on what several random policies do to the same images.
 
-    Who has the weights can run the encoder under any policy. It is fitted once for an encoder, channel and adversary; each policy that is attacked later finds it there. Only the
-    alignment of tokens with patches, where the merge map is hidden, is learned anew for each policy.
+    Who has the weights can run the encoder under any policy. So it is fitted once for an encoder, channel and
+    adversary, and each policy that is attacked later finds it there. Only the alignment of tokens with patches, where the merge
+    map is hidden, is learned anew for each policy.
 
     Attributes:
         policies: to train on: none, then one threshold for all layers, then random ones per layer.
+        most: auxiliary images to send under each of them.
         schedule: of the training.
     """
 
     name: ClassVar[str] = "amortized"
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | Knowledge.POLICY | Knowledge.WEIGHTS
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
-    QUICK: ClassVar[dict[str, Any]] = {"policies": 4, "schedule": Schedule(steps=150, every=50)}
+    QUICK: ClassVar[dict[str, Any]] = {"policies": 3, "most": 1000, "schedule": Schedule(steps=150, every=50)}
 
     policies: int = 12
+    most: int = 3000
     schedule: Schedule = field(default_factory=Schedule)
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
@@ -44,7 +47,7 @@ class Amortized:
         self.thresholds = torch.tensor(link.policy.thresholds)
         self.align = aligned(link, threat, images)
         system = link.with_policy(MergePolicy.uniform(1.0, link.encoder.depth))
-        key = {"policies": self.policies, "schedule": self.schedule, "system": _system(link)}
+        key = {"policies": self.policies, "most": self.most, "schedule": self.schedule, "system": _system(link)}
         self.decoder = fitted(ManyPolicies, system, threat, images, owner=link.encoder, **key)
         self.history = self.decoder.history
 
@@ -61,12 +64,14 @@ class ManyPolicies:
     name: ClassVar[str] = "amortized"
 
     policies: int
+    most: int
     schedule: Schedule
     system: str
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Send the auxiliary images under every policy, then train on all of it."""
-        self.mean_image, depth = images.mean(0), link.encoder.depth
+        images, depth = images[_few(len(images), self.most)], link.encoder.depth
+        self.mean_image = images.mean(0)
         chosen = _spread(self.policies, depth)
         features = []
         for policy in chosen:
@@ -102,9 +107,16 @@ class ManyPolicies:
 
 def _spread(count: int, depth: int) -> list[MergePolicy]:
     """Policies from no merging to much."""
-    uniform = [1.0, 0.9, 0.7, 0.4][: max(count, 1)]
+    uniform = [1.0, 0.8, 0.4, 0.9][: max(count, 1)]
     random = torch.rand(max(count - len(uniform), 0), depth).sqrt() * 0.7 + 0.3
     return [MergePolicy.uniform(t, depth) for t in uniform] + [MergePolicy(tuple(row)) for row in random.tolist()]
+
+
+def _few(count: int, most: int) -> Tensor:
+    """Rows of at most so many images, a tenth of them from the held-out ones."""
+    train, validation = held_out(count)
+    held = max(min(most, count) // 10, 1)
+    return torch.cat([train[: max(most - held, 1)], validation[:held]])
 
 
 def _system(link: Link) -> str:

@@ -52,5 +52,5 @@ def test_it_is_trained_once_for_all_policies_and_is_repeatable(system):
 
 def test_without_the_policy_it_says_what_it_lacks(system):
     blind = ThreatModel("blind").without_knowledge(Knowledge.POLICY)
-    with pytest.raises(KnowledgeError, match="needs .*the merging policy"):
+    with pytest.raises(KnowledgeError, match=r"needs .*the merging policy"):
         Amortized().fit(system, blind, pictures(30))
