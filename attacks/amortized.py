@@ -23,8 +23,8 @@ class Amortized:
     """The decoder's network, told the policy's thresholds, on what several random policies do to the same images.
 
     Who has the weights can run the encoder under any policy. So it is fitted once for an encoder, channel and
-    adversary, and each policy that is attacked later finds it there. Only the alignment of tokens with patches, where the merge
-    map is hidden, is learned anew for each policy.
+    adversary, and each policy that is attacked later finds it there. Only the alignment of tokens with patches, where
+    the merge map is hidden, is learned anew for each policy.
 
     Attributes:
         policies: to train on: none, then one threshold for all layers, then random ones per layer.
