@@ -13,6 +13,7 @@ from atm.progress import track
 from atm.threat import Knowledge, Observation, ThreatModel
 from attacks.alignment import ALIGNABLE
 from attacks.base import History, from_patches, held_out, require, to_patches
+from attacks.budget import spent
 from attacks.decoder import Decoder
 from attacks.objective import WHITE_BOX, Likelihood, select
 from attacks.shared import fitted
@@ -76,6 +77,9 @@ class Optimization:
         optimizer = torch.optim.Adam([offset], self.rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps, self.rate / 10)
         for step in range(self.steps):
+            if spent():
+                self.history.cut = True
+                break
             with torch.enable_grad():
                 fit = self.weight * self.likelihood(self._image(centre, offset), target).sum()
                 (of_tokens,) = torch.autograd.grad(fit, offset)

@@ -13,6 +13,7 @@ from atm.link import Link
 from atm.threat import Knowledge, Observation, ThreatModel
 from attacks.alignment import ALIGNABLE, aligned
 from attacks.base import held_out, patch_features, require, to_patches
+from attacks.budget import spent
 from attacks.network import Block
 from attacks.ridge import Ridge
 from attacks.training import Schedule, train
@@ -114,6 +115,9 @@ class Shadow:
         optimizer = torch.optim.Adam([image], self.rate)
         spread = 0.01  # variance of the start's errors, in grey levels from 0 to 1
         for _ in range(self.steps):
+            if spent():
+                self.history.cut = True
+                break
             with torch.enable_grad():
                 unlikely = ((self._answer(image) - answers).square() / self.noise).sum() / answers.shape[-1]
                 loss = weight * unlikely + (image - start).square().sum() / spread / image[0, :, 0, 0].numel()

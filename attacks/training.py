@@ -13,6 +13,7 @@ from torch.nn.functional import l1_loss
 
 from atm.progress import track
 from attacks.base import History
+from attacks.budget import spent
 
 
 @dataclass
@@ -44,7 +45,9 @@ def train(
     schedule: Schedule,
     what: str,
 ) -> History:
-    """Train a network in place; it ends with the weights, the first ones included, that were best on the held-out rows.
+    """Train a network in place, within `attacks.budget.time_budget`.
+
+    It ends with the weights, the first ones included, that were best on the held-out rows.
 
     Args:
         network: to train.
@@ -76,13 +79,16 @@ def train(
         norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         history.step(loss.detach(), norm)
-        if step % schedule.every and step != end:
+        history.cut = spent() and step < end
+        if step % schedule.every and step != end and not history.cut:
             continue
         held = _held_out_loss(network, loss_on, validation)
         history.check(held)
         stale = 0 if held < 0.999 * best else stale + 1
         if held < best:
             best, kept = held, copy.deepcopy(network.state_dict())
+        if history.cut:
+            break
         if stale >= schedule.patience and step < descent_from:
             descent_from, end = step, min(end, round(step / (1 - schedule.descent)))
     network.load_state_dict(kept)

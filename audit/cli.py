@@ -59,7 +59,7 @@ def attack(
         list[str] | None, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file; repeatable.")
     ] = None,
     attack: Annotated[
-        list[str] | None, typer.Option(help="Attack to run; repeatable; default: all permitted ones.")
+        list[str] | None, typer.Option(help="Attack to run; repeatable; default: standard, all permitted ones.")
     ] = None,
     victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
     weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
@@ -81,6 +81,7 @@ def attack(
         int, typer.Option(help="Fits and sendings of everything, each with other seeds and channel draws.")
     ] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="Few steps for every attack: a first look.")] = False,
+    budget: Annotated[float | None, typer.Option(help="Seconds per policy, shared fairly by the attacks.")] = None,
     seed: Seed = 0,
     out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write.")] = Path("runs/attack"),
     resume: Resume = False,
@@ -106,6 +107,7 @@ def attack(
         quick=quick,
         seed=seed,
         repeats=repeats,
+        budget=budget,
     )
     _attack(config, out_folder, resume, force, as_json)
 
@@ -431,6 +433,11 @@ def _show(run: Any, report: Path, as_json: bool, against: tuple[Any, ...] = ()) 
     out.print(f"report: {report}", soft_wrap=True)
 
 
+def _seconds(run: Any, policy: str) -> Any:
+    table = run.seconds[run.seconds.policy == policy]
+    return (table["fit"] + table["reconstruct"]).groupby(table["attack"])
+
+
 def _summary(run: Any, verdict: Any) -> dict[str, Any]:
     def plain(interval: Any) -> dict[str, float | None]:
         values = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
@@ -447,6 +454,7 @@ def _summary(run: Any, verdict: Any) -> dict[str, Any]:
         **{c: float(run.per_image(verdict.policy, c).mean()) for c in ("correct", "gflops", "tokens", "symbols")},
         "bandwidth_ratio": run.bandwidth_ratio(verdict.policy),
         "ssim": {a: float(run.values(verdict.policy, a, "ssim").mean()) for a in run.attacks},
+        "seconds": {a: round(float(s.sum()), 1) for a, s in _seconds(run, verdict.policy)},
     }
 
 

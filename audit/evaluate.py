@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -18,6 +20,7 @@ from atm.link import Transmission
 from atm.policy import MergePolicy
 from attacks import create, effort, inferences
 from attacks.base import History, Studious
+from attacks.budget import time_budget
 from audit import harm
 from audit.bounds import bounds
 from audit.canary import canary
@@ -29,6 +32,8 @@ from privacy_metrics import score
 from reports.bounds import add_bounds
 from reports.html import write_report
 from reports.run import Run
+
+FITTING = 0.7  # of an attack's time, at most; the rest is for reconstructing
 
 
 def attack(
@@ -104,7 +109,8 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
         link = RememberingLink.around(system, seed_of(config.seed, *again) if again else 0)
         folder.add_link(policy.name, _link_rows(policy, transmission, setting.truth), repeat)
         seen = setting.threat.observe(transmission, link, taps_seed)
-        for name in setting.attacks:
+        ends = time.monotonic() + (config.budget or math.inf)
+        for number, name in enumerate(setting.attacks):
             done += 1
             if folder.finished(policy.name, name, repeat):
                 continue
@@ -113,8 +119,14 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
             attack = (setting.create or create)(name)
             if setting.unsent is not None and isinstance(attack, Studious):
                 attack.study(setting.unsent)
-            attack.fit(link, setting.threat, auxiliary)
-            rebuilt = attack.reconstruct(seen)
+            begun = time.monotonic()
+            share = max(ends - begun, 0.0) / (len(setting.attacks) - number)
+            with time_budget(share * FITTING):
+                attack.fit(link, setting.threat, auxiliary)
+            fitted = time.monotonic()
+            with time_budget(share + begun - fitted):
+                rebuilt = attack.reconstruct(seen)
+            folder.add_seconds(policy.name, name, fitted - begun, time.monotonic() - fitted, repeat)
             _check(name, rebuilt, originals)
             scores, _ = score(rebuilt, originals, setting.metrics)
             if isinstance(history := getattr(attack, "history", None), History):

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from atm.errors import AtmError
-from reports.run import FORMAT, LINK, REPEAT, SCORES, read_about, read_history, read_table
+from reports.run import FORMAT, LINK, REPEAT, SCORES, SECONDS, read_about, read_history, read_table
 
 
 class RunFolder:
@@ -42,6 +42,7 @@ class RunFolder:
         self.path = Path(path)
         self.scores = pd.DataFrame(columns=[*SCORES, REPEAT])
         self.link = pd.DataFrame(columns=[*LINK, REPEAT])
+        self.seconds = pd.DataFrame(columns=[*SECONDS, REPEAT])
         self.history: list[dict[str, Any]] = []
         self.about: dict[str, Any] = {}
         if (self.path / "run.json").exists():
@@ -69,6 +70,7 @@ class RunFolder:
         self.about = about
         self.scores = read_table(self.path / "scores.csv", SCORES)
         self.link = read_table(self.path / "link.csv", LINK)
+        self.seconds = read_table(self.path / "seconds.csv", SECONDS)
         self.history = read_history(self.path)
 
     def _clear(self) -> None:
@@ -77,7 +79,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise AtmError(f"output folder {self.path} cannot be made: {error.strerror}") from None
-        for name in ("run.json", "scores.csv", "link.csv", "history.json", "bounds.csv", "report.html"):
+        for name in ("run.json", "scores.csv", "link.csv", "seconds.csv", "history.json", "bounds.csv", "report.html"):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / "images", ignore_errors=True)
 
@@ -104,6 +106,12 @@ class RunFolder:
         if not ((self.link.policy == policy) & (self.link[REPEAT] == repeat)).any():
             self.link = _append(self.link, rows[LINK].assign(**{REPEAT: repeat}))
             _write_csv(self.path / "link.csv", self.link)
+
+    def add_seconds(self, policy: str, attack: str, fit: float, reconstruct: float, repeat: int = 0) -> None:
+        """Add how long an attack took."""
+        row = [policy, attack, round(fit, 3), round(reconstruct, 3), repeat]
+        self.seconds = _append(self.seconds, pd.DataFrame([row], columns=[*SECONDS, REPEAT]))
+        _write_csv(self.path / "seconds.csv", self.seconds)
 
     def add_history(self, policy: str, attack: str, repeat: int, history: Mapping[str, Any]) -> None:
         """Add what happened while an attack was trained."""

@@ -27,6 +27,7 @@ from attacks import FLOORS, Attack, available, inferences
 from attacks.base import require
 from audit import harm
 
+STANDARD = "standard"  # the name of the whole suite
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
 
 
@@ -36,7 +37,7 @@ class AttackConfig:
 
     Attributes:
         policies: preset names or policy files.
-        attacks: names; empty means all that the threat model permits. The floors always run.
+        attacks: names; empty or ``standard`` means all that the threat model permits. The floors always run.
         victim: see `atm.zoo.load_victim`.
         weights: a file with a timm victim's weights.
         codec: see `atm.zoo.load_codec`.
@@ -50,6 +51,7 @@ class AttackConfig:
         seed: of everything that is random.
         repeats: how often each attack is fitted and each picture sent, every time with other seeds and channel draws.
         quick: attacks take few steps, for a first look; a report says so.
+        budget: seconds for each policy, shared fairly; attacks that take steps end with the best that they have.
     """
 
     policies: tuple[str, ...] = ("none", "moderate", "aggressive")
@@ -67,6 +69,7 @@ class AttackConfig:
     seed: int = 0
     repeats: int = 1
     quick: bool = False
+    budget: float | None = None
 
     def command(self, out: str) -> str:
         """The command line that asks for the same."""
@@ -116,14 +119,17 @@ def prepare(config: AttackConfig) -> Setting:
             f"--images {config.images} and --auxiliary {config.auxiliary} are too few; attack at least 1 picture with "
             "at least 20 auxiliary ones"
         )
+    if config.budget is not None and not config.budget > 0:
+        raise AtmError(f"--budget {config.budget} must be a number of seconds above 0")
     if config.repeats < 1:
         raise AtmError(f"--repeats {config.repeats} is too few; give 1 or more")
     if not config.policies:
         raise AtmError("no policy to attack; give --policy")
     defence = None if config.defense in (None, "none") else defenses.create(str(config.defense))
     threat, channel = _adversary(config).under(defence), channels.parse(config.channel)
-    attacks, denied = choose_attacks(config.attacks, threat)
-    wanted = _choose_inferences(config.attacks, threat)
+    names = () if STANDARD in config.attacks else config.attacks
+    attacks, denied = choose_attacks(names, threat)
+    wanted = _choose_inferences(names, threat)
     victim = zoo.load_victim(config.victim, config.weights)
     codec, codec_digest = zoo.load_codec(config.codec, victim)
     policies = _policies(config.policies, victim.encoder.depth)
@@ -227,12 +233,13 @@ def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[st
     known, others = available(), inferences()
     for name in names:
         if name not in known and name not in others:
-            raise unknown("attack", name, known | others)
+            raise unknown("attack", name, [*known, *others, STANDARD])
     asked = [name for name in names if name in known]
     for name in asked:
         require(known[name], threat)
     chosen, denied = [], []
-    for name in dict.fromkeys([*FLOORS, *(asked if names else known)]):
+    cheap_first = sorted(known, key=lambda name: hasattr(known[name], "QUICK"))  # those that take steps come last
+    for name in dict.fromkeys([*FLOORS, *(asked if names else cheap_first)]):
         try:
             require(known[name], threat)
         except KnowledgeError:

@@ -26,6 +26,7 @@ FORMAT = 2
 READABLE = (1, 2)  # format 1 has no repeats and no history
 SCORES = ["policy", "attack", "image", "metric", "value"]
 LINK = ["policy", "image", "label", "answer", "correct", "gflops", "tokens", "symbols"]
+SECONDS = ["policy", "attack", "fit", "reconstruct"]
 REPEAT = "repeat"  # the last column of both tables, where it is missing everything is of repeat 0
 
 
@@ -38,6 +39,7 @@ class Run:
         about: ``run.json``.
         scores: ``scores.csv`` with the columns `SCORES` and `REPEAT`.
         link: ``link.csv`` with the columns `LINK` and `REPEAT`.
+        seconds: ``seconds.csv`` with the columns `SECONDS` and `REPEAT`: how long each attack took.
         history: ``history.json``, one record per trained attack, policy and repeat.
     """
 
@@ -46,6 +48,7 @@ class Run:
     scores: pd.DataFrame
     link: pd.DataFrame
     history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*SECONDS, REPEAT]))
 
     @classmethod
     def read(cls, folder: str | Path) -> Run:
@@ -60,7 +63,7 @@ class Run:
         link = read_table(folder / "link.csv", LINK)
         if scores.empty:
             raise AtmError(f"run {folder} has no finished attack yet; go on with it with --resume")
-        return cls(folder, about, scores, link, read_history(folder))
+        return cls(folder, about, scores, link, read_history(folder), read_table(folder / "seconds.csv", SECONDS))
 
     @cached_property
     def policies(self) -> list[str]:
@@ -73,6 +76,10 @@ class Run:
         """Finished attacks in the order asked for, floors first."""
         done = set(self.scores.attack)
         return [attack for attack in self.about["attacks"] if attack in done]
+
+    def took(self, attack: str) -> float:
+        """Seconds of one attack over all policies and repeats; what it shares with another counts for the first."""
+        return float(self.seconds[self.seconds.attack == attack][["fit", "reconstruct"]].to_numpy().sum())
 
     @property
     def finished(self) -> bool:
