@@ -35,7 +35,7 @@ class Amortized:
     name: ClassVar[str] = "amortized"
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | Knowledge.POLICY | Knowledge.WEIGHTS
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
-    QUICK: ClassVar[dict[str, Any]] = {"policies": 3, "most": 1000, "schedule": Schedule(steps=150, every=50)}
+    QUICK: ClassVar[dict[str, Any]] = {"policies": 3, "most": 1000, "schedule": Schedule(steps=120, every=40)}
 
     policies: int = 12
     most: int = 3000

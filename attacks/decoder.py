@@ -35,7 +35,7 @@ class Decoder:
 
     name: ClassVar[str] = "decoder"
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
-    QUICK: ClassVar[dict[str, Any]] = {"schedule": Schedule(steps=150, every=50)}
+    QUICK: ClassVar[dict[str, Any]] = {"schedule": Schedule(steps=120, every=40)}
 
     width: int = 128
     layers: int = 2

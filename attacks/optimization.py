@@ -40,7 +40,7 @@ class Optimization:
     name: ClassVar[str] = "optimization"
     needs: ClassVar[Knowledge] = WHITE_BOX
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
-    QUICK: ClassVar[dict[str, Any]] = {"steps": 15}
+    QUICK: ClassVar[dict[str, Any]] = {"steps": 12}
 
     steps: int = 60
     rate: float = 0.1

@@ -30,7 +30,7 @@ class Whole:
 
     name: ClassVar[str] = "whole"
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
-    QUICK: ClassVar[dict[str, Any]] = {"most": 800}
+    QUICK: ClassVar[dict[str, Any]] = {"most": 500}
 
     most: int = 2000
 
