@@ -14,7 +14,7 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -153,7 +153,8 @@ METHODS: dict[str, Choose] = {
 }
 
 
-def hypervolumes(config: SearchConfig, seeds: int, methods: Sequence[str]) -> list[dict[str, object]]:
+def hypervolumes(config: SearchConfig, seeds: Sequence[int], methods: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Rows as they come, seed after seed, so that one that is cut off still compares all methods."""
     evals = config.evals
     objectives = config.asked()[0]
     problem = Remembering(make_problem(config), config.lowest, objectives)
@@ -161,17 +162,15 @@ def hypervolumes(config: SearchConfig, seeds: int, methods: Sequence[str]) -> li
     for unit in [[1.0] * depth, [0.0] * depth, *SobolEngine(depth, scramble=True, seed=999).draw(30).tolist()]:
         problem.costs(unit)
     frame = Frame.of(objectives, problem.asked)
-    rows: list[dict[str, object]] = []
-    for method in methods:
-        for seed in range(seeds):
+    for seed in seeds:
+        for method in methods:
             problem.asked, problem.evaluating = [], 0.0
             begun = time.perf_counter()
             METHODS[method](problem, evals, seed)
             own = time.perf_counter() - begun - problem.evaluating
             for count, volume in enumerate(curve(problem.asked[:evals], frame), 1):
                 row = {"method": method, "seed": seed, "evaluations": count, "hypervolume": volume, "seconds": own}
-                rows.append({"victim": config.victim, **row})
-    return rows
+                yield {"victim": config.victim, **row}
 
 
 def privacy_score(config: SearchConfig, policies: int, attacks: Sequence[str], quick: bool) -> dict[str, object]:
@@ -241,6 +240,7 @@ def main() -> None:
     parser.add_argument("--data", default="photos", help="as in atm search")
     parser.add_argument("--evals", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0, help="to spread the seeds over processes")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--policies", type=int, default=24)
     parser.add_argument("--auxiliary", type=int, default=4000)
@@ -253,18 +253,17 @@ def main() -> None:
     config = SearchConfig(
         victim=asked.victim, data=asked.data, evals=asked.evals, images=asked.images, auxiliary=asked.auxiliary
     )
-    found: dict[str, object] = {}
     if asked.only != "privacy-score":
-        rows = hypervolumes(config, asked.seeds, asked.method)
-        found["hypervolume"] = rows
+        rows: list[dict[str, object]] = []
+        seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
+        for row in hypervolumes(config, seeds, asked.method):
+            rows.append(row)
+            if asked.json:
+                print(json.dumps(row), flush=True)
         if not asked.json:
             print(table(rows))
     if asked.only != "hypervolume":
-        found["privacy-score"] = privacy_score(config, asked.policies, asked.attack, asked.quick)
-        if not asked.json:
-            print(json.dumps(found["privacy-score"], indent=2))
-    if asked.json:
-        print(json.dumps(found))
+        print(json.dumps(privacy_score(config, asked.policies, asked.attack, asked.quick)))
 
 
 if __name__ == "__main__":
