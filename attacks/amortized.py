@@ -13,9 +13,12 @@ from atm.policy import MergePolicy
 from atm.threat import Knowledge, Observation, ThreatModel
 from attacks.alignment import ALIGNABLE, aligned
 from attacks.base import held_out, patch_features
+from attacks.budget import remaining, spent, time_budget
 from attacks.network import InversionNetwork
 from attacks.shared import fitted
 from attacks.training import Schedule, reconstruction_loss, train
+
+SENDING = 0.3  # of a time budget, at most, goes into sending the auxiliary images; the rest is for training
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Amortized:
     name: ClassVar[str] = "amortized"
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | Knowledge.POLICY | Knowledge.WEIGHTS
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
+    order: ClassVar[int] = 2
     QUICK: ClassVar[dict[str, Any]] = {"policies": 3, "most": 1000, "schedule": Schedule(steps=120, every=40)}
 
     policies: int = 12
@@ -73,10 +77,13 @@ class ManyPolicies:
         images, depth = images[_few(len(images), self.most)], link.encoder.depth
         self.mean_image = images.mean(0)
         chosen = _spread(self.policies, depth)
-        features = []
-        for policy in chosen:
-            one = link.with_policy(policy)
-            features.append(patch_features(aligned(one, threat, images)(threat.tap_images(one, images))))
+        features: list[Tensor] = []
+        with time_budget(SENDING * remaining()):
+            while len(features) < len(chosen) and not (features and spent()):
+                one = link.with_policy(chosen[len(features)])
+                features.append(patch_features(aligned(one, threat, images)(threat.tap_images(one, images))))
+        fewer = len(features) < len(chosen)
+        chosen = chosen[: len(features)]
         x, self.told = torch.stack(features), torch.tensor([policy.thresholds for policy in chosen])
         self.mean, self.scale = x.flatten(0, 2).mean(0), x.flatten(0, 2).std(0).clamp_min(1e-6)
         x = ((x - self.mean) / self.scale).bfloat16()
@@ -91,6 +98,7 @@ class ManyPolicies:
         train_rows, validation = ((offsets + rows).flatten() for rows in held_out(len(images)))
         few = validation[torch.randperm(len(validation))[:512]]
         self.history = train(self.network, loss_on, train_rows, few, self.schedule, "the amortized decoder")
+        self.history.cut = self.history.cut or fewer
 
     def rebuild(self, features: Tensor, thresholds: Tensor) -> Tensor:
         """Features ``[B, P, f]`` under one policy ``[layers]`` -> ``[B, 3, H, W]`` in [0, 1]."""

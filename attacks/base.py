@@ -21,7 +21,8 @@ class Attack(Protocol):
     name: ClassVar[str]
     needs: ClassVar[Knowledge]
     """What the threat model must grant. A class may also have ``needs_one_of``, alternatives of which one is enough,
-    and ``instead_of``, knowledge that it makes up for: an adversary who has it runs the attack only if asked to."""
+    ``instead_of``, knowledge that it makes up for: an adversary who has it runs the attack only if asked to, and
+    ``order``, its place in the suite: by default 1 with ``QUICK`` parameters, 0, which comes first, without."""
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Prepare against one system and adversary.

@@ -21,6 +21,11 @@ def time_budget(seconds: float) -> Iterator[None]:
         _until.reset(token)
 
 
+def remaining() -> float:
+    """Seconds that are left; infinity where there is no budget."""
+    return max(_until.get() - time.monotonic(), 0.0)
+
+
 def spent() -> bool:
     """Whether the time is over."""
     return time.monotonic() > _until.get()

@@ -40,6 +40,7 @@ class Optimization:
     name: ClassVar[str] = "optimization"
     needs: ClassVar[Knowledge] = WHITE_BOX
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
+    order: ClassVar[int] = 3
     QUICK: ClassVar[dict[str, Any]] = {"steps": 12}
 
     steps: int = 60

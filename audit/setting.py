@@ -238,7 +238,8 @@ def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[st
     for name in asked:
         require(known[name], threat)
     chosen, denied = [], []
-    cheap_first = sorted(known, key=lambda name: hasattr(known[name], "QUICK"))  # those that take steps come last
+    # Those that take steps come last, and under a time budget the last get what the others left of it.
+    cheap_first = sorted(known, key=lambda name: getattr(known[name], "order", int(hasattr(known[name], "QUICK"))))
     for name in dict.fromkeys([*FLOORS, *(asked if names else cheap_first)]):
         try:
             require(known[name], threat)

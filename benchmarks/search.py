@@ -6,6 +6,10 @@ Every method calls the same objective function: a victim on ``--images`` picture
 anew for each policy (about half a second) and remembered by thresholds. Hypervolume is measured for all methods in one
 frame: from the worst of the unmerged policy, the most merging one and 30 Sobol policies, moved on by a tenth of their
 range. Rivals choose thresholds in [0.3, 1]; our search does too, through its own map.
+
+The objective function is the same for all, and noisy, because the pictures are few: a policy that is lucky on them
+looks good. So with ``--held-out`` the front that each method ends with is measured again on other pictures of the same
+data and with another adversary, and ``held_out`` on its last row is the hypervolume that it was really worth.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,7 +33,7 @@ from atm.policy import MergePolicy
 from audit.evaluate import attack
 from audit.search.config import SearchConfig
 from audit.search.execution import InProcess
-from audit.search.front import Frame, curve
+from audit.search.front import Frame, curve, front
 from audit.search.objectives import Objective
 from audit.search.problem import PolicyProblem
 from audit.search.run import explore, make_problem, open_folder
@@ -44,7 +49,12 @@ class Remembering:
     def __init__(self, problem: PolicyProblem, lowest: float, objectives: Sequence[Objective]) -> None:
         self.problem, self.space, self.lowest, self.objectives = problem, problem.space, lowest, objectives
         self.known: dict[tuple[object, ...], Measured] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """What was asked for, not what is known."""
         self.asked: list[Trial] = []
+        self.policies: list[MergePolicy] = []
         self.evaluating = 0.0
 
     def effect(self, policy: MergePolicy) -> str:
@@ -60,6 +70,7 @@ class Remembering:
             self.evaluating += time.perf_counter() - begun
         measured = self.known[key]
         self.asked.append(Trial(len(self.asked), policy.thresholds, "", "", measured.values, measured.noise))
+        self.policies.append(policy)
         return measured
 
     def costs(self, unit: Sequence[float]) -> list[float]:
@@ -153,24 +164,41 @@ METHODS: dict[str, Choose] = {
 }
 
 
-def hypervolumes(config: SearchConfig, seeds: Sequence[int], methods: Sequence[str]) -> Iterator[dict[str, object]]:
+def hypervolumes(
+    config: SearchConfig, seeds: Sequence[int], methods: Sequence[str], held_out: int
+) -> Iterator[dict[str, object]]:
     """Rows as they come, seed after seed, so that one that is cut off still compares all methods."""
     evals = config.evals
     objectives = config.asked()[0]
     problem = Remembering(make_problem(config), config.lowest, objectives)
-    depth = problem.space.depth
-    for unit in [[1.0] * depth, [0.0] * depth, *SobolEngine(depth, scramble=True, seed=999).draw(30).tolist()]:
-        problem.costs(unit)
-    frame = Frame.of(objectives, problem.asked)
+    frame = _frame(problem)
+    if held_out:
+        others = make_problem(replace(config, images=held_out, seed=config.seed + 1))
+        again = Remembering(others, config.lowest, objectives)
+        again_frame = _frame(again)
     for seed in seeds:
         for method in methods:
-            problem.asked, problem.evaluating = [], 0.0
+            problem.forget()
             begun = time.perf_counter()
             METHODS[method](problem, evals, seed)
             own = time.perf_counter() - begun - problem.evaluating
-            for count, volume in enumerate(curve(problem.asked[:evals], frame), 1):
+            found = problem.asked[:evals]
+            volumes = curve(found, frame)
+            for count, volume in enumerate(volumes, 1):
                 row = {"method": method, "seed": seed, "evaluations": count, "hypervolume": volume, "seconds": own}
+                if held_out and count == len(volumes):
+                    again.forget()
+                    for trial in front(found, objectives):
+                        again.measure(problem.policies[trial.number])
+                    row["held_out"] = curve(again.asked, again_frame)[-1]
                 yield {"victim": config.victim, **row}
+
+
+def _frame(problem: Remembering) -> Frame:
+    depth = problem.space.depth
+    for unit in [[1.0] * depth, [0.0] * depth, *SobolEngine(depth, scramble=True, seed=999).draw(30).tolist()]:
+        problem.costs(unit)
+    return Frame.of(problem.objectives, problem.asked)
 
 
 def privacy_score(config: SearchConfig, policies: int, attacks: Sequence[str], quick: bool) -> dict[str, object]:
@@ -241,6 +269,7 @@ def main() -> None:
     parser.add_argument("--evals", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0, help="to spread the seeds over processes")
+    parser.add_argument("--held-out", type=int, default=0, help="other pictures to measure the final fronts on again")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--policies", type=int, default=24)
     parser.add_argument("--auxiliary", type=int, default=4000)
@@ -256,7 +285,7 @@ def main() -> None:
     if asked.only != "privacy-score":
         rows: list[dict[str, object]] = []
         seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
-        for row in hypervolumes(config, seeds, asked.method):
+        for row in hypervolumes(config, seeds, asked.method, asked.held_out):
             rows.append(row)
             if asked.json:
                 print(json.dumps(row), flush=True)

@@ -1,0 +1,136 @@
+"""Our attacks beside those that people use today: same victim, same images, same wall-clock budget.
+
+``python -m benchmarks.attacks --json [--victim vit_photos --data photos --threat server server-shuffled --budget 120]``
+
+For each threat model and policy the whole suite gets ``--budget`` seconds, shared by its attacks; then each peer
+(``benchmarks/peers.py``) gets as much alone. ``standard`` is the suite's worst case, for each image the best of its
+attacks by that metric, as the evaluator takes it; ``lead of the best`` compares the one attack of ours that is best on
+average with the one such peer. A peer that needs what the threat model denies is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import torch
+
+from atm.errors import KnowledgeError
+from attacks import Attack, create, effort, require
+from audit.evaluate import evaluate
+from audit.folder import RunFolder
+from audit.setting import AttackConfig, Setting, prepare
+from benchmarks.peers import PEERS
+
+BETTER = {"psnr": "max", "ssim": "max", "lpips": "min"}
+SUITE = "standard"
+
+
+def rows_of(config: AttackConfig) -> Iterator[dict[str, object]]:
+    """One row per attack on each policy: the suite's, its worst case, and the peers'."""
+    setting = replace(prepare(config), create=_create, inferences=())
+    for policy in setting.policies:
+        alone = replace(setting, policies=[policy])
+        yield from _measured(alone, config, policy.name, False)
+        for name, peer in PEERS.items():
+            try:
+                require(peer, setting.threat)
+            except KnowledgeError:
+                continue
+            yield from _measured(replace(alone, attacks=[name]), config, policy.name, True)
+
+
+def _measured(setting: Setting, config: AttackConfig, policy: str, peer: bool) -> Iterator[dict[str, object]]:
+    with TemporaryDirectory() as path, effort(config.quick):
+        folder = RunFolder(Path(path) / "run", asdict(config), resume=False, force=False)
+        evaluate(setting, folder, config, lambda line: None)
+        scores = pd.read_csv(folder.path / "scores.csv")
+        seconds = pd.read_csv(folder.path / "seconds.csv").set_index("attack")[["fit", "reconstruct"]].sum(axis=1)
+    about: dict[str, object] = {"victim": config.victim, "threat": config.threat, "policy": policy}
+
+    def row(attack: str, took: float, of: pd.DataFrame) -> dict[str, object]:
+        means = of.groupby("metric").value.mean()
+        return {**about, "attack": attack, "peer": peer, "seconds": took, **{m: means.get(m, math.nan) for m in BETTER}}
+
+    for attack in setting.attacks:
+        yield row(attack, float(seconds[attack]), scores[scores.attack == attack])
+    if not peer:
+        by_image = scores.groupby(["metric", "image"]).value
+        worst = pd.concat([by_image.agg(how).loc[[m]] for m, how in BETTER.items() if m in set(scores.metric)])
+        yield row(SUITE, float(seconds.sum()), worst.reset_index())
+
+
+def _create(name: str) -> Attack:
+    return PEERS[name]() if name in PEERS else create(name)
+
+
+def table(rows: Sequence[dict[str, object]]) -> str:
+    """As Markdown, with the suite's lead over the best peer in PSNR."""
+    lines = [
+        "| victim | threat | policy | attack | seconds | PSNR | SSIM | LPIPS |",
+        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for r in rows:
+        name = f"{r['attack']} (peer)" if r["peer"] else r["attack"]
+        figures = f"{r['seconds']:.0f} | {r['psnr']:.2f} | {r['ssim']:.3f} | {r['lpips']:.3f}"
+        lines.append(f"| {r['victim']} | {r['threat']} | {r['policy']} | {name} | {figures} |")
+    lines += ["", "| victim | threat | policy | best peer | standard leads by (dB) | lead of the best |"]
+    lines.append("| --- | --- | --- | --- | ---: | ---: |")
+    frame = pd.DataFrame(rows)
+    for (victim, threat, policy), group in frame.groupby(["victim", "threat", "policy"], sort=False):
+        peers, ours = group[group.peer], group.set_index("attack").psnr
+        if len(peers):
+            best = peers.sort_values("psnr").iloc[-1]
+            alone = group[~group.peer & (group.attack != SUITE)].psnr.max()
+            leads = f"{ours[SUITE] - best.psnr:+.2f} | {alone - best.psnr:+.2f}"
+            lines.append(f"| {victim} | {threat} | {policy} | {best.attack} | {leads} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="one JSON object per line, as they come")
+    parser.add_argument("--victim", default="vit_photos", help="as in atm attack")
+    parser.add_argument("--data", default="photos", help="as in atm attack")
+    parser.add_argument("--threat", nargs="+", default=["server"], help="names of threat models")
+    parser.add_argument("--policy", nargs="+", default=["none", "moderate", "aggressive"])
+    parser.add_argument("--codec", default="auto")
+    parser.add_argument("--channel", default="awgn:10")
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--auxiliary", type=int, default=4000)
+    parser.add_argument("--budget", type=float, default=120.0, help="seconds for the suite, and for each peer")
+    parser.add_argument("--quick", action="store_true", help="our attacks take few steps")
+    asked = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    torch.manual_seed(0)
+    rows = []
+    for threat in asked.threat:
+        config = AttackConfig(
+            policies=tuple(asked.policy),
+            victim=asked.victim,
+            data=asked.data,
+            codec=asked.codec,
+            channel=asked.channel,
+            threat=threat,
+            images=asked.images,
+            auxiliary=asked.auxiliary,
+            budget=asked.budget,
+            quick=asked.quick,
+        )
+        for row in rows_of(config):
+            rows.append(row)
+            if asked.json:
+                print(json.dumps(row), flush=True)
+    if not asked.json:
+        print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
