@@ -230,6 +230,9 @@ def search(
         bool, typer.Option("--rescore/--no-rescore", help="Attack the front with the full suite at the end.")
     ] = True,
     rescored_policies: Annotated[int, typer.Option(help="Policies of the front for the full suite, at most.")] = 5,
+    budget: Annotated[
+        float, typer.Option(help="Seconds of the full suite for each of them, shared by its attacks; 0 sets no limit.")
+    ] = 100.0,
     ray: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster that shares the work, auto, or local.")
     ] = None,
@@ -278,6 +281,7 @@ def search(
             resume=resume,
             force=force,
             rescore=rescored_policies if rescore else 0,
+            budget=budget or None,
             ray=ray,
             say=say,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from botorch.acquisition.multi_objective.logei import qLogExpectedHypervolumeImprovement
@@ -30,6 +31,7 @@ from audit.search.trials import Trial
 
 GROWTH = 1.2  # hyperparameters are fitted anew whenever there are so many times the trials
 FITTED = 160  # trials that they are fitted to, at most
+TOLD = 300  # trials that a model is told of, at most: a proposal's time grows with their square
 BOXED = 40  # points of the front that the hypervolume is divided along, at most: boxes grow with their square
 SAMPLES, STARTS, TRIED, STEPS = 32, 2, 96, 30
 LEAST_NOISE = 1e-5  # variance, on the standardised scale
@@ -105,7 +107,8 @@ class Proposer:
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.manual_seed(self.seed * 100_003 + number)
-            surrogate = self._surrogate(trials, x)
+            surrogate, rows = self._surrogate(trials, x), self._telling(trials)
+            trials, x = [trials[row] for row in rows], x[rows]
             model = surrogate.on(trials, x, torch.tensor(pending, dtype=torch.float64).reshape(-1, self.layers))
             acquisition, best = self._acquisition(surrogate, model, trials, number)
             return _maximise(acquisition, best, self.layers)
@@ -120,6 +123,17 @@ class Proposer:
         if self._fitted is None or self._fitted[0] != key:
             self._fitted = (key, _Surrogate.fit(self.modelled, [trials[row] for row in rows], x[rows]))
         return self._fitted[1]
+
+    def _telling(self, trials: list[Trial]) -> list[int]:
+        """Rows of at most `TOLD` trials: the starting ones, the front (a half at most), and then the latest."""
+        if len(trials) <= TOLD:
+            return list(range(len(trials)))
+        points = self.frame(trials).points(trials)
+        best = non_dominated(points).nonzero()[:, 0]
+        rows = {row for row, trial in enumerate(trials) if trial.number < self.start}
+        rows |= set(best[_spread(points[best], TOLD // 2)].tolist())
+        latest = (row for row in reversed(range(len(trials))) if row not in rows)
+        return sorted([*rows, *islice(latest, max(TOLD - len(rows), 0))])
 
     def _acquisition(
         self, surrogate: _Surrogate, model: SingleTaskGP, trials: list[Trial], number: int

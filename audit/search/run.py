@@ -28,6 +28,7 @@ from reports.run import Run
 from reports.verdict import verdicts
 
 Say = Callable[[str], None]
+SUITE_SECONDS = 100.0  # of the full suite for a policy: with five of them a search ends within a quarter of an hour
 
 
 def search(
@@ -37,6 +38,7 @@ def search(
     resume: bool = False,
     force: bool = False,
     rescore: int = 0,
+    budget: float | None = SUITE_SECONDS,
     ray: str | None = None,
     say: Say = lambda line: None,
 ) -> Outcome:
@@ -48,6 +50,7 @@ def search(
         resume: go on with the search that is there.
         force: replace the search that is there.
         rescore: how many policies of the front the full suite attacks at the end: the recommended ones first.
+        budget: seconds of the full suite for each of them; None sets no limit.
         ray: address of a Ray cluster that evaluates and attacks, or ``local``; None does all in this process.
         say: called with a line for each step.
 
@@ -62,7 +65,7 @@ def search(
         executor = cluster.OnRay(key, partial(make_problem, config)) if ray else InProcess(problem)
         outcome = explore(problem, config, folder, executor, say)
         if rescore and outcome.front and not outcome.notes:
-            outcome = rescored(outcome, rescore, say, apart=ray is not None)
+            outcome = rescored(outcome, rescore, say, budget, apart=ray is not None)
     finish(outcome)
     return outcome
 
@@ -117,16 +120,18 @@ def write_policy(outcome: Outcome, trial: Trial) -> Path:
     return path
 
 
-def rescored(outcome: Outcome, count: int, say: Say, apart: bool = False) -> Outcome:
+def rescored(outcome: Outcome, count: int, say: Say, budget: float | None = None, apart: bool = False) -> Outcome:
     """Attack ``count`` policies of the front with every attack that the threat model permits.
 
     The recommended policies come first, then others evenly along the front. Stopping here loses nothing: the finished
-    attacks are taken up again by ``--resume``. ``apart``: on a cluster, with a run folder for each policy.
+    attacks are taken up again by ``--resume``. ``budget``: seconds for each policy, shared by its attacks; the report of
+    that run says what was cut. ``apart``: on a cluster, with a run folder for each policy.
     """
     policies = [str(write_policy(outcome, trial)) for trial in representatives(outcome, count)]
-    config = outcome.config.attack(policies=tuple(policies), images=min(outcome.config.images, 100))
+    config = outcome.config.attack(policies=tuple(policies), images=min(outcome.config.images, 100), budget=budget)
     folder = outcome.folder / RESCORED
-    same = (folder / "run.json").exists() and read_json(folder / "run.json")["config"]["policies"] == policies
+    before = read_json(folder / "run.json")["config"] if (folder / "run.json").exists() else {}
+    same = before.get("policies") == policies and before.get("budget") == budget
 
     def tell(line: str) -> None:
         say(f"full suite {line}")
