@@ -124,8 +124,8 @@ def rescored(outcome: Outcome, count: int, say: Say, budget: float | None = None
     """Attack ``count`` policies of the front with every attack that the threat model permits.
 
     The recommended policies come first, then others evenly along the front. Stopping here loses nothing: the finished
-    attacks are taken up again by ``--resume``. ``budget``: seconds for each policy, shared by its attacks; the report of
-    that run says what was cut. ``apart``: on a cluster, with a run folder for each policy.
+    attacks are taken up again by ``--resume``. ``budget``: seconds for each policy, shared by its attacks; its
+    report says what was cut. ``apart``: on a cluster, with a run folder for each policy.
     """
     policies = [str(write_policy(outcome, trial)) for trial in representatives(outcome, count)]
     config = outcome.config.attack(policies=tuple(policies), images=min(outcome.config.images, 100), budget=budget)
