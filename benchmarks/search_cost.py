@@ -80,7 +80,7 @@ def workers(counts: Sequence[int], evals: int, pause: float, seed: int) -> Itera
     for count in counts:
         ray.init("local", num_cpus=count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         try:
-            ray.get([ray.remote(time.sleep).remote(0.5) for _ in range(2 * count)])  # starts the worker processes
+            ray.get([ray.remote(_idle).remote() for _ in range(2 * count)])  # starts the worker processes
             begun = time.perf_counter()
             _search(evals, seed, OnRay(f"{count}", partial(Analytic, pause)), [])
             seconds = time.perf_counter() - begun
@@ -96,6 +96,10 @@ def workers(counts: Sequence[int], evals: int, pause: float, seed: int) -> Itera
             "speedup": speedup,
             "of_linear": speedup / count,
         }
+
+
+def _idle() -> None:
+    time.sleep(0.5)
 
 
 def _search(evals: int, seed: int, executor: Executor, stamps: list[float]) -> None:
