@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from atm.errors import AtmError
 from audit.search.front import front
 from audit.search.outcome import Outcome
+from audit.search.report import render
 from audit.search.trials import Trial, TrialLog
 from tests.audit.search.toy import CONFIG, Toy, run
 
@@ -157,3 +159,15 @@ def test_constraints_hold_on_the_front_and_steer_the_search(tmp_path):
     chosen = [ok for ok, t in zip(able, found.trials, strict=True) if t.source == "model"]
     drawn = [ok for ok, t in zip(able, found.trials, strict=True) if t.source == "start"]
     assert sum(chosen) / len(chosen) > sum(drawn) / len(drawn)
+
+
+def test_every_row_of_the_report_has_as_many_cells_as_its_heads(whole):
+    outcome = Outcome.read(whole)
+    prices = outcome.price()
+    assert any(p.minding is p.ignoring for p in prices) and any(p.minding is not p.ignoring for p in prices)
+    page = re.sub(r"<script.*?</script>", "", render(outcome), flags=re.S)
+    tables = re.findall(r"<table>(.*?)</table>", page, re.S)
+    assert len(tables) == 3
+    for table in tables:
+        head, *rows = re.findall(r"<tr>(.*?)</tr>", table, re.S)
+        assert rows and {row.count("<td") for row in rows} == {head.count("<th")}
