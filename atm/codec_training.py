@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import kl_div
 
+from atm import precision
 from atm.channels import Awgn
 from atm.data import ImageSet
 from atm.jscc import SNR_RANGE_DB, JsccCodec
@@ -167,7 +168,7 @@ def _through(codec: JsccCodec, tokens: TokenBatch, snr_db: float) -> Tensor:
     device = tokens.values.device.type
     with ExitStack() as stack:
         if device == "cpu":
-            stack.enter_context(torch.autocast(device, torch.bfloat16))
+            stack.enter_context(precision.fast(device))
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         symbols, side = codec.encode(tokens, snr_db)
         return codec.decode(Awgn(snr_db)(symbols), side, tokens, snr_db)

@@ -13,6 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from atm import precision
 from atm.data import ImageSet
 from atm.encoder import Encoder
 from atm.zoo import build_vit
@@ -114,7 +115,7 @@ def train_victim(
         total = 0.0
         for rows in torch.randperm(len(train))[: steps * recipe.batch].view(steps, -1):
             images = augment(train.pixels[rows].to(device).float() / 255)
-            with torch.autocast(device, torch.bfloat16):
+            with precision.fast(device):
                 logits = vit(encoder.normalise(images).contiguous(memory_format=torch.channels_last))
             loss = cross_entropy(logits.float(), train.labels[rows].to(device), label_smoothing=recipe.smoothing)
             optimizer.zero_grad()

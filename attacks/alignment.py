@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from atm import precision
 from atm.link import Link
 from atm.threat import Knowledge, Observation, ThreatModel
 from atm.tokens import NOWHERE, TokenBatch
@@ -95,7 +96,7 @@ class Alignment:
         return replace(seen, tokens=replace(seen.tokens, source=torch.cat(parts)))
 
     def _scores(self, tokens: TokenBatch) -> Tensor:
-        with torch.autocast(tokens.values.device.type, torch.bfloat16):
+        with precision.fast(tokens.values.device):
             return self.network(*tokens.padded(), tokens.prefix).float()
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from atm import precision
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import Knowledge, Observation, ThreatModel
@@ -86,7 +87,7 @@ class ManyPolicies:
         chosen = chosen[: len(features)]
         x, self.told = torch.stack(features), torch.tensor([policy.thresholds for policy in chosen])
         self.mean, self.scale = x.flatten(0, 2).mean(0), x.flatten(0, 2).std(0).clamp_min(1e-6)
-        x = ((x - self.mean) / self.scale).bfloat16()
+        x = precision.stored((x - self.mean) / self.scale)
         side = images.shape[-1] // link.encoder.patch_grid[1]
         self.network = InversionNetwork(x.shape[-1] + depth, 0, link.encoder.patch_grid, side, 128, 2)
 
@@ -102,13 +103,13 @@ class ManyPolicies:
 
     def rebuild(self, features: Tensor, thresholds: Tensor) -> Tensor:
         """Features ``[B, P, f]`` under one policy ``[layers]`` -> ``[B, 3, H, W]`` in [0, 1]."""
-        x = ((features - self.mean) / self.scale).bfloat16()
+        x = precision.stored((features - self.mean) / self.scale)
         parts = [self._run(part, thresholds.expand(len(part), -1)) for part in x.split(256)]
         return torch.cat(parts).clamp(0, 1)
 
     def _run(self, features: Tensor, thresholds: Tensor) -> Tensor:
         told = (1 - thresholds)[:, None].expand(-1, features.shape[1], -1)
-        with torch.autocast(features.device.type, torch.bfloat16):
+        with precision.fast(features.device):
             start = self.mean_image.expand(len(features), -1, -1, -1)
             return self.network(start, torch.cat([features, told.to(features.dtype)], -1)).float()
 

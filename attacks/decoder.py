@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from atm import precision
 from atm.link import Link
 from atm.threat import Knowledge, Observation, ThreatModel
 from atm.tokens import TokenBatch
@@ -85,7 +86,7 @@ class Decoder:
         if self.ridge is not None and self.align is not None:
             features = self.features(self.align(seen))
             start = self.ridge.linear(features)
-            features = ((features - self.ridge.mean) / self.ridge.scale).bfloat16()
+            features = precision.stored((features - self.ridge.mean) / self.ridge.scale)
         if not self.has_map:
             tokens = seen.tokens.with_values((token_features(seen) - self.token_mean) / self.token_scale)
         return start, features, tokens
@@ -96,5 +97,5 @@ class Decoder:
 
     def _run(self, start: Tensor, features: Tensor | None, tokens: TokenBatch | None, rows: Tensor) -> Tensor:
         padded = (None, None) if tokens is None else tokens.select(rows).padded()
-        with torch.autocast(start.device.type, torch.bfloat16):
+        with precision.fast(start.device):
             return self.network(start[rows], None if features is None else features[rows], *padded).float()

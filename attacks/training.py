@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +14,9 @@ from torch.nn.functional import l1_loss
 
 from atm.progress import track
 from attacks.base import History
-from attacks.budget import spent
+from attacks.budget import remaining, spent
+
+WARM_UP = 0.1  # of a time budget, at most
 
 
 @dataclass
@@ -47,7 +50,9 @@ def train(
 ) -> History:
     """Train a network in place, within `attacks.budget.time_budget`.
 
-    It ends with the weights, the first ones included, that were best on the held-out rows.
+    Where the time is what ends it, warm-up and descent are fractions of the time: a network that is cut off at a high
+    rate is worse than one that came down in time. It ends with the weights, the first ones included, that were best on
+    the held-out rows.
 
     Args:
         network: to train.
@@ -63,15 +68,19 @@ def train(
     history.check(best)
     end, descent_from = schedule.steps, round(schedule.steps * (1 - schedule.descent))
     warm_up, order = min(50, max(schedule.steps // 5, 1)), torch.randperm(len(rows))
+    time = remaining()
     for step in track(range(1, schedule.steps + 1), f"training {what}"):
         if step > end:
             break
         if len(order) < min(schedule.batch, len(rows)):
             order = torch.randperm(len(rows))
         chosen, order = rows[order[: schedule.batch]], order[schedule.batch :]
-        falling = min(1.0, (end - step + 1) / max(end - descent_from, 1))
+        rising, falling = step / warm_up, (end - step + 1) / max(end - descent_from, 1)
+        if 0 < time < math.inf:
+            left = remaining() / time
+            rising, falling = max(rising, (1 - left) / WARM_UP), min(falling, left / schedule.descent)
         for group in optimizer.param_groups:
-            group["lr"] = schedule.rate * min(step / warm_up, falling)
+            group["lr"] = schedule.rate * min(rising, falling, 1.0)
         network.train()
         loss = loss_on(chosen)
         optimizer.zero_grad()
