@@ -131,6 +131,12 @@ class ThreatModel:
         """
         return self._see(transmission, link, seed, self.under(link.defence).knows)
 
+    def true_map(self, transmission: Transmission, link: Link, seed: int = 0) -> Tensor:
+        """``[B, P]`` int64: the merge map of what `observe` shows; an evaluator scores by it, no attack is given it."""
+        source = self._see(transmission, link, seed, self.knows | Knowledge.MERGE_MAP).tokens.source
+        assert source is not None
+        return source
+
     def _see(self, transmission: Transmission, link: Link, seed: int, knows: Knowledge) -> Observation:
         received, symbols, snr_db = transmission.received, transmission.received_symbols, transmission.snr_db
         if self.tap == "before-codec":

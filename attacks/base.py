@@ -76,6 +76,15 @@ class Inference(Protocol):
 
 
 @runtime_checkable
+class Locating(Protocol):
+    """An attack that finds out which patches each token stands for; how well is a leak of its own."""
+
+    def recover(self, seen: Observation) -> Tensor:
+        """``[B, P]`` int64: the token, counted within its image, that each patch is believed to have ended in."""
+        ...
+
+
+@runtime_checkable
 class Studious(Protocol):
     """An attack that makes use of auxiliary images which it may not send through the device."""
 

@@ -19,7 +19,7 @@ from atm.errors import AtmError
 from atm.link import Transmission
 from atm.policy import MergePolicy
 from attacks import create, effort, inferences
-from attacks.base import History, Studious
+from attacks.base import History, Locating, Studious
 from attacks.budget import time_budget
 from audit import harm
 from audit.bounds import bounds
@@ -129,6 +129,9 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
             folder.add_seconds(policy.name, name, fitted - begun, time.monotonic() - fitted, repeat)
             _check(name, rebuilt, originals)
             scores, _ = score(rebuilt, originals, setting.metrics)
+            if isinstance(attack, Locating):
+                truth = setting.threat.true_map(transmission, link, taps_seed)
+                scores = {**scores, **harm.placed(attack.recover(seen), truth)}
             if isinstance(history := getattr(attack, "history", None), History):
                 folder.add_history(policy.name, name, repeat, history.as_dict())
             folder.add_scores(policy.name, name, scores, rebuilt, repeat)

@@ -9,6 +9,7 @@ from atm.data import Splits
 from atm.errors import AtmError
 from atm.link import Link
 from atm.threat import Observation, ThreatModel
+from atm.tokens import NOWHERE
 from attacks import Inference
 
 
@@ -43,6 +44,21 @@ def run(
     if not scores:
         raise AtmError(f"inference {inference.name!r} gave neither labels [B] nor similarities [B, candidates]")
     return scores
+
+
+def placed(recovered: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    """``placed`` ``[B]``: the fraction of the patches that arrived whose token was found; ``placed_blindly``: the
+    fraction in the largest token, which is the best guess of an adversary who sees only the merge map's group sizes.
+
+    Args:
+        recovered: ``[B, P]`` int64, tokens counted within their image.
+        truth: the same, `atm.tokens.NOWHERE` for patches that did not arrive.
+    """
+    arrived = truth != NOWHERE
+    number = arrived.sum(1).clamp_min(1)
+    largest = torch.stack([row[there].bincount(minlength=1).max() for row, there in zip(truth, arrived, strict=True)])
+    right = ((recovered == truth) & arrived).sum(1)
+    return {"placed": right / number, "placed_blindly": largest / number}
 
 
 def labels(data: Splits) -> Tensor | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from privacy_metrics.statistics import Interval, wilson
+from privacy_metrics.statistics import Interval, bootstrap_mean, wilson
 from privacy_metrics.traffic import Information, mutual_information
 from reports.run import Run
 
@@ -67,6 +67,21 @@ def label_bits(run: Run) -> dict[str, Information]:
     }
 
 
+def places(run: Run) -> list[str]:
+    """For each policy how many patches were put into the right token without the merge map, beside a blind guess."""
+    lines = []
+    for policy in run.policies:
+        found, blind = (run.repeated(policy, "position", metric)[0] for metric in ("placed", "placed_blindly"))
+        if len(found):
+            rate = bootstrap_mean(found)
+            interval = "" if rate.low != rate.low else f" [{rate.low:.0%}, {rate.high:.0%}]"
+            lines.append(
+                f"Under {policy}, the tokens alone tell of {rate.estimate:.0%}{interval} of the patches "
+                f"which token they are in (a blind guess: {float(blind.mean()):.0%})."
+            )
+    return lines
+
+
 def sentences(run: Run) -> list[str]:
     """What the tokens give away above chance, and under which policies; the verdict on pictures stays as it is."""
     found = [rate for rate in rates(run) if rate.above]
@@ -77,4 +92,4 @@ def sentences(run: Run) -> list[str]:
     lines = [f"The label can be read above chance under {', '.join(read)}; {duty}."] if read else []
     if known:
         lines.append(f"The picture can be found again among candidates above chance under {', '.join(known)}.")
-    return lines
+    return [*lines, *places(run)]
