@@ -36,6 +36,7 @@ class Decoder:
 
     name: ClassVar[str] = "decoder"
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
+    share: ClassVar[float] = 4  # all that descend start from it
     QUICK: ClassVar[dict[str, Any]] = {"schedule": Schedule(steps=120, every=40)}
 
     width: int = 128

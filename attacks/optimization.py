@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from atm.link import Link
-from atm.progress import track
-from atm.threat import Knowledge, Observation, ThreatModel
-from attacks.alignment import ALIGNABLE
-from attacks.base import History, from_patches, held_out, require, to_patches
-from attacks.budget import spent
-from attacks.decoder import Decoder
-from attacks.objective import WHITE_BOX, Likelihood, select
-from attacks.shared import fitted
+from attacks.base import to_patches
+from attacks.descent import Coordinates, Descent, Spread
 
 
 @dataclass
-class Optimization:
-    """Gradient descent through encoder, merge, defence and codec, from the decoder's output.
-
-    Searching the image whose tokens are nearest to the observed ones alone fits the channel's noise and gets worse than
-    its start. So this maximises the posterior: the likelihood of what arrived (`attacks.objective`), and as prior a
-    Gaussian around the decoder's output whose covariance within a patch is that of the decoder's own errors on held-out
-    auxiliary images. Pixels are searched in the coordinates in which that prior is white, which also makes steep
-    directions, where a decoder errs little, slow. Of several descents, each image keeps the most probable end.
+class Optimization(Descent):
+    """A search over the pixels, in the coordinates in which the decoder's errors are white (`attacks.descent`).
 
     Attributes:
         steps: of Adam.
@@ -38,9 +26,8 @@ class Optimization:
     """
 
     name: ClassVar[str] = "optimization"
-    needs: ClassVar[Knowledge] = WHITE_BOX
-    needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
     order: ClassVar[int] = 3
+    share: ClassVar[float] = 4
     QUICK: ClassVar[dict[str, Any]] = {"steps": 12}
 
     steps: int = 60
@@ -49,48 +36,20 @@ class Optimization:
     starts: int = 1
     batch: int = 64
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
-        """Fit the decoder, and measure its errors and the noise."""
-        require(self, threat)
-        self.grid = link.encoder.patch_grid
-        self.start = fitted(Decoder, link, threat, images)
-        self.likelihood = Likelihood(link, threat, images)
-        rows = held_out(len(images))[1]
-        estimate = self.start.reconstruct(threat.tap_images(link, images).select(rows))
-        errors = to_patches(images[rows] - estimate, self.grid).flatten(0, 1)
-        variances, directions = torch.linalg.eigh(errors.T @ errors / len(errors))
-        self.spread = directions * variances.clamp_min(1e-7).sqrt()
-
-    def reconstruct(self, seen: Observation) -> Tensor:
-        """The most probable image that was found."""
-        centre, target, self.history = self.start.reconstruct(seen), self.likelihood.target(seen), History()
-        parts = []
-        for rows in track(list(torch.arange(len(seen)).split(self.batch)), "optimising images"):
-            tried = [self._descend(centre[rows], select(target, rows), bool(n)) for n in range(self.starts)]
-            losses, images = (torch.stack(each) for each in zip(*tried, strict=True))
-            parts.append(images[losses.argmin(0), torch.arange(len(rows))])
-        return torch.cat(parts)
-
-    def _descend(self, centre: Tensor, target: tuple[Tensor, Tensor], away: bool) -> tuple[Tensor, Tensor]:
-        """Minus log-posterior ``[B]`` and images ``[B, 3, H, W]`` at the end of one descent."""
+    def searches(self, centre: Tensor) -> Iterator[Coordinates]:
+        """From the decoder's output first, then from around it."""
         shape = to_patches(centre, self.grid).shape
-        offset = (torch.randn(shape) if away else torch.zeros(shape)).requires_grad_()
-        optimizer = torch.optim.Adam([offset], self.rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps, self.rate / 10)
-        for step in range(self.steps):
-            if spent():
-                self.history.cut = True
-                break
-            with torch.enable_grad():
-                fit = self.weight * self.likelihood(self._image(centre, offset), target).sum()
-                (of_tokens,) = torch.autograd.grad(fit, offset)
-            offset.grad = of_tokens + offset.detach()  # of the prior: half the square of the offset
-            self.history.step(fit.detach() + offset.detach().square().sum() / 2, of_tokens.norm(), step)
-            optimizer.step()
-            schedule.step()
-        with torch.no_grad():
-            image = self._image(centre, offset)
-            return self.weight * self.likelihood(image, target) + offset.square().sum((1, 2)) / 2, image
+        for number in range(self.starts):
+            yield _Pixels(centre, torch.randn(shape) if number else torch.zeros(shape), self.spread)
 
-    def _image(self, centre: Tensor, offset: Tensor) -> Tensor:
-        return (centre + from_patches(offset @ self.spread.T, self.grid)).clamp(0, 1)
+
+class _Pixels:
+    def __init__(self, centre: Tensor, offset: Tensor, spread: Spread) -> None:
+        self.centre, self.offset, self.spread = centre, offset.requires_grad_(), spread
+        self.parameters = [self.offset]
+
+    def images(self) -> Tensor:
+        return self.centre + self.spread.error(self.offset)
+
+    def improbability(self) -> Tensor:
+        return self.offset.square().sum((1, 2)) / 2

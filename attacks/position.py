@@ -21,6 +21,7 @@ class Position:
     """
 
     name: ClassVar[str] = "position"
+    share: ClassVar[float] = 2  # where the map is hidden, all that need one use what it learns
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | ALIGNABLE[1]
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:

@@ -13,7 +13,7 @@ from atm.link import Link
 from atm.threat import Knowledge, Observation, ThreatModel
 from attacks.alignment import ALIGNABLE, aligned
 from attacks.base import held_out, patch_features, require, to_patches
-from attacks.budget import spent
+from attacks.budget import remaining, spent, time_budget
 from attacks.network import Block
 from attacks.ridge import Ridge
 from attacks.training import Schedule, train
@@ -70,7 +70,8 @@ class Shadow:
         def loss_on(part: Tensor) -> Tensor:
             return mse_loss(self._answer(images[part]), answers[part])
 
-        self.history = train(self.network, loss_on, *rows, self.schedule, "the stand-in")
+        with time_budget(remaining() / 2):
+            self.history = train(self.network, loss_on, *rows, self.schedule, "the stand-in")
         self.network.requires_grad_(False)
         held, truth = answers[rows[1]], images[rows[1]]
         self.noise = (self._answers(truth) - held).square().mean((0, 1)).clamp_min(1e-3)

@@ -81,7 +81,10 @@ def attack(
         int, typer.Option(help="Fits and sendings of everything, each with other seeds and channel draws.")
     ] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="Few steps for every attack: a first look.")] = False,
-    budget: Annotated[float | None, typer.Option(help="Seconds per policy, shared fairly by the attacks.")] = None,
+    budget: Annotated[
+        float,
+        typer.Option(help="Seconds per policy, shared by the attacks; a report says what it cut; 0 sets no limit."),
+    ] = 600.0,
     seed: Seed = 0,
     out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write.")] = Path("runs/attack"),
     resume: Resume = False,
@@ -107,7 +110,7 @@ def attack(
         quick=quick,
         seed=seed,
         repeats=repeats,
-        budget=budget,
+        budget=budget or None,
     )
     _attack(config, out_folder, resume, force, as_json)
 

@@ -18,7 +18,7 @@ from atm.data import Splits
 from atm.errors import AtmError
 from atm.link import Transmission
 from atm.policy import MergePolicy
-from attacks import create, effort, inferences
+from attacks import available, create, effort, inferences
 from attacks.base import History, Locating, Studious
 from attacks.budget import time_budget
 from audit import harm
@@ -33,7 +33,7 @@ from reports.bounds import add_bounds
 from reports.html import write_report
 from reports.run import Run
 
-FITTING = 0.7  # of an attack's time, at most; the rest is for reconstructing
+FITTING = 0.95  # of an attack's time, at most; the rest is for reconstructing
 
 
 def attack(
@@ -110,6 +110,7 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
         folder.add_link(policy.name, _link_rows(policy, transmission, setting.truth), repeat)
         seen = setting.threat.observe(transmission, link, taps_seed)
         ends = time.monotonic() + (config.budget or math.inf)
+        shares = [float(getattr(available().get(name), "share", 1.0)) for name in setting.attacks]
         for number, name in enumerate(setting.attacks):
             done += 1
             if folder.finished(policy.name, name, repeat):
@@ -120,7 +121,7 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
             if setting.unsent is not None and isinstance(attack, Studious):
                 attack.study(setting.unsent)
             begun = time.monotonic()
-            share = max(ends - begun, 0.0) / (len(setting.attacks) - number)
+            share = max(ends - begun, 0.0) * shares[number] / sum(shares[number:])
             with time_budget(share * FITTING):
                 attack.fit(link, setting.threat, auxiliary)
             fitted = time.monotonic()

@@ -51,7 +51,8 @@ class AttackConfig:
         seed: of everything that is random.
         repeats: how often each attack is fitted and each picture sent, every time with other seeds and channel draws.
         quick: attacks take few steps, for a first look; a report says so.
-        budget: seconds for each policy, shared fairly; attacks that take steps end with the best that they have.
+        budget: seconds for each policy, shared in proportion to what attacks can make of them (`attacks.base.Attack`);
+            those that take steps end with the best that they have. None sets no limit.
     """
 
     policies: tuple[str, ...] = ("none", "moderate", "aggressive")
@@ -78,6 +79,8 @@ class AttackConfig:
             if isinstance(value, bool):
                 words += [f"--{key}"] * value
                 continue
+            if key == "budget" and value is None:
+                value = 0  # the command line has a limit unless told otherwise
             values = value if isinstance(value, tuple) else (value,)
             flag = "--" + {"policies": "policy", "attacks": "attack"}.get(key, key.replace("_", "-"))
             words += [word for v in values if v is not None for word in (flag, str(v))]

@@ -46,7 +46,7 @@ def twice_the_budget(run: Run, other: Run) -> bool:
     if not differs_only_in(run, other, set(BUDGETS)):
         return False
     ours, theirs = _config(run), _config(other)
-    ratios = [number(theirs.get(k)) / number(ours.get(k)) for k in BUDGETS if ours.get(k) != theirs.get(k)]
+    ratios = [_amount(theirs, k) / _amount(ours, k) for k in BUDGETS if ours.get(k) != theirs.get(k)]
     return bool(ratios) and min(ratios) >= 2
 
 
@@ -76,6 +76,11 @@ def check_against(run: Run, others: tuple[Run, ...]) -> None:
                 f"--against {other.folder}: it shares no policy, victim and pictures with {run.folder}; give a run of "
                 "the same"
             )
+
+
+def _amount(config: dict[str, Any], key: str) -> float:
+    value = config.get(key)
+    return math.inf if key == "budget" and value is None else number(value)
 
 
 def _config(run: Run) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from attacks.base import from_patches, held_out, patch_features, to_patches
 from attacks.decoder import Decoder
 from attacks.mean_image import MeanImage
 from attacks.nearest import Nearest
-from attacks.optimization import Optimization
 from attacks.ridge import Ridge
 from attacks.training import Schedule
 from privacy_metrics import psnr, ssim
@@ -77,16 +76,6 @@ def test_nearest_finds_the_same_picture_again():
     auxiliary = pictures(50)
     rebuilt = rebuild(Nearest(), PlantedLink(lambda p: p), auxiliary, (auxiliary[[3, 8]] + 0.01).clamp(0, 1))
     assert torch.equal(rebuilt, auxiliary[[3, 8]])
-
-
-@pytest.mark.parametrize("threshold", [1.0, 0.6])
-def test_optimization_improves_on_its_start_through_a_real_encoder(threshold):
-    link = Link(tiny_encoder(embed_dim=192), MergePolicy.uniform(threshold, 3, exit_layer=1))
-    auxiliary, victims = pictures(150), pictures(8, seed=1)
-    attack = Optimization(steps=150)
-    error = (rebuild(attack, link, auxiliary, victims) - victims).square().mean()
-    start = (attack.start.reconstruct(SERVER.observe(link.transmit(victims, 7), link, 8)) - victims).square().mean()
-    assert error < 0.9 * start
 
 
 def test_merging_is_seen_in_the_features():

@@ -58,6 +58,11 @@ def test_a_cut_run_has_every_attack_says_so_and_tells_where_the_time_went(victim
     assert "decoder" in flags["time budget cut"] and "part of the suite" not in flags
 
 
+def test_the_command_of_a_run_without_a_limit_asks_for_none():
+    """The command line has one unless told otherwise."""
+    assert "--budget 0 " in AttackConfig().command("out") and "--budget 5.0 " in AttackConfig(budget=5.0).command("out")
+
+
 def test_descent_ends_too():
     torch.manual_seed(0)
     link, found = Link(tiny_encoder(), MergePolicy.uniform(1.0, 3)), Optimization(steps=10_000)

@@ -1,0 +1,130 @@
+"""How the white-box attacks descend: from the decoder's output to the most probable image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from atm.link import Link
+from atm.progress import track
+from atm.threat import Knowledge, Observation, ThreatModel
+from attacks.alignment import ALIGNABLE
+from attacks.base import History, from_patches, held_out, require, to_patches
+from attacks.budget import remaining, spent, time_budget
+from attacks.decoder import Decoder
+from attacks.objective import WHITE_BOX, Likelihood, select
+from attacks.shared import fitted
+
+
+class Coordinates(Protocol):
+    """What is searched in place of the pixels of ``B`` images; where the search begins is the decoder's output."""
+
+    parameters: list[Tensor]
+    """Leaves that ask for gradients."""
+
+    def images(self) -> Tensor:
+        """``[B, 3, H, W]``, not clipped."""
+        ...
+
+    def improbability(self) -> Tensor:
+        """``[B]``: minus the logarithm of their prior, up to a constant."""
+        ...
+
+
+class Descent:
+    """Gradient descent through encoder, merge, defence and codec, from the decoder's output.
+
+    Searching the image whose tokens are nearest to the observed ones alone fits the channel's noise and gets worse than
+    its start. So this maximises the posterior: the likelihood of what arrived (`attacks.objective`), and a prior around
+    the decoder's output as wide as that decoder's own errors on held-out auxiliary images. The attacks differ in the
+    coordinates in which they search. Of the start and the ends of all descents, each image keeps the most probable.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[Knowledge] = WHITE_BOX
+    needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
+
+    steps: int
+    rate: float
+    weight: float
+    batch: int
+
+    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+        """Fit the decoder, and measure its errors and the noise."""
+        require(self, threat)
+        self.grid = link.encoder.patch_grid
+        self.start = fitted(Decoder, link, threat, images)
+        self.likelihood = Likelihood(link, threat, images)
+        rows = held_out(len(images))[1]
+        estimates = self.start.reconstruct(threat.tap_images(link, images).select(rows))
+        self.spread = Spread(images[rows] - estimates, self.grid)
+
+    def searches(self, centre: Tensor) -> Iterator[Coordinates]:
+        """One for each descent from the decoder's output ``[B, 3, H, W]``."""
+        raise NotImplementedError
+
+    def reconstruct(self, seen: Observation) -> Tensor:
+        """The most probable image that was found."""
+        centre, target, self.history = self.start.reconstruct(seen), self.likelihood.target(seen), History()
+        batches, parts = torch.arange(len(seen)).split(self.batch), []
+        for number, rows in enumerate(track(batches, "optimising images")):
+            wanted = select(target, rows)
+            with torch.no_grad():
+                tried = [(self.weight * self.likelihood(centre[rows], wanted), centre[rows])]
+            with time_budget(remaining() / (len(batches) - number)):
+                tried += [self._descend(place, wanted) for place in self.searches(centre[rows])]
+            losses, images = (torch.stack(each) for each in zip(*tried, strict=True))
+            parts.append(images[losses.argmin(0), torch.arange(len(rows))])
+        return torch.cat(parts)
+
+    def _descend(self, place: Coordinates, target: tuple[Tensor, Tensor], before: int = 0) -> tuple[Tensor, Tensor]:
+        """Minus log-posterior ``[B]`` and images ``[B, 3, H, W]`` at the end of one descent, after so many steps."""
+        optimizer, time = torch.optim.Adam(place.parameters, self.rate), remaining()
+        for step in range(self.steps):
+            if spent():
+                self.history.cut = True
+                break
+            gone = max(step / self.steps, 1 - remaining() / time if 0 < time < math.inf else 0.0)
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate * (0.55 + 0.45 * math.cos(math.pi * gone))  # down to a tenth
+            with torch.enable_grad():
+                images = place.images()
+                fit = self.weight * self.likelihood(images.clamp(0, 1), target).sum()
+                (of_tokens,) = torch.autograd.grad(fit, images, retain_graph=True)
+                prior = place.improbability().sum()
+                optimizer.zero_grad()
+                torch.autograd.backward([images, prior], [of_tokens, torch.ones_like(prior)])
+            self.history.step(fit.detach() + prior.detach(), of_tokens.norm(), before + step)
+            optimizer.step()
+        with torch.no_grad():
+            images = place.images().clamp(0, 1)
+            return self.weight * self.likelihood(images, target) + place.improbability(), images
+
+
+class Spread:
+    """The decoder's errors within a patch, as a Gaussian: coordinates in which that is white, and back.
+
+    Being white also makes steep directions slow, in which a decoder errs little.
+
+    Args:
+        errors: ``[n, 3, H, W]``, of held-out images.
+        grid: patches down and across.
+    """
+
+    def __init__(self, errors: Tensor, grid: tuple[int, int]) -> None:
+        self.grid, patches = grid, to_patches(errors, grid).flatten(0, 1)
+        variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
+        deviations = variances.clamp_min(1e-7).sqrt()
+        self.widen, self.whiten = directions * deviations, directions / deviations
+
+    def error(self, white: Tensor) -> Tensor:
+        """``[B, P, pixels]`` -> ``[B, 3, H, W]``."""
+        return from_patches(white @ self.widen.T, self.grid)
+
+    def white(self, error: Tensor) -> Tensor:
+        """The inverse of `error`."""
+        return to_patches(error, self.grid) @ self.whiten

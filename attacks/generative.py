@@ -1,0 +1,100 @@
+"""White-box inversion over the latents of a generator of pictures, then over its intermediate features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from atm.link import Link
+from atm.threat import ThreatModel
+from attacks.budget import remaining, time_budget
+from attacks.descent import Coordinates, Descent, Spread
+from attacks.generator import Generator
+from attacks.shared import fitted
+
+
+@dataclass
+class Generative(Descent):
+    """What is searched is a latent, then what the generator makes of it half way to a picture (GLASS, PFO).
+
+    Latents of a generator trained on the auxiliary images leave only changes that look like pictures; the features
+    after them give the freedom that latents lack. What is added to the decoder's output is the difference between what
+    the generator draws now and what it drew at the start, so that what it cannot draw is not lost. The posterior is
+    the one of `attacks.optimization`.
+
+    Attributes:
+        steps: of Adam, over the latents and again over the features.
+        rate: learning rate of both, whose variance is about 1.
+        weight: of the likelihood, as in `attacks.optimization`.
+        batch: images that are optimised at a time.
+    """
+
+    name: ClassVar[str] = "generative"
+    order: ClassVar[int] = 5
+    QUICK: ClassVar[dict[str, Any]] = {"steps": 8}
+
+    steps: int = 30
+    rate: float = 0.03
+    weight: float = 0.3
+    batch: int = 64
+
+    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+        """Fit the decoder and train the generator."""
+        super().fit(link, threat, images)
+        with time_budget(remaining() / 2):
+            self.generator = fitted(Generator, link, threat, images)
+
+    def searches(self, centre: Tensor) -> Iterator[Coordinates]:
+        """One, from the decoder's output."""
+        yield _Latents(centre, self.generator, self.spread)
+
+    def _descend(self, place: Coordinates, target: tuple[Tensor, Tensor], before: int = 0) -> tuple[Tensor, Tensor]:
+        assert isinstance(place, _Latents)
+        with time_budget(remaining() / 2):
+            super()._descend(place, target)
+        return super()._descend(_Features(place), target, self.steps)
+
+
+class _Drawn:
+    """What the generator draws, less what it drew of the decoder's output, is added to that output."""
+
+    centre: Tensor
+    first: Tensor
+    spread: Spread
+    generator: Generator
+
+    def features(self) -> Tensor:
+        raise NotImplementedError
+
+    def images(self) -> Tensor:
+        self.offset = self.generator.images(self.features()) - self.first
+        return self.centre + self.offset
+
+    def improbability(self) -> Tensor:
+        return self.spread.white(self.offset).square().sum((1, 2)) / 2
+
+
+class _Latents(_Drawn):
+    def __init__(self, centre: Tensor, generator: Generator, spread: Spread) -> None:
+        self.centre, self.generator, self.spread = centre, generator, spread
+        self.latents = generator.latents(centre).requires_grad_()
+        self.parameters = [self.latents]
+        with torch.no_grad():
+            self.first = generator.images(self.features())
+
+    def features(self) -> Tensor:
+        return self.generator.features(self.latents)
+
+
+class _Features(_Drawn):
+    def __init__(self, found: _Latents) -> None:
+        self.centre, self.generator, self.spread, self.first = found.centre, found.generator, found.spread, found.first
+        self.now = found.features().detach().requires_grad_()
+        self.parameters = [self.now]
+
+    def features(self) -> Tensor:
+        return self.now

@@ -1,0 +1,106 @@
+"""A generator of pictures like the adversary's own, and the way back from a picture to what generates it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from atm import precision
+from atm.link import Link
+from atm.threat import ThreatModel
+from attacks.base import held_out
+from attacks.network import Residual
+from attacks.training import Schedule, reconstruction_loss, train
+
+
+@dataclass
+class Generator:
+    """A convolutional autoencoder; latents of unit variance with noise on them, so that every latent is a picture.
+
+    Attributes:
+        latent: channels of the latent, an eighth of the picture's side in height and width.
+        width: of the intermediate features, a quarter of it.
+        noise: deviation of the noise on latents while it is trained.
+        schedule: of the training.
+    """
+
+    name: ClassVar[str] = "generator"
+    QUICK: ClassVar[dict[str, Any]] = {"schedule": Schedule(steps=120, every=40)}
+
+    latent: int = 32
+    width: int = 64
+    noise: float = 0.1
+    schedule: Schedule = field(default_factory=Schedule)
+
+    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+        """Train on the auxiliary images; they are not sent."""
+        self.network = _Autoencoder(images.shape[-1], self.latent, self.width)
+
+        def loss_on(rows: Tensor) -> Tensor:
+            with precision.fast(images.device):
+                latent = self.network.encode(images[rows])
+                if self.network.training:
+                    latent = latent + self.noise * torch.randn_like(latent)
+                drawn = self.network.last(self.network.first(latent))
+            return reconstruction_loss(drawn.float(), images[rows])
+
+        self.history = train(self.network, loss_on, *held_out(len(images)), self.schedule, "the generator")
+        self.network.requires_grad_(False)
+
+    @torch.no_grad()
+    def latents(self, images: Tensor) -> Tensor:
+        """``[B, 3, H, W]`` -> ``[B, latent, h, w]``."""
+        return torch.cat([self.network.encode(part) for part in images.split(256)])
+
+    def features(self, latents: Tensor) -> Tensor:
+        """``[B, latent, h, w]`` -> ``[B, width, 2h, 2w]``, half way to a picture."""
+        drawn: Tensor = self.network.first(latents)
+        return drawn
+
+    def images(self, features: Tensor) -> Tensor:
+        """``[B, width, 2h, 2w]`` -> ``[B, 3, H, W]``, not clipped."""
+        drawn: Tensor = self.network.last(features)
+        return drawn
+
+
+class _Autoencoder(nn.Module):
+    def __init__(self, side: int, latent: int, width: int) -> None:
+        super().__init__()
+        a, b, c = self.factors = [2 if side % 2**n == 0 else 1 for n in (1, 2, 3)]
+        half = width // 2
+        self.into = nn.Sequential(
+            _Down(3, half, a), Residual(half), _Down(half, width, b), Residual(width), _Down(width, width, c),
+            Residual(width), nn.Conv2d(width, latent, 1),
+        )  # fmt: skip
+        self.norm = nn.BatchNorm2d(latent, affine=False)
+        self.first = nn.Sequential(
+            nn.Conv2d(latent, width, 3, padding=1), Residual(width), Residual(width), _Up(width, width, c)
+        )
+        self.last = nn.Sequential(Residual(width), _Up(width, half, b), Residual(half), _Up(half, 3, a))
+
+    def encode(self, images: Tensor) -> Tensor:
+        latents: Tensor = self.norm(self.into(images))
+        return latents
+
+
+class _Down(nn.Module):
+    def __init__(self, before: int, after: int, factor: int) -> None:
+        super().__init__()
+        self.factor, self.mix = factor, nn.Conv2d(before * factor**2, after, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.mix(pixel_unshuffle(x, self.factor))
+        return out
+
+
+class _Up(nn.Module):
+    def __init__(self, before: int, after: int, factor: int) -> None:
+        super().__init__()
+        self.factor, self.mix = factor, nn.Conv2d(before, after * factor**2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pixel_shuffle(self.mix(x), self.factor)

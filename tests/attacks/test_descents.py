@@ -1,0 +1,128 @@
+"""The white-box attacks: each improves on where it starts, through real encoders, and is not misled by noise."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+
+from atm import channels
+from atm.link import Link
+from atm.policy import MergePolicy
+from atm.threat import ThreatModel
+from attacks.base import from_patches
+from attacks.budget import time_budget
+from attacks.decoder import Decoder
+from attacks.deep_prior import DeepPrior
+from attacks.descent import Spread
+from attacks.generative import Generative
+from attacks.generator import Generator
+from attacks.optimization import Optimization
+from attacks.shared import effort
+from attacks.training import Schedule
+from privacy_metrics import psnr
+from tests.atm.models import tiny_encoder
+from tests.attacks.planted import GRID, pictures
+
+SERVER = ThreatModel("server")
+AUXILIARY, VICTIMS = pictures(150), pictures(6, seed=1)
+STEPS = 60
+DESCENTS = {
+    "optimization": lambda: Optimization(steps=STEPS),
+    "deep_prior": lambda: DeepPrior(steps=STEPS),
+    "generative": lambda: Generative(steps=STEPS // 2),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def brief():
+    """Where the descents start is trained for a moment, once for all of them on the same link."""
+    patch = pytest.MonkeyPatch()
+    for make in (Decoder, Generator):
+        patch.setattr(make, "QUICK", {"schedule": Schedule(steps=30, batch=16, every=30)})
+    yield
+    patch.undo()
+
+
+@cache
+def first_layer(threshold: float, channel: str) -> Link:
+    policy = MergePolicy.uniform(threshold, 3, exit_layer=1)
+    return Link(tiny_encoder(embed_dim=192), policy, channel=channels.parse(channel))
+
+
+def fit(attack, link: Link):
+    with effort(True):
+        attack.fit(link, SERVER, AUXILIARY)
+    return attack
+
+
+def rebuilt(make, link: Link):
+    """The attack, the decoder's output where it starts, and its end."""
+    torch.manual_seed(0)
+    attack = fit(make(), link)
+    seen = SERVER.observe(link.transmit(VICTIMS, 7), link, 8)
+    return attack, attack.start.reconstruct(seen), attack.reconstruct(seen)
+
+
+def error(images: torch.Tensor) -> float:
+    return float((images - VICTIMS).square().mean())
+
+
+@pytest.mark.parametrize("name", DESCENTS)
+@pytest.mark.parametrize("threshold", [1.0, 0.6])
+def test_a_descent_improves_on_its_start_through_a_real_encoder(name, threshold):
+    _, start, end = rebuilt(DESCENTS[name], first_layer(threshold, "noiseless"))
+    assert error(end) < 0.9 * error(start)
+
+
+@pytest.mark.parametrize("name", DESCENTS)
+def test_where_noise_drowns_everything_a_descent_stays_at_its_start(name):
+    _, start, end = rebuilt(DESCENTS[name], first_layer(1.0, "awgn:-30"))
+    floor = error(AUXILIARY[:135].mean(0).expand_as(VICTIMS))
+    assert error(end) < 1.15 * error(start)
+    assert error(end) > 0.9 * floor, "nothing arrived, so nothing can be known"
+
+
+@pytest.mark.parametrize("name", DESCENTS)
+def test_steps_are_counted_and_the_same_seed_gives_the_same_pictures(name):
+    link = first_layer(1.0, "noiseless")
+    first, _, once = rebuilt(DESCENTS[name], link)
+    _, _, again = rebuilt(DESCENTS[name], link)
+    assert torch.equal(once, again)
+    assert len(first.history.train) == len(first.history.gradient) == STEPS and not first.history.cut
+
+
+def test_the_generator_draws_pictures_like_those_it_was_trained_on():
+    torch.manual_seed(0)
+    generator = Generator(schedule=Schedule(steps=120, batch=16, every=40))
+    generator.fit(first_layer(1.0, "noiseless"), SERVER, AUXILIARY)
+    latents = generator.latents(VICTIMS)
+    drawn = generator.images(generator.features(latents)).detach()
+    mean = AUXILIARY[:135].mean(0).expand_as(VICTIMS)
+    assert float(psnr(drawn.clamp(0, 1), VICTIMS).mean()) > float(psnr(mean, VICTIMS).mean()) + 2
+    assert 0.5 < float(latents.std()) < 2
+
+
+def test_a_descent_whose_time_is_short_serves_every_batch_and_keeps_its_start_or_better():
+    link = first_layer(1.0, "noiseless")
+    attack = fit(Optimization(steps=10_000, batch=2), link)
+    seen = SERVER.observe(link.transmit(VICTIMS, 7), link, 8)
+    start = attack.start.reconstruct(seen)
+    with time_budget(3.0):
+        end = attack.reconstruct(seen)
+    moved = (end - start).abs().amax((1, 2, 3))
+    assert attack.history.cut and bool((moved > 0).all()), "the first batch must not take all the time"
+    target = attack.likelihood.target(seen)
+    assert bool((attack.likelihood(end, target) <= attack.likelihood(start, target)).all())
+
+
+def test_errors_are_white_in_their_coordinates_and_come_back():
+    torch.manual_seed(0)
+    mix = torch.randn(192, 192) * 0.05
+    errors = from_patches(torch.randn(300, 16, 192) @ mix, GRID)
+    spread = Spread(errors, GRID)
+    white = spread.white(errors)
+    torch.testing.assert_close(spread.error(white), errors, rtol=1e-3, atol=1e-3)
+    covariance = white.flatten(0, 1).T @ white.flatten(0, 1) / white[..., 0].numel()
+    torch.testing.assert_close(covariance, torch.eye(192), rtol=0, atol=0.02)

@@ -1,0 +1,51 @@
+"""The table of attacks beside their peers says what its rows say."""
+
+from __future__ import annotations
+
+import pytest
+
+from audit.setting import AttackConfig
+from benchmarks import attacks
+from benchmarks.peers import InversionNetwork
+from tests.audit.conftest import pictures, victim  # noqa: F401
+
+
+def row(attack, psnr, peer=False, policy="none"):
+    about = {"victim": "v", "threat": "server", "policy": policy, "attack": attack, "peer": peer}
+    return {**about, "seconds": 1.0, "psnr": psnr, "ssim": 0.5, "lpips": 0.25}
+
+
+def test_leads_are_over_the_best_peer_of_the_same_policy():
+    rows = [
+        row("ridge", 18.0),
+        row("decoder", 20.0),
+        row("standard", 21.5),
+        row("good", 19.0, True),
+        row("bad", 12.0, True),
+        row("standard", 15.0, policy="moderate"),
+        row("ridge", 14.0, policy="moderate"),
+        row("bad", 16.0, True, policy="moderate"),
+    ]
+    lines = attacks.table(rows).splitlines()
+    assert "| v | server | none | good (peer) | 1 | 19.00 | 0.500 | 0.250 |" in lines
+    assert lines[-2:] == [
+        "| v | server | none | good | +2.50 | +1.00 |",
+        "| v | server | moderate | bad | -1.00 | -2.00 |",
+    ]
+
+
+def test_without_a_peer_there_is_no_lead():
+    assert attacks.table([row("ridge", 18.0), row("standard", 18.0)]).splitlines()[-1].startswith("| ---")
+
+
+def test_rows_have_all_fields_and_the_suite_is_its_best_per_image(victim, pictures, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(attacks, "PEERS", {"inversion-network": InversionNetwork})
+    config = AttackConfig(("none",), ("ridge",), victim=str(victim), data=str(pictures), images=4, auxiliary=60)
+    rows = list(attacks.rows_of(AttackConfig(**{**vars(config), "budget": 2.0, "quick": True})))
+    fields = {"victim", "threat", "policy", "attack", "peer", "seconds", "psnr", "ssim", "lpips"}
+    assert all(set(r) == fields for r in rows)
+    by_name = {r["attack"]: r for r in rows}
+    ours = [r for r in rows if not r["peer"] and r["attack"] != attacks.SUITE]
+    assert [r["attack"] for r in rows if r["peer"]] == ["inversion-network"]
+    assert by_name[attacks.SUITE]["psnr"] >= max(r["psnr"] for r in ours) - 1e-6
+    assert by_name[attacks.SUITE]["seconds"] == pytest.approx(sum(r["seconds"] for r in ours))
