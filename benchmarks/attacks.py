@@ -1,11 +1,13 @@
 """Our attacks beside those that people use today: same victim, same images, same wall-clock budget.
 
-``python -m benchmarks.attacks --json [--victim vit_photos --data photos --threat server server-shuffled --budget 120]``
+``python -m benchmarks.attacks --json [--victim vit_cifar10 --data cifar10_test.tar --budget 120] > rows.jsonl``,
+and ``python -m benchmarks.attacks --rows rows.jsonl`` for the tables of what one or several runs wrote.
 
 For each threat model and policy the whole suite gets ``--budget`` seconds, shared by its attacks; then each peer
 (``benchmarks/peers.py``) gets as much alone. ``standard`` is the suite's worst case, for each image the best of its
 attacks by that metric, as the evaluator takes it; ``lead of the best`` compares the one attack of ours that is best on
-average with the one such peer. A peer that needs what the threat model denies is left out.
+average with the one such peer. A peer that needs what the threat model denies is left out. The budget is wall-clock:
+run nothing else on the cores, and as many runs side by side as there are cores, each with OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
@@ -31,15 +33,16 @@ from benchmarks.peers import PEERS
 
 BETTER = {"psnr": "max", "ssim": "max", "lpips": "min"}
 SUITE = "standard"
+THREATS = ["server", "server-shuffled", "black-box", "eavesdropper:awgn:0"]
 
 
-def rows_of(config: AttackConfig) -> Iterator[dict[str, object]]:
+def rows_of(config: AttackConfig, with_peers: bool = True) -> Iterator[dict[str, object]]:
     """One row per attack on each policy: the suite's, its worst case, and the peers'."""
     setting = replace(prepare(config), create=_create, inferences=())
     for policy in setting.policies:
         alone = replace(setting, policies=[policy])
         yield from _measured(alone, config, policy.name, False)
-        for name, peer in PEERS.items():
+        for name, peer in PEERS.items() if with_peers else ():
             try:
                 require(peer, setting.threat)
             except KnowledgeError:
@@ -94,12 +97,29 @@ def table(rows: Sequence[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
+def overview(rows: Sequence[dict[str, object]], metric: str = "ssim") -> str:
+    """One table per victim: attacks down, threat models and policies across."""
+    frame, parts = pd.DataFrame(rows), []
+    frame["attack"] = frame.attack.where(~frame.peer.astype(bool), frame.attack + " (peer)")
+    for victim, group in frame.groupby("victim", sort=False):
+        columns = list(dict.fromkeys(zip(group.threat, group.policy, strict=True)))
+        lines = [f"| {victim} | " + " | ".join(f"{threat}, {policy}" for threat, policy in columns) + " |"]
+        lines.append("| --- |" + " ---: |" * len(columns))
+        for attack in sorted(group.attack.unique(), key=lambda name: (name == SUITE, name.endswith("(peer)"))):
+            own = group[group.attack == attack].set_index(["threat", "policy"])[metric]
+            cells = [f"{own[column]:.3f}".removeprefix("0") if column in own.index else "" for column in columns]
+            lines.append(f"| {attack} | " + " | ".join(cells) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON object per line, as they come")
     parser.add_argument("--victim", default="vit_photos", help="as in atm attack")
     parser.add_argument("--data", default="photos", help="as in atm attack")
-    parser.add_argument("--threat", nargs="+", default=["server"], help="names of threat models")
+    parser.add_argument("--threat", nargs="+", default=THREATS, help="names of threat models")
+    parser.add_argument("--peers-against", nargs="*", help="of these, where the peers run too; default: all")
     parser.add_argument("--policy", nargs="+", default=["none", "moderate", "aggressive"])
     parser.add_argument("--codec", default="auto")
     parser.add_argument("--channel", default="awgn:10")
@@ -107,7 +127,12 @@ def main() -> None:
     parser.add_argument("--auxiliary", type=int, default=4000)
     parser.add_argument("--budget", type=float, default=120.0, help="seconds for the suite, and for each peer")
     parser.add_argument("--quick", action="store_true", help="our attacks take few steps")
+    parser.add_argument("--rows", nargs="+", type=Path, help="measure nothing; tables of rows written before")
     asked = parser.parse_args()
+    if asked.rows:
+        rows = [json.loads(line) for path in asked.rows for line in path.read_text().splitlines()]
+        print(overview(rows), table(rows), sep="\n\n")
+        return
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     rows = []
@@ -124,12 +149,12 @@ def main() -> None:
             budget=asked.budget,
             quick=asked.quick,
         )
-        for row in rows_of(config):
+        for row in rows_of(config, asked.peers_against is None or threat in asked.peers_against):
             rows.append(row)
             if asked.json:
                 print(json.dumps(row), flush=True)
     if not asked.json:
-        print(table(rows))
+        print(overview(rows), table(rows), sep="\n\n")
 
 
 if __name__ == "__main__":

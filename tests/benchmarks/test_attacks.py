@@ -49,3 +49,14 @@ def test_rows_have_all_fields_and_the_suite_is_its_best_per_image(victim, pictur
     assert [r["attack"] for r in rows if r["peer"]] == ["inversion-network"]
     assert by_name[attacks.SUITE]["psnr"] >= max(r["psnr"] for r in ours) - 1e-6
     assert by_name[attacks.SUITE]["seconds"] == pytest.approx(sum(r["seconds"] for r in ours))
+
+
+def test_the_overview_has_a_column_for_each_threat_and_policy_and_leaves_gaps_blank():
+    rows = [row("ridge", 18.0), row("standard", 21.5), row("good", 19.0, True), row("ridge", 14.0, policy="moderate")]
+    assert attacks.overview(rows).splitlines() == [
+        "| v | server, none | server, moderate |",
+        "| --- | ---: | ---: |",
+        "| ridge | .500 | .500 |",
+        "| good (peer) | .500 |  |",
+        "| standard | .500 |  |",
+    ]
