@@ -97,7 +97,7 @@ class OnRay:
         try:
             return self._ray.get(done[0])
         except self._ray.exceptions.RayError as error:
-            return Result(number, None, f"the cluster lost it: {type(error).__name__}", 0.0)
+            return Result(number, None, f"the cluster lost it: {_cause(error)}", 0.0)
 
     def close(self) -> None:
         """Stop whatever runs."""
@@ -130,9 +130,14 @@ def attack_apart(configs: Sequence[AttackConfig], folders: Sequence[Path], say: 
             try:
                 _unpack(ray.get(finished), folder)
             except ray.exceptions.RayError as error:
-                cause = getattr(error, "cause", None) or error
-                raise AtmError(f"the attack for {folder.name} failed: {' '.join(str(cause).split())[:300]}") from None
+                raise AtmError(f"the attack for {folder.name} failed: {_cause(error)}") from None
             say(f"[{total - len(waiting)}/{total}] {folder.name}")
+
+
+def _cause(error: Exception) -> str:
+    """What went wrong on the worker, in a line, without Ray's own trace."""
+    cause = getattr(error, "cause", None) or error
+    return " ".join(f"{type(cause).__name__}: {cause}".split())[:300]
 
 
 def _evaluate(key: str, make: Callable[[], Problem], where: str, number: int, policy: MergePolicy) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -70,7 +71,6 @@ class Objective:
         scale: how the model sees it.
         measure: ``[n]`` values of a sample, whose mean is the objective: one per image, or one per repetition.
         per_image: whether those are one per image, so that they can be paired with another policy's.
-        repeatable: whether the same seed gives the same number; times do not.
     """
 
     name: str
@@ -80,7 +80,6 @@ class Objective:
     scale: Scale
     measure: Callable[[Sample], Tensor]
     per_image: bool = True
-    repeatable: bool = True
 
     @property
     def heading(self) -> str:
@@ -98,7 +97,10 @@ def _leakage(sample: Sample) -> Tensor:
 
 @torch.no_grad()
 def _latency(sample: Sample) -> Tensor:
-    """Milliseconds per image on this CPU, without the slower half of the repetitions, which something disturbed."""
+    """Milliseconds per image on this CPU, without the slower half of the repetitions, which something disturbed.
+
+    Alone among the objectives it differs from run to run.
+    """
     images, policy = sample.images[:TIMED_IMAGES], sample.link.policy
     seconds = []
     for _ in range(TIMES + 1):
@@ -124,7 +126,7 @@ OBJECTIVES: dict[str, Objective] = {
         Objective("tokens", "tokens sent", "", -1.0, LOG, lambda s: s.transmission.sent.lengths.double()),
         Objective("leakage", "leakage", "SSIM", -1.0, LOGIT, _leakage),
         Objective("symbols", "symbols on air", "", -1.0, LOG, lambda s: s.transmission.symbols.double()),
-        Objective("latency", "CPU latency", "ms an image", -1.0, LOG, _latency, per_image=False, repeatable=False),
+        Objective("latency", "CPU latency", "ms an image", -1.0, LOG, _latency, per_image=False),
         Objective("memory", "peak memory", "MiB", -1.0, LOG, _memory, per_image=False),
     )
 }
@@ -176,12 +178,16 @@ def bounds(at_least: Iterable[str], at_most: Iterable[str]) -> tuple[Bound, ...]
     """Constraints from ``accuracy=0.9`` and the like.
 
     Raises:
-        AtmError: an unknown objective, or no number after the ``=``.
+        AtmError: an unknown objective, no finite number after the ``=``, or a fraction that is none.
     """
     asked = [("--at-least", text, 1.0) for text in at_least] + [("--at-most", text, -1.0) for text in at_most]
-    return tuple(
-        Bound(OBJECTIVES[name], sign, limit) for flag, text, sign in asked for name, limit in [_pair(flag, text)]
-    )
+    found = []
+    for flag, text, sign in asked:
+        name, limit = _pair(flag, text)
+        if OBJECTIVES[name].scale is LOGIT and not 0 <= limit <= 1:
+            raise AtmError(f"{flag} {text}: {name} is a fraction; give a number from 0 to 1")
+        found.append(Bound(OBJECTIVES[name], sign, limit))
+    return tuple(found)
 
 
 def reference(texts: Iterable[str], objectives: Iterable[Objective]) -> dict[str, float]:
@@ -204,6 +210,6 @@ def _pair(flag: str, text: str) -> tuple[str, float]:
         value = float(number)
     except ValueError:
         value = float("nan")
-    if value != value:
+    if not math.isfinite(value):
         raise AtmError(f"{flag} {text!r} is no NAME=NUMBER; write for example {flag} accuracy=0.9")
     return canonical(name.strip()), value

@@ -14,10 +14,11 @@ from atm.errors import AtmError
 from audit.search.config import SearchConfig
 from audit.search.front import Frame, curve, feasible, front, stagnation
 from audit.search.objectives import OBJECTIVES, Bound, Objective
-from audit.search.trials import Trial, TrialLog, read_json
+from audit.search.trials import Trial, read_json, read_trials
 
 STOPPED = "stopped by the user"  # how a note begins that says so
 SETTINGS, TRIALS, RESCORED = "search.json", "trials.jsonl", "rescored"
+SUITE_IMAGES = 100  # that the full suite attacks, at most
 GIVEN_UP = 0.05  # accuracy that the privacy-first and the efficiency-first recommendation may cost
 SAME_ACCURACY, SAME_COMPUTE = 0.005, 0.02  # what "equal" means when the price of ignoring privacy is asked
 
@@ -55,6 +56,7 @@ class Outcome:
         start: how many of them were starting policies.
         notes: on how it ended.
         full: leakage by the full suite ``(estimate, low, high)`` by policy name, where it was re-scored.
+        made_with: digests of weights and data, and versions; empty for searches that did not write them down.
     """
 
     folder: Path
@@ -63,6 +65,7 @@ class Outcome:
     start: int
     notes: tuple[str, ...] = ()
     full: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    made_with: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
@@ -177,9 +180,11 @@ class Outcome:
             raise AtmError(f"{folder} holds no search; make one with 'atm search --out {folder}'")
         about = read_json(folder / SETTINGS)
         config = SearchConfig.from_dict(about["config"], folder / SETTINGS)
-        trials = sorted(TrialLog(folder / TRIALS).trials, key=lambda trial: trial.number)
+        trials = sorted(read_trials(folder / TRIALS), key=lambda trial: trial.number)
         full = {name: (v[0], v[1], v[2]) for name, v in about.get("full", {}).items()}
-        return cls(folder, config, tuple(trials), about["start"], tuple(about.get("notes", ())), full)
+        start = about.get("start", 0)  # a search that was killed while it loaded has not got that far
+        notes, made_with = tuple(about.get("notes", ())), about.get("made_with", {})
+        return cls(folder, config, tuple(trials), start, notes, full, made_with)
 
 
 def _equals(trial: Trial, others: Sequence[Trial]) -> list[Trial]:

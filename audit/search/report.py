@@ -11,7 +11,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from audit.search import figures
-from audit.search.outcome import Outcome
+from audit.search.outcome import SUITE_IMAGES, Outcome
 from audit.search.trials import replace_file
 
 
@@ -44,6 +44,7 @@ def render(outcome: Outcome) -> str:
         price=_html(figures.price(outcome)) if prices else "",
         recommended=outcome.recommended(),
         failures=len(outcome.failures),
+        suite_images=min(outcome.config.images, SUITE_IMAGES),
     )
 
 

@@ -13,13 +13,14 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from atm.errors import AtmError
 from audit.evaluate import attack
 from audit.search import cluster
 from audit.search.config import SearchConfig
 from audit.search.execution import Executor, InProcess
-from audit.search.outcome import RESCORED, SETTINGS, STOPPED, TRIALS, Outcome
+from audit.search.outcome import RESCORED, SETTINGS, STOPPED, SUITE_IMAGES, TRIALS, Outcome
 from audit.search.privacy import create_score
 from audit.search.problem import PolicyProblem, Problem
 from audit.search.trials import Trial, TrialLog, read_json, replace_file
@@ -58,13 +59,20 @@ def search(
         AtmError: bad configuration, or a folder that holds another search.
     """
     config.asked()
-    folder = open_folder(Path(out), config, resume, force)
+    if rescore < 0 or (rescore and config.auxiliary < 20) or not (budget is None or budget > 0):
+        raise AtmError(
+            "the full suite needs a budget above 0 seconds, at least 20 --auxiliary pictures and no negative number "
+            f"of policies, not {budget}, {config.auxiliary} and {rescore}"
+        )
+    check_folder(Path(out), config, resume, force)
     problem = make_problem(config)
+    made_with = {key: problem.setting.about[key] for key in ("victim", "codec", "data", "versions")}
     with cluster.connected(ray) if ray else nullcontext():
+        folder = open_folder(Path(out), config, resume, force, made_with)
         key = f"{config.as_dict()}"
         executor = cluster.OnRay(key, partial(make_problem, config)) if ray else InProcess(problem)
         outcome = explore(problem, config, folder, executor, say)
-        if rescore and outcome.front and not outcome.notes:
+        if rescore and outcome.front and not outcome.stopped:
             outcome = rescored(outcome, rescore, say, budget, apart=ray is not None)
     finish(outcome)
     return outcome
@@ -128,7 +136,9 @@ def rescored(outcome: Outcome, count: int, say: Say, budget: float | None = None
     report says what was cut. ``apart``: on a cluster, with a run folder for each policy.
     """
     policies = [str(write_policy(outcome, trial)) for trial in representatives(outcome, count)]
-    config = outcome.config.attack(policies=tuple(policies), images=min(outcome.config.images, 100), budget=budget)
+    config = outcome.config.attack(
+        policies=tuple(policies), images=min(outcome.config.images, SUITE_IMAGES), budget=budget
+    )
     folder = outcome.folder / RESCORED
     before = read_json(folder / "run.json")["config"] if (folder / "run.json").exists() else {}
     same = before.get("policies") == policies and before.get("budget") == budget
@@ -161,8 +171,8 @@ def representatives(outcome: Outcome, count: int) -> list[Trial]:
     return sorted([*chosen, *(rest[step] for step in dict.fromkeys(steps))], key=lambda trial: trial.number)
 
 
-def open_folder(folder: Path, config: SearchConfig, resume: bool, force: bool) -> Path:
-    """Make the folder, or check that the search in it is the one that is asked for.
+def check_folder(folder: Path, config: SearchConfig, resume: bool, force: bool) -> None:
+    """Whether a search can be written there; nothing is changed, so that a mistake elsewhere costs no old search.
 
     Raises:
         AtmError: it holds something else.
@@ -171,30 +181,48 @@ def open_folder(folder: Path, config: SearchConfig, resume: bool, force: bool) -
     if not settings.exists():
         if folder.exists() and (not folder.is_dir() or any(not p.name.endswith(".partial") for p in folder.iterdir())):
             raise AtmError(f"{folder} holds something that is no search; choose another --out")
-    elif force:
+    elif not resume and not force:
+        raise AtmError(f"{folder} already holds a search; use --resume to go on with it or --force to replace it")
+    elif not force:
+        before = read_json(settings).get("config", {})
+        for key, value in config.as_dict().items():
+            if before.get(key) != value and key != "evals":
+                raise AtmError(f"{folder} was searched with {key} = {before.get(key)!r}, not {value!r}; give the same")
+
+
+def open_folder(
+    folder: Path, config: SearchConfig, resume: bool, force: bool, made_with: dict[str, Any] | None = None
+) -> Path:
+    """Make the folder, or take it over if the search in it is the one that is asked for.
+
+    Args:
+        folder: to make or to take over.
+        config: what is asked for.
+        resume: go on with what is there.
+        force: delete what is there.
+        made_with: what the configuration's names stand for: digests of weights and data, and versions.
+
+    Raises:
+        AtmError: it holds something else, or was searched with other weights or pictures of the same names.
+    """
+    check_folder(folder, config, resume, force)
+    settings, made_with = folder / SETTINGS, made_with or {}
+    if settings.exists() and force:
         for path in [settings, folder / TRIALS, folder / "front.csv", folder / "report.html"]:
             path.unlink(missing_ok=True)
         for name in ("policies", RESCORED):
             shutil.rmtree(folder / name, ignore_errors=True)
-    elif not resume:
-        raise AtmError(f"{folder} already holds a search; use --resume to go on with it or --force to replace it")
-    else:
-        _check_same(settings, config)
+    elif settings.exists():
+        before = read_json(settings).get("made_with", {})
+        for key in before.keys() & made_with.keys() - {"versions"}:
+            if before[key] != made_with[key]:
+                raise AtmError(f"{folder} was searched with another {key} of that name; use --force to start anew")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise AtmError(f"output folder {folder} cannot be made: {error.strerror}") from None
-    _describe(folder, config=config.as_dict())
+    _describe(folder, config=config.as_dict(), made_with=made_with)
     return folder
-
-
-def _check_same(settings: Path, config: SearchConfig) -> None:
-    before = read_json(settings).get("config", {})
-    for key, value in config.as_dict().items():
-        if before.get(key) != value and key != "evals":
-            raise AtmError(
-                f"{settings.parent} was searched with {key} = {before.get(key)!r}, not {value!r}; give the same"
-            )
 
 
 def _describe(folder: Path, **facts: object) -> None:

@@ -75,11 +75,32 @@ class Trial:
 def finite(measured: Measured) -> str | None:
     """Why numbers cannot be used, or None if they can."""
     wrong = [f"{name} is {value}" for name, value in measured.values.items() if not math.isfinite(value)]
+    wrong += [f"the noise of {name} is {value}" for name, value in measured.noise.items() if not math.isfinite(value)]
     return ", ".join(wrong) or None
 
 
+def read_trials(path: Path) -> list[Trial]:
+    """The finished evaluations in a file, which stays as it is: a search may be writing it. Empty if there is none.
+
+    Raises:
+        AtmError: a line before the last one is damaged; the last may be torn by a kill.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    lines = text.split("\n")
+    trials = []
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline was torn
+        try:
+            trials.append(Trial.from_line(line))
+        except (ValueError, TypeError, KeyError):
+            if number < len(lines) - 1:
+                raise AtmError(
+                    f"{path}, line {number} is damaged; delete that line or start anew with --force"
+                ) from None
+    return trials
+
+
 class TrialLog:
-    """``trials.jsonl``.
+    """``trials.jsonl``, for the one search that writes it; others read it with `read_trials`.
 
     Args:
         path: of the file. What is there is kept, except a last line that a kill tore.
@@ -90,17 +111,7 @@ class TrialLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.trials: list[Trial] = []
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        lines = text.split("\n")
-        for number, line in enumerate(lines[:-1], 1):  # what follows the last newline was torn
-            try:
-                self.trials.append(Trial.from_line(line))
-            except (ValueError, TypeError, KeyError):
-                if number < len(lines) - 1:
-                    raise AtmError(
-                        f"{path}, line {number} is damaged; delete that line or start anew with --force"
-                    ) from None
+        self.trials = read_trials(path)
         replace_file(path, "".join(trial.line() + "\n" for trial in self.trials))
 
     def add(self, trial: Trial) -> None:

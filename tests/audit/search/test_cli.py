@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pandas as pd
 import pytest
 
 from atm.policy import load
+from atm.zoo import read_weights, write_weights
+from audit.search.problem import PolicyProblem
+from tests.atm.models import tiny_vit
 from tests.audit.conftest import parse
 
 
@@ -47,6 +51,8 @@ def test_the_report_is_whole_and_fetches_nothing(searched):
     for words in ("Recommended", "The price of ignoring privacy", "Hypervolume", "parcoords", "heatmap"):
         assert words in ours, words
     assert all(row["policy"] in ours for row in found["front"])
+    made_with = json.loads((folder / "search.json").read_text())["made_with"]
+    assert made_with["victim"]["digest"] in ours and made_with["data"]["victims_digest"] in ours
     assert "was not attacked with the full suite" in ours
 
 
@@ -74,6 +80,15 @@ def test_pick_finds_the_best_policy_within_bounds(atm, searched):
 def test_pick_says_what_it_cannot_do(atm, searched, words, message):
     code, _, err = atm("pick", searched[0], *words)
     assert code == 2 and message in err
+
+
+def test_pick_of_a_search_that_has_only_begun_is_one_line(atm, searched):
+    folder, _ = searched
+    about = json.loads((folder / "search.json").read_text())
+    (folder / "search.json").write_text(json.dumps({key: about[key] for key in ("config", "made_with")}))
+    (folder / "trials.jsonl").unlink()
+    code, _, err = atm("pick", folder, "--minimize", "leakage")
+    assert code == 2 and "none of the 0 policies" in err
 
 
 def test_pick_needs_a_search(atm, tmp_path):
@@ -111,6 +126,45 @@ def test_a_search_can_be_prolonged_but_not_changed(atm, victim, pictures, tmp_pa
     assert len((tmp_path / "s/trials.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--evals", 0], "--evals 0"),
+        (["--lowest", 1], "--lowest 1"),
+        (["--images", 0], "--images 0"),
+        (["--auxiliary", 3], "20 --auxiliary"),
+        (["--budget", -5], "budget above 0"),
+        (["--rescored-policies", -1], "negative"),
+        (["--at-least", "accuracy=90"], "from 0 to 1"),
+        (["--at-most", "tokens=inf"], "NAME=NUMBER"),
+        (["--objectives", "accuracy"], "at least two"),
+        (["--score", "rigde"], "did you mean 'ridge'"),
+        (["--victim", "nobody"], "nobody"),
+        (["--ray", "127.0.0.1:1"], "no Ray cluster"),
+    ],
+)
+def test_bad_input_is_one_line_and_costs_no_old_search(atm, victim, pictures, tmp_path, words, message):
+    assert atm(*ask(victim, pictures, tmp_path / "s", 2), "--no-rescore")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
+    for out, extra in ((tmp_path / "s", ["--force"]), (tmp_path / "new", [])):
+        code, _, err = atm(*ask(victim, pictures, out, 2), *words, *extra)
+        assert code == 2 and message in err and len(err.strip().splitlines()) == 1, err
+    assert {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_search_goes_on_only_with_the_same_weights(atm, victim, pictures, tmp_path):
+    own = tmp_path / "own.safetensors"
+    shutil.copy(victim, own)
+    assert atm(*ask(own, pictures, tmp_path / "s", 2), "--no-rescore")[0] == 0
+    assert {"victim", "codec", "data", "versions"} == json.loads((tmp_path / "s/search.json").read_text())[
+        "made_with"
+    ].keys()
+    write_weights(own, tiny_vit(1, num_classes=2), read_weights(own, "victim")[0])
+    code, _, err = atm(*ask(own, pictures, tmp_path / "s", 4), "--no-rescore", "--resume")
+    assert code == 2 and "another victim" in err
+
+
 def test_a_folder_with_something_else_is_left_alone(atm, victim, pictures, tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     code, _, err = atm(*ask(victim, pictures, tmp_path, 2))
@@ -131,6 +185,16 @@ def test_the_front_is_attacked_with_everything_and_both_numbers_are_shown(atm, v
         assert table.loc[name, "leakage_full_suite"] == pytest.approx(value["estimate"])
         assert table.loc[name, "leakage"] != table.loc[name, "leakage_full_suite"]
     assert "leakage, full suite" in (tmp_path / "s/report.html").read_text()
+
+
+def test_a_front_is_attacked_too_where_policies_ran_out(atm, victim, pictures, tmp_path, monkeypatch):
+    quick = {name: known()[name] for name in ("mean_image", "nearest", "ridge")}
+    monkeypatch.setattr("audit.setting.available", lambda: quick)
+    monkeypatch.setattr(PolicyProblem, "effect", lambda self, policy: str(round(policy.thresholds[0])))
+    code, out, err = atm(*ask(victim, pictures, tmp_path / "s", 4), "--rescored-policies", 1, "--json")
+    assert code == 0, err
+    assert any("no policy with a new effect" in note for note in parse(out)["notes"])
+    assert len(parse(out)["full_suite"]) == 1
 
 
 def known():

@@ -32,6 +32,10 @@ class Counted(Toy):
         return super().measure(policy)
 
 
+def _broken():
+    raise ValueError("no pictures on this node")
+
+
 @pytest.fixture(scope="module")
 def nodes():
     """A cluster whose head has no processor, and two workers with one each."""
@@ -88,6 +92,11 @@ def test_a_node_killed_in_mid_run_costs_only_its_running_evaluation(nodes, tmp_p
     assert not any(t.failure for t in found.trials)
     begun = Counter(path.name.rsplit("-", 1)[0] for path in (tmp_path / "begun").iterdir())
     assert sum(begun.values()) <= CONFIG.evals + 2, "what was finished is not done again"
+
+
+def test_a_worker_that_cannot_load_the_problem_says_why(nodes, tmp_path):
+    with pytest.raises(AtmError, match="no pictures on this node"):
+        explored(nodes[0], tmp_path / "s", _broken)
 
 
 def test_no_cluster_is_one_clear_error():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -64,6 +65,14 @@ def test_a_whole_line_without_its_newline_counts_as_torn(whole, tmp_path):
     assert (tmp_path / "t.jsonl").read_text() == lines[0] + "\n"
 
 
+def test_reading_a_search_that_is_being_written_changes_nothing(whole, tmp_path):
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    text = (copy / "trials.jsonl").read_text() + '{"number": 14, "thresh'
+    (copy / "trials.jsonl").write_text(text)
+    assert Outcome.read(copy).trials == Outcome.read(whole).trials
+    assert (copy / "trials.jsonl").read_text() == text
+
+
 def test_damage_before_the_last_line_is_named(whole, tmp_path):
     lines = (whole / "trials.jsonl").read_text().splitlines()
     (tmp_path / "t.jsonl").write_text("\n".join([lines[0], "{gone", lines[2]]) + "\n")
@@ -99,6 +108,16 @@ def test_nan_is_a_failure(tmp_path):
 
     found = run(tmp_path / "s", Nan())
     assert [trial.failure for trial in found.failures] == ["leakage is nan"]
+
+
+def test_noise_that_is_nan_is_a_failure(tmp_path):
+    class Nan(Toy):
+        def measure(self, policy):
+            good = super().measure(policy)
+            return good if len(self.asked) > 1 else replace(good, noise={**good.noise, "leakage": float("nan")})
+
+    found = run(tmp_path / "s", Nan())
+    assert [trial.failure for trial in found.failures] == ["the noise of leakage is nan"]
 
 
 def test_a_search_in_which_everything_fails_gives_up(tmp_path):
