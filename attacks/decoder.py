@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -32,6 +33,7 @@ class Decoder:
         width: of the transformer.
         layers: of the transformer.
         schedule: of the training.
+        loss: of an estimate and the images, both ``[B, 3, H, W]``.
     """
 
     name: ClassVar[str] = "decoder"
@@ -42,6 +44,7 @@ class Decoder:
     width: int = 128
     layers: int = 2
     schedule: Schedule = field(default_factory=Schedule)
+    loss: Callable[[Tensor, Tensor], Tensor] = reconstruction_loss
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Send the auxiliary images, solve ridge, then train the correction."""
@@ -70,7 +73,7 @@ class Decoder:
         )
 
         def loss_on(rows: Tensor) -> Tensor:
-            return reconstruction_loss(self._run(start, features, tokens, rows), images[rows])
+            return self.loss(self._run(start, features, tokens, rows), images[rows])
 
         self.history = train(self.network, loss_on, *held_out(len(images)), self.schedule, f"the {self.name}")
 

@@ -1,0 +1,188 @@
+"""Evidence for two choices inside the attacks: what the decoder's loss is, and how merging is passed through.
+
+``python -m benchmarks.choices --json [--victim vit_cifar10 --data cifar10_test.tar]``
+
+The same decoder is trained for equally many steps with L1, with L1 and SSIM, and with LPIPS too. Then
+`attacks.optimization` starts from the second of these with three treatments of the matching, which has no gradient:
+
+- ``re-match``: the candidate is merged as the device would merge it, anew at each step (what `Likelihood` does);
+- ``kept``: the merges of the start are kept;
+- ``observed``: nothing merges on the way, and at the end the tokens are averaged as the observed merge map says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lpips import LPIPS
+from torch import Tensor
+from torch.nn.functional import interpolate, l1_loss
+
+import atm.encoder
+from atm import merging
+from atm.link import Link
+from atm.threat import Observation, ThreatModel
+from atm.tokens import TokenBatch
+from attacks.base import held_out
+from attacks.decoder import Decoder
+from attacks.descent import Spread
+from attacks.objective import Likelihood
+from attacks.optimization import Optimization
+from attacks.training import Schedule, reconstruction_loss
+from audit.remember import RememberingLink
+from audit.setting import AttackConfig, prepare
+from privacy_metrics import score
+from privacy_metrics.perceptual import LpipsUnavailable, lpips
+
+
+class FromStart(Likelihood):
+    """Keeps the merges of the first candidate after a target was set; for one batch at a time."""
+
+    _kept: list[merging.Matches] | None = None
+
+    def target(self, seen: Observation) -> tuple[Tensor, Tensor]:
+        """As `Likelihood.target`."""
+        self._kept = None
+        return super().target(seen)
+
+    def __call__(self, candidate: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+        """As `Likelihood.__call__`."""
+        record: list[merging.Matches] = []
+        with _merging(record, self._kept):
+            distance = super().__call__(candidate, target)
+        self._kept = self._kept or record
+        return distance
+
+
+@contextmanager
+def _merging(record: list[merging.Matches], replayed: list[merging.Matches] | None) -> Iterator[None]:
+    original, left = atm.encoder.merging.above, list(replayed or ())
+
+    def above(matches: merging.Matches, threshold: float) -> merging.Matches:
+        record.append(left.pop(0) if replayed else original(matches, threshold))
+        return record[-1]
+
+    atm.encoder.merging.above = above
+    try:
+        yield
+    finally:
+        atm.encoder.merging.above = original
+
+
+class AsObserved(Likelihood):
+    """Runs the encoder unmerged, then merges as the observation says; for one batch at a time."""
+
+    _source: Tensor | None = None
+
+    def target(self, seen: Observation) -> tuple[Tensor, Tensor]:
+        """As `Likelihood.target`."""
+        self._source = self.align(seen).tokens.source
+        return super().target(seen)
+
+    def _sent(self, images: Tensor) -> Tensor:
+        if self._source is None:  # while the noise is measured
+            return super()._sent(images)
+        policy = self.link.policy
+        dense = self.link.encoder(images, replace(policy, thresholds=(1.0,) * len(policy.thresholds))).tokens
+        tokens = merging.merge(dense, matches_of(self._source, dense), policy.average)
+        symbols, _ = self.link.codec.encode(tokens, self.link.channel.snr_db)
+        values = tokens.with_values(symbols) if self.on_symbols else tokens
+        return torch.cat([values.protected(), values.per_patch()], 1) if values.prefix else values.per_patch()
+
+
+def matches_of(source: Tensor, dense: TokenBatch) -> merging.Matches:
+    """The merges that take unmerged tokens to a merge map ``[B, P]``: each patch into the first of its token."""
+    first = (source[:, :, None] == source[:, None, :]).int().argmax(-1)
+    image, patch = (first != torch.arange(source.shape[1])).nonzero(as_tuple=True)
+    begin = dense.offsets[image] + dense.prefix
+    return merging.Matches(begin + patch, begin + first[image, patch], torch.ones(len(image)), image)
+
+
+def losses() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """What the decoder can be trained with; without LPIPS where its weights are missing."""
+    chosen: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"L1": l1_loss, "L1 + SSIM": reconstruction_loss}
+    try:
+        lpips(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
+    except LpipsUnavailable as error:
+        print(error, file=sys.stderr)
+        return chosen
+    network = LPIPS(net="alex", verbose=False).requires_grad_(False)
+
+    def perceptual(estimate: Tensor, images: Tensor) -> Tensor:
+        pair = [interpolate(x, (64, 64), mode="bilinear") if x.shape[-1] < 64 else x for x in (estimate, images)]
+        return reconstruction_loss(estimate, images) + network(*pair, normalize=True).mean()
+
+    return {**chosen, "L1 + SSIM + LPIPS": perceptual}
+
+
+def rows_of(config: AttackConfig, training: int, descent: int) -> Iterator[dict[str, Any]]:
+    """One row per choice, on the first policy for the losses and on each for the matching."""
+    setting = prepare(config)
+    images = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
+    victims, schedule = setting.data.victims.images, Schedule(steps=training, every=training)
+    for policy in setting.policies:
+        link = RememberingLink.around(setting.link.with_policy(policy))
+        seen = setting.threat.observe(link.transmit(victims, 1), link, 2)
+        about = {"victim": config.victim, "policy": policy.name}
+        for name, loss in losses().items() if policy is setting.policies[0] else [("", reconstruction_loss)]:
+            torch.manual_seed(0)
+            decoder = Decoder(schedule=schedule, loss=loss)
+            decoder.fit(link, setting.threat, images)
+            if name:
+                yield {**about, "choice": "loss", "option": name, **_scores(decoder.reconstruct(seen), victims)}
+            if loss is reconstruction_loss:
+                start = decoder
+        yield {**about, "choice": "matching", "option": "(start)", **_scores(start.reconstruct(seen), victims)}
+        for name, make in {"re-match": Likelihood, "kept": FromStart, "observed": AsObserved}.items():
+            attack = descending(start, make(link, setting.threat, images), link, setting.threat, images, descent)
+            attack.batch = len(victims)
+            yield {**about, "choice": "matching", "option": name, **_scores(attack.reconstruct(seen), victims)}
+
+
+def descending(
+    start: Decoder, likelihood: Likelihood, link: Link, threat: ThreatModel, images: Tensor, steps: int
+) -> Optimization:
+    """`attacks.optimization` from a given start and with a given likelihood."""
+    attack, held = Optimization(steps=steps), held_out(len(images))[1]
+    attack.grid, attack.start, attack.likelihood = link.encoder.patch_grid, start, likelihood
+    attack.spread = Spread(
+        images[held] - start.reconstruct(threat.tap_images(link, images).select(held)), link.encoder.patch_grid
+    )
+    return attack
+
+
+def _scores(rebuilt: Tensor, victims: Tensor) -> dict[str, float]:
+    scores, _ = score(rebuilt.clamp(0, 1), victims)
+    return {name: round(float(values.mean()), 4) for name, values in scores.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="one JSON object per line, as they come")
+    parser.add_argument("--victim", default="vit_photos", help="as in atm attack")
+    parser.add_argument("--data", default="photos", help="as in atm attack")
+    parser.add_argument("--policy", nargs="+", default=["moderate", "aggressive"])
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--auxiliary", type=int, default=1000)
+    parser.add_argument("--training", type=int, default=300, help="steps of each decoder")
+    parser.add_argument("--descent", type=int, default=60, help="steps of each descent")
+    asked = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    config = AttackConfig(
+        policies=tuple(asked.policy), victim=asked.victim, data=asked.data, images=asked.images,
+        auxiliary=asked.auxiliary,
+    )  # fmt: skip
+    for row in rows_of(config, asked.training, asked.descent):
+        print(json.dumps(row) if asked.json else "  ".join(str(value) for value in row.values()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
