@@ -23,7 +23,7 @@ class Attack(Protocol):
     """What the threat model must grant. A class may also have ``needs_one_of``, alternatives of which one is enough,
     ``instead_of``, knowledge that it makes up for: an adversary who has it runs the attack only if asked to, and
     ``order``, its place in the suite: by default 1 with ``QUICK`` parameters, 0, which comes first, without; and
-    ``share``, its part of a time budget in proportion to the others': by default 1."""
+    a class method ``share(threat)``, its part of a time budget in proportion to the others': by default 1."""
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Prepare against one system and adversary.

@@ -38,13 +38,17 @@ class Decoder:
 
     name: ClassVar[str] = "decoder"
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
-    share: ClassVar[float] = 4  # all that descend start from it
     QUICK: ClassVar[dict[str, Any]] = {"schedule": Schedule(steps=120, every=40)}
 
     width: int = 128
     layers: int = 2
     schedule: Schedule = field(default_factory=Schedule)
     loss: Callable[[Tensor, Tensor], Tensor] = reconstruction_loss
+
+    @classmethod
+    def share(cls, threat: ThreatModel) -> float:
+        """Much, because all that descend start from it."""
+        return 4
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Send the auxiliary images, solve ridge, then train the correction."""

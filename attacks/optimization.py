@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from atm.threat import ThreatModel
 from attacks.base import to_patches
 from attacks.descent import Coordinates, Descent, Spread
 
@@ -27,7 +28,6 @@ class Optimization(Descent):
 
     name: ClassVar[str] = "optimization"
     order: ClassVar[int] = 3
-    share: ClassVar[float] = 4
     QUICK: ClassVar[dict[str, Any]] = {"steps": 12}
 
     steps: int = 60
@@ -35,6 +35,11 @@ class Optimization(Descent):
     weight: float = 0.3
     starts: int = 1
     batch: int = 64
+
+    @classmethod
+    def share(cls, threat: ThreatModel) -> float:
+        """Much, because it is the strongest."""
+        return 4
 
     def searches(self, centre: Tensor) -> Iterator[Coordinates]:
         """From the decoder's output first, then from around it."""

@@ -21,8 +21,12 @@ class Position:
     """
 
     name: ClassVar[str] = "position"
-    share: ClassVar[float] = 2  # where the map is hidden, all that need one use what it learns
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | ALIGNABLE[1]
+
+    @classmethod
+    def share(cls, threat: ThreatModel) -> float:
+        """Much where the map is hidden, because all that need one use what it learns; else it only measures a leak."""
+        return 0.5 if Knowledge.MERGE_MAP in threat.knows else 4
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Train the alignment on the auxiliary images, and ridge on what it makes of them."""

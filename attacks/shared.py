@@ -40,7 +40,7 @@ def fitted(
 ) -> A:
     """An attack, fitted; the same object for whoever asks again.
 
-    It is seeded by its name and by what the caller's seed draws first, so it does not depend on who asks first.
+    It is seeded by its name and by the link's own ``seed``, if it has one, so it does not depend on who asks first.
 
     Args:
         make: class of the attack.
@@ -59,3 +59,8 @@ def fitted(
             attack.fit(link, threat, images)
         mine[key] = attack
     return mine[key]
+
+
+def forget(link: Link) -> None:
+    """Let go of all that was fitted against a link; some of it holds the link, which would otherwise never be freed."""
+    _fitted.pop(link, None)

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from atm.data import Splits
 from atm.errors import AtmError
-from atm.link import Transmission
+from atm.link import Link, Transmission
 from atm.policy import MergePolicy
-from attacks import available, create, effort, inferences
+from atm.threat import ThreatModel
+from attacks import Attack, available, create, effort, inferences
 from attacks.base import History, Locating, Studious
 from attacks.budget import time_budget
+from attacks.shared import fitted, forget
 from audit import harm
 from audit.bounds import bounds
 from audit.canary import canary
@@ -107,10 +109,11 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
         transmission = system.transmit(originals, victims_seed)
         # Attacks get a link of their own, so that what it remembers never holds a victim's picture.
         link = RememberingLink.around(system, seed_of(config.seed, *again) if again else 0)
+        link.seed = seed_of(config.seed, policy.name, *again)  # of what attacks fit for each other
         folder.add_link(policy.name, _link_rows(policy, transmission, setting.truth), repeat)
         seen = setting.threat.observe(transmission, link, taps_seed)
         ends = time.monotonic() + (config.budget or math.inf)
-        shares = [float(getattr(available().get(name), "share", 1.0)) for name in setting.attacks]
+        shares = [_share(name, setting.threat) for name in setting.attacks]
         for number, name in enumerate(setting.attacks):
             done += 1
             if folder.finished(policy.name, name, repeat):
@@ -118,16 +121,14 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
             say(f"[{done}/{total}] {name} on {policy.name}" + (f", repeat {repeat}" if repeat else ""))
             torch.manual_seed(seed_of(config.seed, policy.name, name, *again))
             attack = (setting.create or create)(name)
-            if setting.unsent is not None and isinstance(attack, Studious):
-                attack.study(setting.unsent)
             begun = time.monotonic()
             share = max(ends - begun, 0.0) * shares[number] / sum(shares[number:])
             with time_budget(share * FITTING):
-                attack.fit(link, setting.threat, auxiliary)
-            fitted = time.monotonic()
-            with time_budget(share + begun - fitted):
+                attack = _fitted(attack, link, setting, auxiliary)
+            ready = time.monotonic()
+            with time_budget(share + begun - ready):
                 rebuilt = attack.reconstruct(seen)
-            folder.add_seconds(policy.name, name, fitted - begun, time.monotonic() - fitted, repeat)
+            folder.add_seconds(policy.name, name, ready - begun, time.monotonic() - ready, repeat)
             _check(name, rebuilt, originals)
             scores, _ = score(rebuilt, originals, setting.metrics)
             if isinstance(attack, Locating):
@@ -143,6 +144,23 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
             torch.manual_seed(seed_of(config.seed, policy.name, name, *again))
             scores = harm.run(inferences()[name](), link, setting.threat, setting.data, auxiliary, seen)
             folder.add_scores(policy.name, name, scores, None, repeat)
+        forget(link)
+
+
+def _fitted(attack: Attack, link: Link, setting: Setting, images: Tensor) -> Attack:
+    """The attack, fitted: if it is one by that name and has no secrets, the same that others find and start from."""
+    if isinstance(attack, Studious):
+        if setting.unsent is not None:
+            attack.study(setting.unsent)
+    elif type(attack) is available().get(attack.name):
+        return fitted(type(attack), link, setting.threat, images)
+    attack.fit(link, setting.threat, images)
+    return attack
+
+
+def _share(name: str, threat: ThreatModel) -> float:
+    share = getattr(available().get(name), "share", None)
+    return 1.0 if share is None else float(share(threat))
 
 
 def _link_rows(policy: MergePolicy, transmission: Transmission, truth: Tensor) -> pd.DataFrame:

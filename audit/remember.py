@@ -17,6 +17,7 @@ class RememberingLink(Link):
         made._sent, made._salt = {}, salt
         return made
 
+    seed: int = 0
     _salt: int
     _sent: dict[tuple[int, tuple[int, ...], int], tuple[Tensor, Transmission]]
 

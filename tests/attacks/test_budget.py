@@ -6,6 +6,7 @@ import time
 
 import torch
 
+import attacks.training
 from atm.link import Link
 from atm.policy import MergePolicy
 from attacks.budget import spent, time_budget
@@ -56,6 +57,19 @@ def test_a_cut_run_has_every_attack_says_so_and_tells_where_the_time_went(victim
     assert (run.seconds[["fit", "reconstruct"]] >= 0).all(axis=None) and run.took("decoder") > 0
     flags = {flag.name: flag.found for flag in verdicts(run)[0].flags}
     assert "decoder" in flags["time budget cut"] and "part of the suite" not in flags
+
+
+def test_descents_start_from_the_decoder_that_was_attacked_with(victim, pictures, tmp_path, monkeypatch):  # noqa: F811
+    trained = []
+    monkeypatch.setattr(
+        "attacks.decoder.train", lambda *given: trained.append(given[-1]) or attacks.training.train(*given)
+    )
+    names = ("decoder", "optimization", "generative")
+    config = AttackConfig(("none", "uniform-0.5"), names, str(victim), data=str(pictures), images=4, auxiliary=60)
+    with effort(True):
+        run = attack(config, tmp_path / "run")
+    assert set(names) <= set(run.attacks)
+    assert trained == ["the decoder"] * 2, "once for each policy"
 
 
 def test_the_command_of_a_run_without_a_limit_asks_for_none():
