@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+import time
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -11,14 +13,15 @@ from torch import Tensor
 from atm import precision
 from atm.link import Link
 from atm.policy import MergePolicy
-from atm.threat import Knowledge, Observation, ThreatModel
+from atm.threat import FEWEST, Knowledge, Observation, ThreatModel
 from attacks.alignment import ALIGNABLE, aligned
 from attacks.base import held_out, patch_features
 from attacks.budget import remaining, spent, time_budget
 from attacks.network import InversionNetwork
 from attacks.shared import fitted
-from attacks.training import Schedule, reconstruction_loss, train
+from attacks.training import PIXELS, Schedule, reconstruction_loss, train
 
+PROBE = 32  # images whose sending is timed
 SENDING = 0.3  # of a time budget, at most, goes into sending the auxiliary images; the rest is for training
 
 
@@ -40,11 +43,11 @@ class Amortized:
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | Knowledge.POLICY | Knowledge.WEIGHTS
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
     order: ClassVar[int] = 6
-    QUICK: ClassVar[dict[str, Any]] = {"policies": 3, "most": 1000, "schedule": Schedule(steps=120, every=40)}
+    QUICK: ClassVar[dict[str, Any]] = {"policies": 3, "most": 1000, "schedule": replace(PIXELS, steps=200, every=50)}
 
     policies: int = 12
     most: int = 3000
-    schedule: Schedule = field(default_factory=Schedule)
+    schedule: Schedule = PIXELS
 
     @classmethod
     def share(cls, threat: ThreatModel) -> float:
@@ -80,7 +83,7 @@ class ManyPolicies:
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Send the auxiliary images under every policy, then train on all of it."""
-        images, depth = images[_few(len(images), self.most)], link.encoder.depth
+        images, depth = images[_few(len(images), _affordable(link, images, self.most))], link.encoder.depth
         self.mean_image = images.mean(0)
         chosen = _spread(self.policies, depth)
         features: list[Tensor] = []
@@ -94,7 +97,7 @@ class ManyPolicies:
         self.mean, self.scale = x.flatten(0, 2).mean(0), x.flatten(0, 2).std(0).clamp_min(1e-6)
         x = precision.stored((x - self.mean) / self.scale)
         side = images.shape[-1] // link.encoder.patch_grid[1]
-        self.network = InversionNetwork(x.shape[-1] + depth, 0, link.encoder.patch_grid, side, 128, 2)
+        self.network = InversionNetwork(x.shape[-1] + depth, 0, link.encoder.patch_grid, side, 128, 1)
 
         def loss_on(rows: Tensor) -> Tensor:
             which, image = rows // len(images), rows % len(images)
@@ -124,6 +127,16 @@ def _spread(count: int, depth: int) -> list[MergePolicy]:
     uniform = [1.0, 0.8, 0.4, 0.9][: max(count, 1)]
     random = torch.rand(max(count - len(uniform), 0), depth).sqrt() * 0.7 + 0.3
     return [MergePolicy.uniform(t, depth) for t in uniform] + [MergePolicy(tuple(row)) for row in random.tolist()]
+
+
+def _affordable(link: Link, images: Tensor, most: int) -> int:
+    """How many images can be sent under one policy in `SENDING` of the time, by how long a few take."""
+    if remaining() == math.inf:
+        return most
+    few, begun = images[:PROBE], time.monotonic()
+    link.transmit(few)
+    rate = len(few) / max(time.monotonic() - begun, 1e-6)
+    return max(min(most, int(SENDING * remaining() * rate)), FEWEST)
 
 
 def _few(count: int, most: int) -> Tensor:

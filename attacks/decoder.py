@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +18,7 @@ from attacks.base import held_out, patch_features
 from attacks.network import InversionNetwork
 from attacks.ridge import Ridge
 from attacks.shared import fitted
-from attacks.training import Schedule, reconstruction_loss, train
+from attacks.training import PIXELS, Schedule, reconstruction_loss, train
 
 
 @dataclass
@@ -38,11 +38,11 @@ class Decoder:
 
     name: ClassVar[str] = "decoder"
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
-    QUICK: ClassVar[dict[str, Any]] = {"schedule": Schedule(steps=120, every=40)}
+    QUICK: ClassVar[dict[str, Any]] = {"schedule": replace(PIXELS, steps=200, every=50)}
 
     width: int = 128
-    layers: int = 2
-    schedule: Schedule = field(default_factory=Schedule)
+    layers: int = 1
+    schedule: Schedule = PIXELS
     loss: Callable[[Tensor, Tensor], Tensor] = reconstruction_loss
 
     @classmethod

@@ -81,16 +81,17 @@ class Descent:
             parts.append(images[losses.argmin(0), torch.arange(len(rows))])
         return torch.cat(parts)
 
-    def _descend(self, place: Coordinates, target: tuple[Tensor, Tensor], before: int = 0) -> tuple[Tensor, Tensor]:
-        """Minus log-posterior ``[B]`` and images ``[B, 3, H, W]`` at the end of one descent, after so many steps."""
-        optimizer, time = torch.optim.Adam(place.parameters, self.rate), remaining()
+    def _descend(self, place: Coordinates, target: tuple[Tensor, Tensor], first: int = 0) -> tuple[Tensor, Tensor]:
+        """Minus log-posterior ``[B]`` and images ``[B, 3, H, W]`` where a descent ends that begins at step ``first``."""
+        optimizer, time, gone = torch.optim.Adam(place.parameters, self.rate), remaining(), 0.0
         for step in range(self.steps):
             if spent():
                 self.history.cut = True
                 break
-            gone = max(step / self.steps, 1 - remaining() / time if 0 < time < math.inf else 0.0)
+            before, gone = gone, max(step / self.steps, 1 - remaining() / time if 0 < time < math.inf else 0.0)
+            stride = min(max((gone - before) * self.steps, 1.0), 2.0)  # where time is short, fewer steps go further
             for group in optimizer.param_groups:
-                group["lr"] = self.rate * (0.55 + 0.45 * math.cos(math.pi * gone))  # down to a tenth
+                group["lr"] = self.rate * stride * (0.55 + 0.45 * math.cos(math.pi * gone))  # down to a tenth
             with torch.enable_grad():
                 images = place.images()
                 fit = self.weight * self.likelihood(images.clamp(0, 1), target).sum()
@@ -98,7 +99,7 @@ class Descent:
                 prior = place.improbability().sum()
                 optimizer.zero_grad()
                 torch.autograd.backward([images, prior], [of_tokens, torch.ones_like(prior)])
-            self.history.step(fit.detach() + prior.detach(), of_tokens.norm(), before + step)
+            self.history.step(fit.detach() + prior.detach(), of_tokens.norm(), first + step)
             optimizer.step()
         with torch.no_grad():
             images = place.images().clamp(0, 1)

@@ -52,7 +52,7 @@ class Generative(Descent):
         """One, from the decoder's output."""
         yield _Latents(centre, self.generator, self.spread)
 
-    def _descend(self, place: Coordinates, target: tuple[Tensor, Tensor], before: int = 0) -> tuple[Tensor, Tensor]:
+    def _descend(self, place: Coordinates, target: tuple[Tensor, Tensor], first: int = 0) -> tuple[Tensor, Tensor]:
         assert isinstance(place, _Latents)
         with time_budget(remaining() / 2):
             super()._descend(place, target)

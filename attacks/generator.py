@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +14,7 @@ from atm.link import Link
 from atm.threat import ThreatModel
 from attacks.base import held_out
 from attacks.network import Residual
-from attacks.training import Schedule, reconstruction_loss, train
+from attacks.training import PIXELS, Schedule, reconstruction_loss, train
 
 
 @dataclass
@@ -29,12 +29,12 @@ class Generator:
     """
 
     name: ClassVar[str] = "generator"
-    QUICK: ClassVar[dict[str, Any]] = {"schedule": Schedule(steps=120, every=40)}
+    QUICK: ClassVar[dict[str, Any]] = {"schedule": replace(PIXELS, steps=200, every=50)}
 
     latent: int = 32
     width: int = 64
     noise: float = 0.1
-    schedule: Schedule = field(default_factory=Schedule)
+    schedule: Schedule = PIXELS
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Train on the auxiliary images; they are not sent."""

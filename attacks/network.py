@@ -60,7 +60,8 @@ class InversionNetwork(nn.Module):
     """Corrects a first estimate; equal to it until it is trained.
 
     A transformer over the patches, then convolutions over the estimate at two and at four pixels a patch side, where
-    most of the gain was measured.
+    most of the gain was measured. Narrow, because what counts is the gain in a given time: on unmerged tokens of
+    `vit_cifar10` half the channels and one layer less gave an SSIM of 0.75 in 45 s where 0.68 was reached before.
 
     Args:
         features: width of what is known of each patch; 0 where nothing is.
@@ -80,7 +81,7 @@ class InversionNetwork(nn.Module):
         patch: int,
         width: int,
         layers: int,
-        channels: tuple[int, int] = (64, 32),
+        channels: tuple[int, int] = (32, 16),
     ) -> None:
         super().__init__()
         self.grid = grid
