@@ -36,15 +36,18 @@ SUITE = "standard"
 THREATS = ["server", "server-shuffled", "black-box", "eavesdropper:awgn:0"]
 
 
-def rows_of(config: AttackConfig, with_peers: bool = True) -> Iterator[dict[str, object]]:
-    """One row per attack on each policy: the suite's, its worst case, and the peers'."""
+def rows_of(
+    config: AttackConfig, peers: Sequence[str] | None = None, suite: bool = True
+) -> Iterator[dict[str, object]]:
+    """One row per attack on each policy: the suite's with its worst case, if asked for, and the peers'."""
     setting = replace(prepare(config), create=_create, inferences=())
     for policy in setting.policies:
         alone = replace(setting, policies=[policy])
-        yield from _measured(alone, config, policy.name, False)
-        for name, peer in PEERS.items() if with_peers else ():
+        if suite:
+            yield from _measured(alone, config, policy.name, False)
+        for name in PEERS if peers is None else peers:
             try:
-                require(peer, setting.threat)
+                require(PEERS[name], setting.threat)
             except KnowledgeError:
                 continue
             yield from _measured(replace(alone, attacks=[name]), config, policy.name, True)
@@ -119,7 +122,10 @@ def main() -> None:
     parser.add_argument("--victim", default="vit_photos", help="as in atm attack")
     parser.add_argument("--data", default="photos", help="as in atm attack")
     parser.add_argument("--threat", nargs="+", default=THREATS, help="names of threat models")
-    parser.add_argument("--peers-against", nargs="*", help="of these, where the peers run too; default: all")
+    parser.add_argument(
+        "--peer", nargs="*", choices=list(PEERS), default=list(PEERS), help="names of peers; none: none"
+    )
+    parser.add_argument("--only-peers", action="store_true", help="leave the suite out")
     parser.add_argument("--policy", nargs="+", default=["none", "moderate", "aggressive"])
     parser.add_argument("--codec", default="auto")
     parser.add_argument("--channel", default="awgn:10")
@@ -149,7 +155,7 @@ def main() -> None:
             budget=asked.budget,
             quick=asked.quick,
         )
-        for row in rows_of(config, asked.peers_against is None or threat in asked.peers_against):
+        for row in rows_of(config, asked.peer, not asked.only_peers):
             rows.append(row)
             if asked.json:
                 print(json.dumps(row), flush=True)
