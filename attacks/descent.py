@@ -82,7 +82,7 @@ class Descent:
         return torch.cat(parts)
 
     def _descend(self, place: Coordinates, target: tuple[Tensor, Tensor], first: int = 0) -> tuple[Tensor, Tensor]:
-        """Minus log-posterior ``[B]`` and images ``[B, 3, H, W]`` at its end; ``first``: the number of its first step."""
+        """Minus log-posterior ``[B]`` and images ``[B, 3, H, W]`` at its end; ``first`` numbers its first step."""
         optimizer, time, gone = torch.optim.Adam(place.parameters, self.rate), remaining(), 0.0
         for step in range(self.steps):
             if spent():
