@@ -36,7 +36,7 @@ from attacks.decoder import Decoder
 from attacks.descent import Spread
 from attacks.objective import Likelihood
 from attacks.optimization import Optimization
-from attacks.training import Schedule, reconstruction_loss
+from attacks.training import PIXELS, reconstruction_loss
 from audit.remember import RememberingLink
 from audit.setting import AttackConfig, prepare
 from privacy_metrics import score
@@ -127,7 +127,7 @@ def rows_of(config: AttackConfig, training: int, descent: int) -> Iterator[dict[
     """One row per choice, on the first policy for the losses and on each for the matching."""
     setting = prepare(config)
     images = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
-    victims, schedule = setting.data.victims.images, Schedule(steps=training, every=training)
+    victims, schedule = setting.data.victims.images, replace(PIXELS, steps=training, every=training)
     for policy in setting.policies:
         link = RememberingLink.around(setting.link.with_policy(policy))
         seen = setting.threat.observe(link.transmit(victims, 1), link, 2)
