@@ -25,7 +25,6 @@ class DeepPrior(Descent):
     Attributes:
         steps: of Adam.
         rate: learning rate of the weights.
-        weight: of the likelihood, as in `attacks.optimization`.
         width: of the network.
         batch: images that are optimised at a time.
     """
@@ -36,7 +35,6 @@ class DeepPrior(Descent):
 
     steps: int = 60
     rate: float = 0.003
-    weight: float = 0.3
     width: int = 64
     batch: int = 64
 

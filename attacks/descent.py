@@ -19,6 +19,9 @@ from attacks.decoder import Decoder
 from attacks.objective import WHITE_BOX, Likelihood, select
 from attacks.shared import fitted
 
+WEIGHTS = (0.3, 0.1, 0.03)  # of the likelihood
+CHOOSING = 16  # images of the adversary's own that choose among them
+
 
 class Coordinates(Protocol):
     """What is searched in place of the pixels of ``B`` images; where the search begins is the decoder's output."""
@@ -40,8 +43,11 @@ class Descent:
 
     Searching the image whose tokens are nearest to the observed ones alone fits the channel's noise and gets worse than
     its start. So this maximises the posterior: the likelihood of what arrived (`attacks.objective`), and a prior around
-    the decoder's output as wide as that decoder's own errors on held-out auxiliary images. The attacks differ in the
-    coordinates in which they search. Of the start and the ends of all descents, each image keeps the most probable.
+    the decoder's output as wide as that decoder's own errors on held-out auxiliary images. How much the likelihood
+    counts is chosen on some of these: less than a whole, because the prior ignores that errors of neighbouring patches
+    go together, and little or nothing where merging is so strong that a candidate is mostly matched otherwise than the
+    victim was. The attacks differ in the coordinates in which they search. Of the start and the ends of all descents,
+    each image keeps the most probable.
     """
 
     name: ClassVar[str]
@@ -50,7 +56,6 @@ class Descent:
 
     steps: int
     rate: float
-    weight: float
     batch: int
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
@@ -62,6 +67,23 @@ class Descent:
         rows = held_out(len(images))[1]
         estimates = self.start.reconstruct(threat.tap_images(link, images).select(rows))
         self.spread = Spread(images[rows] - estimates, self.grid)
+        own = rows[:CHOOSING]
+        with time_budget(remaining() / 3):
+            self.weight = self._choose(threat.tap_images(link, images).select(own), images[own], estimates[:CHOOSING])
+
+    def _choose(self, seen: Observation, images: Tensor, estimates: Tensor) -> float:
+        """The weight with which the adversary's own images come out best; 0 where none improves on the decoder."""
+        self.hurried, target = False, self.likelihood.target(seen)
+        best, least = 0.0, float((estimates - images).square().mean())
+        for number, weight in enumerate(WEIGHTS):
+            self.weight, self.history = weight, History()
+            with time_budget(remaining() / (len(WEIGHTS) - number)):
+                found = self._search(estimates, target)
+            self.hurried = self.hurried or self.history.cut
+            error = float((found - images).square().mean())
+            if error < least:
+                best, least = weight, error
+        return best
 
     def searches(self, centre: Tensor) -> Iterator[Coordinates]:
         """One for each descent from the decoder's output ``[B, 3, H, W]``."""
@@ -69,17 +91,23 @@ class Descent:
 
     def reconstruct(self, seen: Observation) -> Tensor:
         """The most probable image that was found."""
-        centre, target, self.history = self.start.reconstruct(seen), self.likelihood.target(seen), History()
+        centre, target = self.start.reconstruct(seen), self.likelihood.target(seen)
+        self.history = History(cut=self.hurried)
+        if not self.weight:
+            return centre
         batches, parts = torch.arange(len(seen)).split(self.batch), []
         for number, rows in enumerate(track(batches, "optimising images")):
-            wanted = select(target, rows)
-            with torch.no_grad():
-                tried = [(self.weight * self.likelihood(centre[rows], wanted), centre[rows])]
             with time_budget(remaining() / (len(batches) - number)):
-                tried += [self._descend(place, wanted) for place in self.searches(centre[rows])]
-            losses, images = (torch.stack(each) for each in zip(*tried, strict=True))
-            parts.append(images[losses.argmin(0), torch.arange(len(rows))])
+                parts.append(self._search(centre[rows], select(target, rows)))
         return torch.cat(parts)
+
+    def _search(self, centre: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+        """For each image the most probable of the start ``[B, 3, H, W]`` and of the ends of all descents."""
+        with torch.no_grad():
+            tried = [(self.weight * self.likelihood(centre, target), centre)]
+        tried += [self._descend(place, target) for place in self.searches(centre)]
+        losses, images = (torch.stack(each) for each in zip(*tried, strict=True))
+        return images[losses.argmin(0), torch.arange(len(centre))]
 
     def _descend(self, place: Coordinates, target: tuple[Tensor, Tensor], first: int = 0) -> tuple[Tensor, Tensor]:
         """Minus log-posterior ``[B]`` and images ``[B, 3, H, W]`` at its end; ``first`` numbers its first step."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from atm.link import Link
 from atm.threat import ThreatModel
+from attacks.base import require
 from attacks.budget import remaining, time_budget
 from attacks.descent import Coordinates, Descent, Spread
 from attacks.generator import Generator
@@ -29,7 +30,6 @@ class Generative(Descent):
     Attributes:
         steps: of Adam, over the latents and again over the features.
         rate: learning rate of both, whose variance is about 1.
-        weight: of the likelihood, as in `attacks.optimization`.
         batch: images that are optimised at a time.
     """
 
@@ -39,14 +39,14 @@ class Generative(Descent):
 
     steps: int = 30
     rate: float = 0.03
-    weight: float = 0.3
     batch: int = 64
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Fit the decoder and train the generator."""
-        super().fit(link, threat, images)
-        with time_budget(remaining() / 2):
+        require(self, threat)
+        with time_budget(remaining() / 3):
             self.generator = fitted(Generator, link, threat, images)
+        super().fit(link, threat, images)
 
     def searches(self, centre: Tensor) -> Iterator[Coordinates]:
         """One, from the decoder's output."""

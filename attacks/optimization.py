@@ -21,7 +21,6 @@ class Optimization(Descent):
     Attributes:
         steps: of Adam.
         rate: learning rate, in deviations of the prior.
-        weight: of the likelihood, below 1 because the prior ignores that errors of neighbouring patches go together.
         starts: descents: the first from the decoder's output, the others from draws of the prior.
         batch: images that are optimised at a time.
     """
@@ -32,7 +31,6 @@ class Optimization(Descent):
 
     steps: int = 60
     rate: float = 0.1
-    weight: float = 0.3
     starts: int = 1
     batch: int = 64
 

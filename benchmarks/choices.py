@@ -153,6 +153,7 @@ def descending(
     """`attacks.optimization` from a given start and with a given likelihood."""
     attack, held = Optimization(steps=steps), held_out(len(images))[1]
     attack.grid, attack.start, attack.likelihood = link.encoder.patch_grid, start, likelihood
+    attack.weight, attack.hurried = 0.3, False
     attack.spread = Spread(
         images[held] - start.reconstruct(threat.tap_images(link, images).select(held)), link.encoder.patch_grid
     )
