@@ -19,6 +19,7 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.timeout(1800)  # six runs, each with a limit of its own
 def test_the_three_things_run_as_commands_and_as_python(tmp_path):
     commands = [line for block in blocks(README, "console") for line in block.splitlines() if line.startswith("atm ")]
     snippets = blocks(README, "python")
@@ -26,7 +27,7 @@ def test_the_three_things_run_as_commands_and_as_python(tmp_path):
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "2"}
     for command, snippet in zip(commands, snippets, strict=True):
         for words in (["sh", "-c", command], [sys.executable, "-c", snippet]):
-            done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+            done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
             assert done.returncode == 0, done.stderr
             assert done.stdout.strip()
     assert (tmp_path / "runs/first/report.html").exists() and (tmp_path / "runs/front/front.csv").exists()
