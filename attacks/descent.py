@@ -65,11 +65,12 @@ class Descent:
         self.start = fitted(Decoder, link, threat, images)
         self.likelihood = Likelihood(link, threat, images)
         rows = held_out(len(images))[1]
-        estimates = self.start.reconstruct(threat.tap_images(link, images).select(rows))
+        seen = threat.tap_images(link, images)
+        estimates = self.start.reconstruct(seen.select(rows))
         self.spread = Spread(images[rows] - estimates, self.grid)
         own = rows[:CHOOSING]
         with time_budget(remaining() / 3):
-            self.weight = self._choose(threat.tap_images(link, images).select(own), images[own], estimates[:CHOOSING])
+            self.weight = self._choose(seen.select(own), images[own], estimates[:CHOOSING])
 
     def _choose(self, seen: Observation, images: Tensor, estimates: Tensor) -> float:
         """The weight with which the adversary's own images come out best; 0 where none improves on the decoder."""
@@ -91,10 +92,10 @@ class Descent:
 
     def reconstruct(self, seen: Observation) -> Tensor:
         """The most probable image that was found."""
-        centre, target = self.start.reconstruct(seen), self.likelihood.target(seen)
-        self.history = History(cut=self.hurried)
+        centre, self.history = self.start.reconstruct(seen), History(cut=self.hurried)
         if not self.weight:
             return centre
+        target = self.likelihood.target(seen)
         batches, parts = torch.arange(len(seen)).split(self.batch), []
         for number, rows in enumerate(track(batches, "optimising images")):
             with time_budget(remaining() / (len(batches) - number)):

@@ -70,7 +70,7 @@ class Generator:
 class _Autoencoder(nn.Module):
     def __init__(self, side: int, latent: int, width: int) -> None:
         super().__init__()
-        a, b, c = self.factors = [2 if side % 2**n == 0 else 1 for n in (1, 2, 3)]
+        a, b, c = [2 if side % 2**n == 0 else 1 for n in (1, 2, 3)]
         half = width // 2
         self.into = nn.Sequential(
             _Down(3, half, a), Residual(half), _Down(half, width, b), Residual(width), _Down(width, width, c),
