@@ -133,4 +133,10 @@ def _sdpa(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) ->
     if mask is not None:
         mask = mask.expand(-1, -1, queries.shape[1], -1)
     q, k, v = (part.transpose(1, 2) for part in (queries, keys, values))
+    if q.dtype == torch.bfloat16 and q.device.type == "cpu":
+        # The way back of a CPU's fused attention takes four times as long in bfloat16 as in float32.
+        with torch.autocast("cpu", enabled=False):
+            mask = None if mask is None else mask.float()
+            out = scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
+        return out.to(q.dtype).transpose(1, 2)
     return scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)

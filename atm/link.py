@@ -117,9 +117,13 @@ class Link:
     ) -> tuple[TokenBatch, Tensor, Tensor, Tensor]:
         """The device's part, differentiable: tokens, symbols ``[T, k]``, side information and FLOPs ``[B]``."""
         encoded = self.encoder(images, self.policy)
-        tokens = encoded.tokens if self.defence is None else self.defence.protect(encoded.tokens, generator)
+        return *self.emit(encoded.tokens, generator), encoded.flops
+
+    def emit(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> tuple[TokenBatch, Tensor, Tensor]:
+        """What leaves a device whose encoder ends with some tokens: tokens, symbols ``[T, k]``, side information."""
+        tokens = tokens if self.defence is None else self.defence.protect(tokens, generator)
         symbols, side = self.codec.encode(tokens, self.channel.snr_db)
-        return tokens, symbols, side, encoded.flops
+        return tokens, symbols, side
 
     def receive(self, symbols: Tensor, side: Tensor, sent: TokenBatch, snr_db: float | Tensor) -> TokenBatch:
         """The receiver's part: tokens from symbols at one SNR in dB, or one for each image ``[B]``."""

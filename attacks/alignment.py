@@ -27,6 +27,10 @@ from attacks.training import Schedule, train
 
 # The adversary is told the map, or can run the device herself on her own images and learn to recover it.
 ALIGNABLE = (Knowledge.MERGE_MAP, Knowledge.WEIGHTS | Knowledge.POLICY)
+FORBIDDEN = -1e9  # score of a token that holds no patch
+MOST = 4000  # images from which the positions' means are taken
+MOST_TOLD = 50.0  # certainty enough; without noise a token tells its position beyond all doubt
+DAMPING = 1e-3  # of the covariance of tokens, relative to its mean eigenvalue
 
 
 def aligned(link: Link, threat: ThreatModel, images: Tensor) -> Callable[[Observation], Observation]:
@@ -45,9 +49,31 @@ def token_features(seen: Observation) -> Tensor:
     return torch.cat(parts, -1)
 
 
+def assigned(scores: Tensor, tokens: TokenBatch) -> Tensor:
+    """``[B, P]`` int64: the token of each patch that makes the scores ``[B, P, t]`` add up to the most.
+
+    Where sizes are known, each token gets as many patches as it stands for; where there are as many tokens as patches,
+    one. Else each patch has its own best.
+    """
+    best, prefix, patches = scores.argmax(-1), tokens.prefix, scores.shape[1]
+    for image, (count, begin) in enumerate(zip(tokens.counts, tokens.offsets.tolist(), strict=True)):
+        sizes = torch.ones(count - prefix)
+        if tokens.sizes is not None:
+            sizes = tokens.sizes[begin + prefix : begin + count].round().cpu()
+        if int(sizes.sum()) == patches:
+            slots = torch.repeat_interleave(torch.arange(prefix, count), sizes.long())
+            likely = scores[image][:, slots.to(scores.device)].double().cpu().numpy()
+            best[image] = slots[torch.as_tensor(linear_sum_assignment(likely, maximize=True)[1])].to(best.device)
+    return best
+
+
 @dataclass
 class Alignment:
-    """A set transformer over the tokens; each patch's query scores them. Trained on the adversary's own images.
+    """A set transformer over the tokens corrects what each token tells by itself of where it belongs.
+
+    By itself it tells it in closed form: tokens of one position are taken for Gaussian around that position's mean,
+    with one covariance for all (linear discriminant analysis). That alone, in half a second, places a third of the
+    unmerged tokens of `vit_cifar10`; the transformer starts from it. Trained on the adversary's own images.
 
     Attributes:
         width: of the transformer.
@@ -56,64 +82,97 @@ class Alignment:
     """
 
     name: ClassVar[str] = "alignment"
-    QUICK: ClassVar[dict[str, Any]] = {"schedule": Schedule(steps=120, batch=64, every=40)}
+    QUICK: ClassVar[dict[str, Any]] = {"schedule": Schedule(rate=3e-3, steps=120, batch=32, every=40)}
 
     width: int = 96
     layers: int = 2
-    schedule: Schedule = field(default_factory=lambda: Schedule(steps=2000, batch=64, patience=3))
+    schedule: Schedule = field(default_factory=lambda: Schedule(rate=3e-3, steps=4000, patience=3))
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Run the device on the auxiliary images, whose merge maps the adversary therefore has, and train."""
         threat.require(ALIGNABLE[1], self.name)
         seen = threat.rehearse(link, images)
-        features = token_features(seen)
-        self.mean, self.scale = features.mean(0), features.std(0).clamp_min(1e-6)
-        tokens, source = seen.tokens.with_values((features - self.mean) / self.scale), seen.tokens.source
+        features, source = token_features(seen), seen.tokens.source
         assert source is not None
+        self.mean, self.scale = features.mean(0), features.std(0).clamp_min(1e-6)
+        train_rows, held = held_out(len(images))
+        tokens = seen.tokens.with_values((features - self.mean) / self.scale)
+        few = tokens.select(train_rows[:MOST])
+        assert few.source is not None
+        self.discriminant = _discriminant(few.values, few.source, few.offsets)
+        tokens = tokens.with_values(self._told(tokens.values))
         self.network = _Matcher(features.shape[1], source.shape[1], self.width, self.layers)
 
         def loss_on(rows: Tensor) -> Tensor:
-            part = tokens.select(rows)
-            scores = self._scores(part)
+            scores = self._scores(tokens.select(rows))
             return cross_entropy(scores.flatten(0, 1), source[rows].flatten(), ignore_index=NOWHERE)
 
-        self.history = train(self.network, loss_on, *held_out(len(images)), self.schedule, "the alignment")
+        self.history = train(self.network, loss_on, train_rows, held, self.schedule, "the alignment")
 
     @torch.no_grad()
+    def scores(self, seen: Observation) -> Tensor:
+        """``[B, P, t]``: the logarithmic probability of each patch to have ended in each token of its image."""
+        tokens = seen.tokens.with_values(self._told((token_features(seen) - self.mean) / self.scale))
+        return self._scores(tokens).log_softmax(-1)
+
     def complete(self, seen: Observation) -> Observation:
-        """The observation with the most likely merge map."""
-        tokens = seen.tokens.with_values((token_features(seen) - self.mean) / self.scale)
-        parts = []
-        for rows in torch.arange(len(seen)).split(256):
-            part = tokens.select(rows)
-            scores = self._scores(part)
-            best = scores.argmax(-1)
-            for image, count in enumerate(part.counts):
-                if count - part.prefix == scores.shape[1]:  # as many tokens as patches: one to one
-                    likely = scores[image, :, part.prefix : count].log_softmax(-1).double().cpu().numpy()
-                    best[image] = torch.as_tensor(linear_sum_assignment(likely, maximize=True)[1]) + part.prefix
-            parts.append(best)
-        return replace(seen, tokens=replace(seen.tokens, source=torch.cat(parts)))
+        """The observation with the most likely merge map, if it has none."""
+        if seen.tokens.source is not None:
+            return seen
+        parts = [seen.select(rows) for rows in torch.arange(len(seen)).split(256)]
+        source = torch.cat([assigned(self.scores(part), part.tokens) for part in parts])
+        return replace(seen, tokens=replace(seen.tokens, source=source))
+
+    def _told(self, features: Tensor) -> Tensor:
+        """Features, and what they tell by themselves of each position."""
+        slopes, offsets = self.discriminant
+        return torch.cat([features, features @ slopes + offsets], 1)
 
     def _scores(self, tokens: TokenBatch) -> Tensor:
         with precision.fast(tokens.values.device):
             return self.network(*tokens.padded(), tokens.prefix).float()
 
 
+def _discriminant(features: Tensor, source: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Slopes ``[f, P]`` and offsets ``[P]`` of how likely a token is to be the one in which a patch ended.
+
+    Args:
+        features: ``[T, f]``, of tokens.
+        source: ``[B, P]``, the merge map.
+        offsets: ``[B]``, each image's first token.
+    """
+    arrived = source != NOWHERE
+    rows = source.clamp_min(0) + offsets.to(source.device)[:, None]
+    means, scatter = [], features.new_zeros(features.shape[1], features.shape[1])
+    for patch in range(source.shape[1]):
+        own = features[rows[arrived[:, patch], patch]]
+        means.append(own.mean(0) if len(own) else features.mean(0))
+        scatter += (own - means[-1]).T @ (own - means[-1])
+    centres, covariance = torch.stack(means), scatter / arrived.sum().clamp_min(1)
+    strength = DAMPING * covariance.diagonal().mean() + 1e-6
+    slopes = torch.linalg.solve(covariance + strength * torch.eye(len(covariance), device=features.device), centres.T)
+    return slopes, -(centres * slopes.T).sum(1) / 2
+
+
 class _Matcher(nn.Module):
     def __init__(self, features: int, patches: int, width: int, layers: int) -> None:
         super().__init__()
-        self.embed = nn.Linear(features, width)
+        self.patches = patches
+        self.embed = nn.Linear(features + patches, width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(layers))
-        self.norm, self.key = nn.LayerNorm(width), nn.Linear(width, width)
-        self.patches = nn.Parameter(torch.randn(patches, width) * 0.02)
+        self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, patches)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        self.trust = nn.Parameter(torch.tensor(0.5))  # in what tokens tell by themselves
 
     def forward(self, tokens: Tensor, mask: Tensor, prefix: int) -> Tensor:
-        """Tokens ``[B, t, f]`` and their mask -> scores ``[B, P, t]`` of each patch for each token."""
-        x = self.embed(tokens)
+        """Tokens ``[B, t, f + P]`` and their mask -> scores ``[B, P, t]`` of each patch for each token."""
+        told = tokens[..., -self.patches :]
+        told = (told - told.mean(-1, keepdim=True)).clamp(-MOST_TOLD, MOST_TOLD)
+        x = self.embed(torch.cat([tokens[..., : -self.patches], told / 10], -1))
         for block in self.blocks:
             x = block(x, mask=mask)
-        scores = self.patches @ self.key(self.norm(x)).transpose(1, 2)
+        scores = (self.trust * told + self.out(self.norm(x))).transpose(1, 2)
         allowed = mask.clone()
         allowed[:, :prefix] = False  # a protected token holds no patch
-        return scores.masked_fill(~allowed[:, None], -1e4)
+        return scores.float().masked_fill(~allowed[:, None], FORBIDDEN)

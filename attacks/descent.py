@@ -13,14 +13,14 @@ from atm.link import Link
 from atm.progress import track
 from atm.threat import Knowledge, Observation, ThreatModel
 from attacks.alignment import ALIGNABLE
-from attacks.base import History, from_patches, held_out, require, to_patches
+from attacks.base import History, require
 from attacks.budget import remaining, spent, time_budget
-from attacks.decoder import Decoder
-from attacks.objective import WHITE_BOX, Likelihood, select
+from attacks.objective import WHITE_BOX, Target
+from attacks.posterior import Posterior
 from attacks.shared import fitted
 
-WEIGHTS = (0.3, 0.1, 0.03)  # of the likelihood
-CHOOSING = 16  # images of the adversary's own that choose among them
+WEIGHTS = (1.0, 0.1)  # of the likelihood: its own, and one for where it is only roughly right
+CHOOSING = 16  # images of the adversary's own that choose between them
 
 
 class Coordinates(Protocol):
@@ -42,12 +42,11 @@ class Descent:
     """Gradient descent through encoder, merge, defence and codec, from the decoder's output.
 
     Searching the image whose tokens are nearest to the observed ones alone fits the channel's noise and gets worse than
-    its start. So this maximises the posterior: the likelihood of what arrived (`attacks.objective`), and a prior around
-    the decoder's output as wide as that decoder's own errors on held-out auxiliary images. How much the likelihood
-    counts is chosen on some of these: less than a whole, because the prior ignores that errors of neighbouring patches
-    go together, and little or nothing where merging is so strong that a candidate is mostly matched otherwise than the
-    victim was. The attacks differ in the coordinates in which they search. Of the start and the ends of all descents,
-    each image keeps the most probable.
+    its start. So this maximises the posterior (`attacks.posterior`): the likelihood of what arrived, and a prior around
+    the decoder's output as wide as that decoder's own errors on held-out auxiliary images. Where the likelihood's
+    simplifications mislead, under strong merging, it counts for less or for nothing: whichever weight first improves
+    some images of the adversary's own. The attacks differ in the coordinates in which they search. Of the start and the
+    ends of all descents, each image keeps the most probable.
     """
 
     name: ClassVar[str]
@@ -59,32 +58,27 @@ class Descent:
     batch: int
 
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
-        """Fit the decoder, and measure its errors and the noise."""
+        """Fit the decoder, measure its errors and the noise, and choose the likelihood's weight."""
         require(self, threat)
-        self.grid = link.encoder.patch_grid
-        self.start = fitted(Decoder, link, threat, images)
-        self.likelihood = Likelihood(link, threat, images)
-        rows = held_out(len(images))[1]
-        seen = threat.tap_images(link, images)
-        estimates = self.start.reconstruct(seen.select(rows))
-        self.spread = Spread(images[rows] - estimates, self.grid)
-        own = rows[:CHOOSING]
+        self.posterior = fitted(Posterior, link, threat, images)
+        self.likelihood, self.spread = self.posterior.likelihood, self.posterior.spread
+        self.grid = self.posterior.grid
+        own = torch.arange(min(CHOOSING, len(self.posterior.originals)))
         with time_budget(remaining() / 3):
-            self.weight = self._choose(seen.select(own), images[own], estimates[:CHOOSING])
+            self.weight = self._choose(own)
 
-    def _choose(self, seen: Observation, images: Tensor, estimates: Tensor) -> float:
-        """The weight with which the adversary's own images come out best; 0 where none improves on the decoder."""
-        self.hurried, target = False, self.likelihood.target(seen)
-        best, least = 0.0, float((estimates - images).square().mean())
+    def _choose(self, own: Tensor) -> float:
+        """The first weight with which the adversary's own images come out better; 0 where none does."""
+        self.hurried, target = False, self.likelihood.target(self.posterior.own.select(own))
+        estimates, images = self.posterior.estimates[own], self.posterior.originals[own]
         for number, weight in enumerate(WEIGHTS):
             self.weight, self.history = weight, History()
             with time_budget(remaining() / (len(WEIGHTS) - number)):
                 found = self._search(estimates, target)
             self.hurried = self.hurried or self.history.cut
-            error = float((found - images).square().mean())
-            if error < least:
-                best, least = weight, error
-        return best
+            if float((found - images).square().mean()) < float((estimates - images).square().mean()):
+                return weight
+        return 0.0
 
     def searches(self, centre: Tensor) -> Iterator[Coordinates]:
         """One for each descent from the decoder's output ``[B, 3, H, W]``."""
@@ -92,17 +86,18 @@ class Descent:
 
     def reconstruct(self, seen: Observation) -> Tensor:
         """The most probable image that was found."""
-        centre, self.history = self.start.reconstruct(seen), History(cut=self.hurried)
+        self.history = History(cut=self.hurried)
+        seen, centre = self.posterior.begin(seen)
         if not self.weight:
             return centre
         target = self.likelihood.target(seen)
         batches, parts = torch.arange(len(seen)).split(self.batch), []
         for number, rows in enumerate(track(batches, "optimising images")):
             with time_budget(remaining() / (len(batches) - number)):
-                parts.append(self._search(centre[rows], select(target, rows)))
+                parts.append(self._search(centre[rows], target.select(rows)))
         return torch.cat(parts)
 
-    def _search(self, centre: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+    def _search(self, centre: Tensor, target: Target) -> Tensor:
         """For each image the most probable of the start ``[B, 3, H, W]`` and of the ends of all descents."""
         with torch.no_grad():
             tried = [(self.weight * self.likelihood(centre, target), centre)]
@@ -110,7 +105,7 @@ class Descent:
         losses, images = (torch.stack(each) for each in zip(*tried, strict=True))
         return images[losses.argmin(0), torch.arange(len(centre))]
 
-    def _descend(self, place: Coordinates, target: tuple[Tensor, Tensor], first: int = 0) -> tuple[Tensor, Tensor]:
+    def _descend(self, place: Coordinates, target: Target, first: int = 0) -> tuple[Tensor, Tensor]:
         """Minus log-posterior ``[B]`` and images ``[B, 3, H, W]`` at its end; ``first`` numbers its first step."""
         optimizer, time, gone = torch.optim.Adam(place.parameters, self.rate), remaining(), 0.0
         for step in range(self.steps):
@@ -131,30 +126,8 @@ class Descent:
             self.history.step(fit.detach() + prior.detach(), of_tokens.norm(), first + step)
             optimizer.step()
         with torch.no_grad():
-            images = place.images().clamp(0, 1)
-            return self.weight * self.likelihood(images, target) + place.improbability(), images
+            return self._improbability(place, target), place.images().clamp(0, 1)
 
-
-class Spread:
-    """The decoder's errors within a patch, as a Gaussian: coordinates in which that is white, and back.
-
-    Being white also makes steep directions slow, in which a decoder errs little.
-
-    Args:
-        errors: ``[n, 3, H, W]``, of held-out images.
-        grid: patches down and across.
-    """
-
-    def __init__(self, errors: Tensor, grid: tuple[int, int]) -> None:
-        self.grid, patches = grid, to_patches(errors, grid).flatten(0, 1)
-        variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
-        deviations = variances.clamp_min(1e-7).sqrt()
-        self.widen, self.whiten = directions * deviations, directions / deviations
-
-    def error(self, white: Tensor) -> Tensor:
-        """``[B, P, pixels]`` -> ``[B, 3, H, W]``."""
-        return from_patches(white @ self.widen.T, self.grid)
-
-    def white(self, error: Tensor) -> Tensor:
-        """The inverse of `error`."""
-        return to_patches(error, self.grid) @ self.whiten
+    def _improbability(self, place: Coordinates, target: Target) -> Tensor:
+        """Minus log-posterior ``[B]``, up to a constant."""
+        return self.weight * self.likelihood(place.images().clamp(0, 1), target) + place.improbability()

@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from atm import merging, precision
 from atm.link import Defence, Link
 from atm.threat import Knowledge, Observation, ThreatModel
 from atm.tokens import NOWHERE, TokenBatch
-from attacks.alignment import aligned
+from attacks.alignment import Alignment, assigned
 from attacks.base import held_out
+from attacks.shared import fitted
 
 WHITE_BOX = Knowledge.WEIGHTS | Knowledge.CODEC | Knowledge.POLICY | Knowledge.AUXILIARY
 
-# Of the variance of what is sent: below it a difference is rounding or another tie in the matching, not information.
+# Of the variance of what is sent: below it a difference is rounding, not information.
 LEAST_NOISE = 1e-3
+
+
+@dataclass(frozen=True)
+class Target:
+    """What candidates for ``B`` images are compared with.
+
+    Attributes:
+        values: ``[B, prefix + P, k]``, what arrived for the protected tokens and for each patch.
+        weights: ``[B, prefix + P]``, how much each counts: a token that stands for n patches counts once, not n times.
+        source: ``[B, P]`` int64, the merge map, told or recovered.
+    """
+
+    values: Tensor
+    weights: Tensor
+    source: Tensor
+
+    def select(self, rows: Tensor) -> Target:
+        """The targets of some images."""
+        return Target(self.values[rows], self.weights[rows], self.source[rows])
 
 
 class Likelihood:
     """Minus the log-likelihood of an observation, up to a constant, for Gaussian noise on the wire.
 
-    The candidate is sent through the adversary's own copy of encoder, merge, defence and codec. It is matched anew at
-    each step: its own merges are taken, and each patch compares the token that it ended in with the one that it ended
-    in at the device; a token that stands for n patches counts once, not n times. The noise is measured on the
-    auxiliary images, so it also covers what a defence adds. Where no gradient comes through the codec (a digital one),
-    the tokens before it are compared with those that were decoded; and where none comes through a defence, it is taken
-    for the identity on the way back (BPDA, Athalye et al. 2018), because a missing gradient protects nobody.
+    The candidate is sent through the adversary's own copy of encoder, merge, defence and codec. What is not
+    differentiable is the matching, and a candidate that is matched as the device would match it mostly merges otherwise
+    than the victim did, with a jump in the loss at every change. So the encoder runs unmerged, and at the end its
+    tokens are merged as the observed map says: smooth, and right up to what merging early changes in later layers. The
+    noise is measured in this way on the auxiliary images, so it covers that error, a recovered map's mistakes, and what
+    a defence adds. Where no gradient comes through the codec (a digital one), the tokens before it are compared with
+    those that were decoded; and where none comes through a defence, it is taken for the identity on the way back
+    (BPDA, Athalye et al. 2018), because a missing gradient protects nobody.
 
     Args:
         link: the system.
@@ -37,42 +60,83 @@ class Likelihood:
 
     def __init__(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         self.link = _passable(link, images[:1])
-        self.align: Callable[[Observation], Observation] = aligned(link, threat, images)
+        self.unmerged = replace(link.policy, thresholds=(1.0,) * link.policy.depth, remove=())
+        known = Knowledge.MERGE_MAP in threat.under(link.defence).knows
+        self.alignment = None if known else fitted(Alignment, link, threat, images)
         with torch.enable_grad():
             _, symbols, _, _ = self.link.send(images[:1].clone().requires_grad_())
         self.on_symbols = symbols.requires_grad and threat.tap != "before-codec"
         rows = held_out(len(images))[1][:200]
-        seen = threat.rehearse(link, images)
+        target = self.target(threat.tap_images(link, images).select(rows))
         with torch.no_grad():
-            difference = self._sent(images[rows]) - self.observed(seen, rows)
-            power = self.observed(seen, rows).abs().square().mean()
-        self.noise = max(float(difference.abs().square().mean()), LEAST_NOISE * float(power))
+            values = torch.cat([self.sent(images[rows[part]], target.source[part]) for part in _parts(len(rows))])
+            squares = (values - target.values).abs().square().mean(-1) * target.weights
+            power = target.values.abs().square().mean()
+        self.noise = max(float(squares.sum() / target.weights.sum()), LEAST_NOISE * float(power))
 
-    def observed(self, seen: Observation, rows: Tensor | None = None) -> Tensor:
-        """``[B, prefix + P, k]``: what arrived for the protected tokens and for each patch."""
-        values = seen.symbols if self.on_symbols else seen.tokens.values
-        tokens = seen.tokens.with_values(values)
-        return _per_patch(tokens if rows is None else tokens.select(rows))
+    def align(self, seen: Observation) -> Observation:
+        """The observation with a merge map: the one that it has, or else the most likely one."""
+        return seen if self.alignment is None else self.alignment.complete(seen)
 
-    def target(self, seen: Observation) -> tuple[Tensor, Tensor]:
-        """What candidates are compared with: the observation by patches, and each row's weight ``[B, prefix + P]``."""
+    @torch.no_grad()
+    def realigned(self, seen: Observation, images: Tensor) -> Observation:
+        """An aligned observation with a better map: each patch's token should resemble what a reconstruction sends.
+
+        Args:
+            seen: with a map.
+            images: ``[B, 3, H, W]``, reconstructions from it.
+        """
+        if self.alignment is None:
+            return seen
+        source = seen.tokens.source
+        assert source is not None
+        scores = []
+        for rows in _parts(len(seen)):
+            part = seen.select(rows)
+            arrived, _ = self._arrived(part).padded()
+            whole = self.sent(images[rows], None)[:, seen.tokens.prefix :]
+            distance = torch.cdist(_real(whole), _real(arrived)).square()
+            # What is believed so far says how far a patch's own token is from what a reconstruction sends.
+            width = distance.gather(2, source[rows].clamp_min(0)[:, :, None]).mean((1, 2)).clamp_min(1e-12)
+            evidence = distance * (distance.new_tensor(_real(arrived).shape[-1]) / (2 * width))[:, None, None]
+            scores.append(assigned(self.alignment.scores(part) - evidence, part.tokens))
+        return replace(seen, tokens=replace(seen.tokens, source=torch.cat(scores)))
+
+    def target(self, seen: Observation) -> Target:
+        """What candidates are compared with."""
         seen = self.align(seen)
         source = seen.tokens.source
         assert source is not None
         shared = (source[:, :, None] == source[:, None, :]).sum(-1)
         ones = torch.ones(len(seen), seen.tokens.prefix, device=source.device)
         arrived = torch.where(source == NOWHERE, 0.0, 1 / shared)  # what was dropped tells nothing
-        return self.observed(seen), torch.cat([ones, arrived], 1)
+        return Target(per_patch(self._arrived(seen)), torch.cat([ones, arrived], 1), source)
 
-    def __call__(self, candidate: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+    def __call__(self, candidate: Tensor, target: Target) -> Tensor:
         """Candidates ``[B, 3, H, W]`` in [0, 1] -> ``[B]``; about the number of values sent for the true image."""
-        values, weights = target
-        distance = (self._sent(candidate) - values).abs().square().sum(-1)
-        return (distance * weights).sum(1) / self.noise
+        distance = (self.sent(candidate, target.source) - target.values).abs().square().sum(-1)
+        return (distance * target.weights).sum(1) / self.noise
 
-    def _sent(self, images: Tensor) -> Tensor:
-        tokens, symbols, _, _ = self.link.send(images)
-        return _per_patch(tokens.with_values(symbols) if self.on_symbols else tokens)
+    def sent(self, images: Tensor, source: Tensor | None) -> Tensor:
+        """``[B, prefix + P, k]``: what leaves the device for images merged at the end by a map, or not at all."""
+        with precision.fast(images.device):
+            tokens = self.link.encoder(images, self.unmerged).tokens
+        tokens = tokens.with_values(tokens.values.float())
+        if source is not None:
+            tokens = merging.merge(tokens, _matches(source, tokens), self.link.policy.average)
+        tokens, symbols, _ = self.link.emit(tokens)
+        return per_patch(tokens.with_values(symbols) if self.on_symbols else tokens)
+
+    def _arrived(self, seen: Observation) -> TokenBatch:
+        return seen.tokens.with_values(seen.symbols if self.on_symbols else seen.tokens.values)
+
+
+def _matches(source: Tensor, unmerged: TokenBatch) -> merging.Matches:
+    """The merges that take unmerged tokens to a merge map ``[B, P]``: each patch into the first of its token."""
+    first = (source[:, :, None] == source[:, None, :]).int().argmax(-1)
+    image, patch = (first != torch.arange(source.shape[1], device=source.device)).nonzero(as_tuple=True)
+    begin = unmerged.offsets.to(source.device)[image] + unmerged.prefix
+    return merging.Matches(begin + patch, begin + first[image, patch], torch.ones(len(image)), image)
 
 
 class _StraightThrough:
@@ -101,10 +165,14 @@ def _passable(link: Link, image: Tensor) -> Link:
     return link.with_defence(_StraightThrough(link.defence)) if sent.shape == values.shape else link
 
 
-def select(target: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The targets of some images."""
-    return target[0][rows], target[1][rows]
-
-
-def _per_patch(tokens: TokenBatch) -> Tensor:
+def per_patch(tokens: TokenBatch) -> Tensor:
+    """``[B, prefix + P, k]``: the protected tokens, then for each patch the token that it ended in."""
     return torch.cat([tokens.protected(), tokens.per_patch()], 1) if tokens.prefix else tokens.per_patch()
+
+
+def _parts(count: int) -> tuple[Tensor, ...]:
+    return torch.arange(count).split(64)
+
+
+def _real(values: Tensor) -> Tensor:
+    return torch.view_as_real(values).flatten(-2) if values.is_complex() else values

@@ -11,16 +11,20 @@ from torch import Tensor
 
 from atm.threat import ThreatModel
 from attacks.base import to_patches
-from attacks.descent import Coordinates, Descent, Spread
+from attacks.descent import Coordinates, Descent
+from attacks.lbfgs import minimise
+from attacks.objective import Target
+from attacks.spread import Spread
 
 
 @dataclass
 class Optimization(Descent):
-    """A search over the pixels, in the coordinates in which the decoder's errors are white (`attacks.descent`).
+    """A search over the pixels, in the coordinates in which the decoder's errors are white (`attacks.spread`).
+
+    By L-BFGS, which on unmerged tokens of `vit_cifar10` gets in 30 steps where Adam gets in 120.
 
     Attributes:
-        steps: of Adam.
-        rate: learning rate, in deviations of the prior.
+        steps: of L-BFGS, at most.
         starts: descents: the first from the decoder's output, the others from draws of the prior.
         batch: images that are optimised at a time.
     """
@@ -30,20 +34,41 @@ class Optimization(Descent):
     QUICK: ClassVar[dict[str, Any]] = {"steps": 12}
 
     steps: int = 60
-    rate: float = 0.1
     starts: int = 1
-    batch: int = 64
+    batch: int = 32
 
     @classmethod
     def share(cls, threat: ThreatModel) -> float:
         """Much, because it is the strongest."""
-        return 4
+        return 6
 
     def searches(self, centre: Tensor) -> Iterator[Coordinates]:
         """From the decoder's output first, then from around it."""
         shape = to_patches(centre, self.grid).shape
         for number in range(self.starts):
             yield _Pixels(centre, torch.randn(shape) if number else torch.zeros(shape), self.spread)
+
+    def _descend(self, place: Coordinates, target: Target, first: int = 0) -> tuple[Tensor, Tensor]:
+        (start,) = place.parameters
+        shape = start.shape
+
+        def posterior(offset: Tensor) -> tuple[Tensor, Tensor]:
+            with torch.enable_grad():
+                start.data = offset.view(shape)
+                loss = self._improbability(place, target)
+                (gradient,) = torch.autograd.grad(loss.sum(), start)
+            self._slope = gradient.flatten(1) - offset  # the likelihood's part: the prior's is the offset itself
+            return loss.detach(), gradient.flatten(1)
+
+        def record(step: int, losses: Tensor, offset: Tensor) -> None:
+            self.history.step(losses.sum(), self._slope.norm(), first + step)
+
+        begin = start.detach().clone().flatten(1)
+        found, losses, cut = minimise(posterior, begin, self.steps, each=record)
+        self.history.cut = self.history.cut or cut
+        with torch.no_grad():
+            start.data = found.view(shape)
+            return losses, place.images().clamp(0, 1)
 
 
 class _Pixels:

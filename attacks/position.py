@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -38,11 +39,15 @@ class Position:
 
     def recover(self, seen: Observation) -> Tensor:
         """``[B, P]`` int64: the token, counted within its image, that each patch is believed to have ended in."""
-        source = self.alignment.complete(seen).tokens.source
+        source = self.alignment.complete(_without_map(seen)).tokens.source
         assert source is not None
         return source
 
     @torch.no_grad()
     def reconstruct(self, seen: Observation) -> Tensor:
         """The ridge estimate with the recovered map."""
-        return self.ridge.reconstruct(seen)
+        return self.ridge.reconstruct(_without_map(seen))
+
+
+def _without_map(seen: Observation) -> Observation:
+    return replace(seen, tokens=replace(seen.tokens, source=None))

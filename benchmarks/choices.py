@@ -5,9 +5,9 @@
 The same decoder is trained for equally many steps with L1, with L1 and SSIM, and with LPIPS too. Then
 `attacks.optimization` starts from the second of these with three treatments of the matching, which has no gradient:
 
-- ``re-match``: the candidate is merged as the device would merge it, anew at each step (what `Likelihood` does);
+- ``re-match``: the candidate is merged as the device would merge it, anew at each step;
 - ``kept``: the merges of the start are kept;
-- ``observed``: nothing merges on the way, and at the end the tokens are averaged as the observed merge map says.
+- ``observed``: nothing merges on the way, and at the end tokens are merged as the observed map says (`Likelihood`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ import atm.encoder
 from atm import merging
 from atm.link import Link
 from atm.threat import Observation, ThreatModel
-from atm.tokens import TokenBatch
 from attacks.base import held_out
 from attacks.decoder import Decoder
-from attacks.descent import Spread
-from attacks.objective import Likelihood
+from attacks.objective import Likelihood, Target, per_patch
 from attacks.optimization import Optimization
+from attacks.posterior import Posterior
+from attacks.spread import Spread
 from attacks.training import PIXELS, reconstruction_loss
 from audit.remember import RememberingLink
 from audit.setting import AttackConfig, prepare
@@ -43,17 +43,26 @@ from privacy_metrics import score
 from privacy_metrics.perceptual import LpipsUnavailable, lpips
 
 
-class FromStart(Likelihood):
+class Rematched(Likelihood):
+    """Merges each candidate as the device would."""
+
+    def sent(self, images: Tensor, source: Tensor | None) -> Tensor:
+        """As `Likelihood.sent`; the observed map is not used."""
+        tokens, symbols, _, _ = self.link.send(images)
+        return per_patch(tokens.with_values(symbols) if self.on_symbols else tokens)
+
+
+class FromStart(Rematched):
     """Keeps the merges of the first candidate after a target was set; for one batch at a time."""
 
     _kept: list[merging.Matches] | None = None
 
-    def target(self, seen: Observation) -> tuple[Tensor, Tensor]:
+    def target(self, seen: Observation) -> Target:
         """As `Likelihood.target`."""
         self._kept = None
         return super().target(seen)
 
-    def __call__(self, candidate: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+    def __call__(self, candidate: Tensor, target: Target) -> Tensor:
         """As `Likelihood.__call__`."""
         record: list[merging.Matches] = []
         with _merging(record, self._kept):
@@ -75,35 +84,6 @@ def _merging(record: list[merging.Matches], replayed: list[merging.Matches] | No
         yield
     finally:
         atm.encoder.merging.above = original
-
-
-class AsObserved(Likelihood):
-    """Runs the encoder unmerged, then merges as the observation says; for one batch at a time."""
-
-    _source: Tensor | None = None
-
-    def target(self, seen: Observation) -> tuple[Tensor, Tensor]:
-        """As `Likelihood.target`."""
-        self._source = self.align(seen).tokens.source
-        return super().target(seen)
-
-    def _sent(self, images: Tensor) -> Tensor:
-        if self._source is None:  # while the noise is measured
-            return super()._sent(images)
-        policy = self.link.policy
-        dense = self.link.encoder(images, replace(policy, thresholds=(1.0,) * len(policy.thresholds))).tokens
-        tokens = merging.merge(dense, matches_of(self._source, dense), policy.average)
-        symbols, _ = self.link.codec.encode(tokens, self.link.channel.snr_db)
-        values = tokens.with_values(symbols) if self.on_symbols else tokens
-        return torch.cat([values.protected(), values.per_patch()], 1) if values.prefix else values.per_patch()
-
-
-def matches_of(source: Tensor, dense: TokenBatch) -> merging.Matches:
-    """The merges that take unmerged tokens to a merge map ``[B, P]``: each patch into the first of its token."""
-    first = (source[:, :, None] == source[:, None, :]).int().argmax(-1)
-    image, patch = (first != torch.arange(source.shape[1])).nonzero(as_tuple=True)
-    begin = dense.offsets[image] + dense.prefix
-    return merging.Matches(begin + patch, begin + first[image, patch], torch.ones(len(image)), image)
 
 
 def losses() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
@@ -141,7 +121,7 @@ def rows_of(config: AttackConfig, training: int, descent: int) -> Iterator[dict[
             if loss is reconstruction_loss:
                 start = decoder
         yield {**about, "choice": "matching", "option": "(start)", **_scores(start.reconstruct(seen), victims)}
-        for name, make in {"re-match": Likelihood, "kept": FromStart, "observed": AsObserved}.items():
+        for name, make in {"re-match": Rematched, "kept": FromStart, "observed": Likelihood}.items():
             attack = descending(start, make(link, setting.threat, images), link, setting.threat, images, descent)
             attack.batch = len(victims)
             yield {**about, "choice": "matching", "option": name, **_scores(attack.reconstruct(seen), victims)}
@@ -151,12 +131,12 @@ def descending(
     start: Decoder, likelihood: Likelihood, link: Link, threat: ThreatModel, images: Tensor, steps: int
 ) -> Optimization:
     """`attacks.optimization` from a given start and with a given likelihood."""
-    attack, held = Optimization(steps=steps), held_out(len(images))[1]
-    attack.grid, attack.start, attack.likelihood = link.encoder.patch_grid, start, likelihood
-    attack.weight, attack.hurried = 0.3, False
-    attack.spread = Spread(
-        images[held] - start.reconstruct(threat.tap_images(link, images).select(held)), link.encoder.patch_grid
-    )
+    attack, posterior, held = Optimization(steps=steps), Posterior(), held_out(len(images))[1]
+    errors = images[held] - start.reconstruct(threat.tap_images(link, images).select(held))
+    posterior.start, posterior.likelihood, posterior.rounds = start, likelihood, 0
+    attack.posterior, attack.likelihood, attack.grid = posterior, likelihood, link.encoder.patch_grid
+    attack.spread = Spread(errors, attack.grid)
+    attack.weight, attack.hurried = 1.0, False
     return attack
 
 

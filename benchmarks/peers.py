@@ -25,7 +25,7 @@ from atm.tokens import TokenBatch
 from attacks.base import held_out
 from attacks.budget import remaining, spent, time_budget
 from attacks.network import Block
-from attacks.objective import WHITE_BOX, Likelihood
+from attacks.objective import WHITE_BOX, Likelihood, Target
 from attacks.training import Schedule, train
 
 MOST_STEPS = 20_000  # the time budget ends every peer long before
@@ -186,7 +186,7 @@ class _Search:
     def clip(self, parameters: list[Tensor], count: int) -> None:
         """Nothing."""
 
-    def loss(self, image: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+    def loss(self, image: Tensor, target: Target) -> Tensor:
         """Images ``[B, 3, H, W]`` and what was observed -> ``[B]``."""
         raise NotImplementedError
 
@@ -202,7 +202,7 @@ class RegularisedInversion(_Search):
     rate: ClassVar[float] = 0.2
     smooth: ClassVar[float] = 10.0
 
-    def loss(self, image: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+    def loss(self, image: Tensor, target: Target) -> Tensor:
         """Relative squared distance plus total variation."""
         smoothness = squared_variation(self.encoder.normalise(image))
         return squared_distance(self.likelihood, image, target) + self.smooth * smoothness
@@ -216,7 +216,7 @@ class TokenOptimization(_Search):
     name: ClassVar[str] = "drag-tokens"
     rate: ClassVar[float] = 0.2
 
-    def loss(self, image: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+    def loss(self, image: Tensor, target: Target) -> Tensor:
         """Cosine distance, averaged over tokens, and both priors."""
         prior = boundaries(self.encoder.normalise(image), self.patch)
         return cosine_distance(self.likelihood, image, target) + 1.5 * variation(image) + 1e-3 * prior
@@ -247,7 +247,7 @@ class ImagePrior(TokenOptimization):
 
         return list(network.parameters()), image_at
 
-    def loss(self, image: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+    def loss(self, image: Tensor, target: Target) -> Tensor:
         """Cosine distance, averaged over tokens, and both priors."""
         normalised = self.encoder.normalise(image)
         priors = 0.05 * variation(normalised) + 1e-3 * boundaries(normalised, self.patch)
@@ -259,17 +259,17 @@ PEERS = {
 }
 
 
-def squared_distance(likelihood: Likelihood, image: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+def squared_distance(likelihood: Likelihood, image: Tensor, target: Target) -> Tensor:
     """``[B]``: squared distance to the observation over its own square."""
-    values, weights = target
+    values, weights = target.values, target.weights
     norm = (values.abs().square().sum(-1) * weights).sum(1)
     return likelihood(image, target) * likelihood.noise / norm
 
 
-def cosine_distance(likelihood: Likelihood, image: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+def cosine_distance(likelihood: Likelihood, image: Tensor, target: Target) -> Tensor:
     """``[B]``: one minus the cosine of each token with the one observed, averaged over tokens."""
-    values, weights = target
-    similarity = cosine_similarity(_real(likelihood._sent(image)), _real(values), -1)
+    values, weights = target.values, target.weights
+    similarity = cosine_similarity(_real(likelihood.sent(image, target.source)), _real(values), -1)
     return ((1 - similarity) * weights).sum(1) / weights.sum(1)
 
 
