@@ -13,6 +13,7 @@ from attacks.decoder import Decoder
 from attacks.objective import Likelihood
 from attacks.shared import fitted
 from attacks.spread import Spread
+from attacks.training import reconstruction_loss
 
 ROUNDS = 10  # of putting tokens where a reconstruction expects them, at most
 
@@ -41,7 +42,7 @@ class Posterior:
         while self.likelihood.alignment is not None and len(tried) <= ROUNDS and errors[-1] == min(errors):
             tried.append(self._round(*tried[-1]))
             errors.append(self._error(tried[-1][1]))
-        self.rounds = min(range(len(errors)), key=errors.__getitem__)
+        self.rounds = len(errors) - 1 if errors[-1] == min(errors) else len(errors) - 2
         self.own, self.estimates = tried[self.rounds]
         self.spread = Spread(self.originals - self.estimates, self.grid)
 
@@ -54,7 +55,7 @@ class Posterior:
         return seen, estimate
 
     def _error(self, estimate: torch.Tensor) -> float:
-        return float((estimate - self.originals).square().mean())
+        return float(reconstruction_loss(estimate, self.originals))
 
     def _round(self, seen: Observation, estimate: torch.Tensor) -> tuple[Observation, torch.Tensor]:
         seen = self.likelihood.realigned(seen, estimate)
