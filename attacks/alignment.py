@@ -92,7 +92,8 @@ class Alignment:
         """Run the device on the auxiliary images, whose merge maps the adversary therefore has, and train."""
         threat.require(ALIGNABLE[1], self.name)
         seen = threat.rehearse(link, images)
-        features, source = token_features(seen), seen.tokens.source
+        self.ordered = Knowledge.ORDER in threat.under(link.defence).knows
+        features, source = self._features(seen), seen.tokens.source
         assert source is not None
         self.mean, self.scale = features.mean(0), features.std(0).clamp_min(1e-6)
         train_rows, held = held_out(len(images))
@@ -112,7 +113,7 @@ class Alignment:
     @torch.no_grad()
     def scores(self, seen: Observation) -> Tensor:
         """``[B, P, t]``: the logarithmic probability of each patch to have ended in each token of its image."""
-        tokens = seen.tokens.with_values(self._told((token_features(seen) - self.mean) / self.scale))
+        tokens = seen.tokens.with_values(self._told((self._features(seen) - self.mean) / self.scale))
         return self._scores(tokens).log_softmax(-1)
 
     def complete(self, seen: Observation) -> Observation:
@@ -121,7 +122,22 @@ class Alignment:
             return seen
         parts = [seen.select(rows) for rows in torch.arange(len(seen)).split(256)]
         source = torch.cat([assigned(self.scores(part), part.tokens) for part in parts])
+        patches, prefix = source.shape[1], seen.tokens.prefix
+        if self.ordered:
+            complete = seen.tokens.lengths == patches + prefix  # in order and none missing: nothing to find out
+            source[complete.to(source.device)] = torch.arange(prefix, prefix + patches, device=source.device)
         return replace(seen, tokens=replace(seen.tokens, source=source))
+
+    def _features(self, seen: Observation) -> Tensor:
+        """`token_features`, and a token's rank among those of its image where the order that they come in means it."""
+        features = token_features(seen)
+        if not self.ordered:
+            return features
+        tokens = seen.tokens
+        image = tokens.image_of_token
+        rank = torch.arange(len(features), device=image.device) - tokens.offsets.to(image.device)[image]
+        last = (tokens.lengths - 1).clamp_min(1).to(image.device)[image]
+        return torch.cat([features, rank[:, None].float(), (rank / last)[:, None]], 1)
 
     def _told(self, features: Tensor) -> Tensor:
         """Features, and what they tell by themselves of each position."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -29,3 +29,14 @@ def remaining() -> float:
 def spent() -> bool:
     """Whether the time is over."""
     return time.monotonic() > _until.get()
+
+
+def stopwatch() -> Callable[[], float]:
+    """A function that tells which fraction, 0 to 1, is gone of the time that is left now; 0 where there is no budget.
+
+    Rates that fall with it end low when the time does.
+    """
+    begun, left = time.monotonic(), remaining()
+    if left == math.inf:
+        return lambda: 0.0
+    return lambda: min((time.monotonic() - begun) / max(left, 1e-9), 1.0)

@@ -14,7 +14,7 @@ from atm.progress import track
 from atm.threat import Knowledge, Observation, ThreatModel
 from attacks.alignment import ALIGNABLE
 from attacks.base import History, require
-from attacks.budget import remaining, spent, time_budget
+from attacks.budget import remaining, spent, stopwatch, time_budget
 from attacks.objective import WHITE_BOX, Target
 from attacks.posterior import Posterior
 from attacks.shared import fitted
@@ -107,12 +107,12 @@ class Descent:
 
     def _descend(self, place: Coordinates, target: Target, first: int = 0) -> tuple[Tensor, Tensor]:
         """Minus log-posterior ``[B]`` and images ``[B, 3, H, W]`` at its end; ``first`` numbers its first step."""
-        optimizer, time, gone = torch.optim.Adam(place.parameters, self.rate), remaining(), 0.0
+        optimizer, of_time, gone = torch.optim.Adam(place.parameters, self.rate), stopwatch(), 0.0
         for step in range(self.steps):
             if spent():
                 self.history.cut = True
                 break
-            before, gone = gone, max(step / self.steps, 1 - remaining() / time if 0 < time < math.inf else 0.0)
+            before, gone = gone, max(step / self.steps, of_time())
             stride = min(max((gone - before) * self.steps, 1.0), 2.0)  # where time is short, fewer steps go further
             for group in optimizer.param_groups:
                 group["lr"] = self.rate * stride * (0.55 + 0.45 * math.cos(math.pi * gone))  # down to a tenth

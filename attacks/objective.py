@@ -20,6 +20,8 @@ WHITE_BOX = Knowledge.WEIGHTS | Knowledge.CODEC | Knowledge.POLICY | Knowledge.A
 # Of the variance of what is sent: below it a difference is rounding, not information.
 LEAST_NOISE = 1e-3
 
+MEASURED = 100  # held-out images, at most, on which noise and errors are measured
+
 
 @dataclass(frozen=True)
 class Target:
@@ -66,7 +68,7 @@ class Likelihood:
         with torch.enable_grad():
             _, symbols, _, _ = self.link.send(images[:1].clone().requires_grad_())
         self.on_symbols = symbols.requires_grad and threat.tap != "before-codec"
-        rows = held_out(len(images))[1][:200]
+        rows = held_out(len(images))[1][:MEASURED]
         target = self.target(threat.tap_images(link, images).select(rows))
         with torch.no_grad():
             values = torch.cat([self.sent(images[rows[part]], target.source[part]) for part in _parts(len(rows))])

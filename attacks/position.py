@@ -18,7 +18,8 @@ from attacks.shared import fitted
 class Position:
     """The merge map recovered from the tokens (`attacks.alignment`), then ridge on the recovered map.
 
-    An adversary who is told the map pretends not to be, so that reports show how much of it the tokens tell.
+    An adversary who is told the map pretends to know neither it nor the order, so that reports show how much of it the
+    tokens tell by themselves.
     """
 
     name: ClassVar[str] = "position"
@@ -32,7 +33,8 @@ class Position:
     def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         """Train the alignment on the auxiliary images, and ridge on what it makes of them."""
         threat.require(self.needs, self.name)
-        self.blind = threat.without_knowledge(Knowledge.MERGE_MAP)
+        told = Knowledge.MERGE_MAP in threat.under(link.defence).knows
+        self.blind = threat.without_knowledge(Knowledge.ORDER) if told else threat
         self.alignment = fitted(Alignment, link, self.blind, images)
         self.history = self.alignment.history
         self.ridge = fitted(Ridge, link, self.blind, images)

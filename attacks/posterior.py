@@ -10,7 +10,7 @@ from atm.link import Link
 from atm.threat import Observation, ThreatModel
 from attacks.base import held_out
 from attacks.decoder import Decoder
-from attacks.objective import Likelihood
+from attacks.objective import MEASURED, Likelihood
 from attacks.shared import fitted
 from attacks.spread import Spread
 from attacks.training import reconstruction_loss
@@ -33,9 +33,8 @@ class Posterior:
         self.grid = link.encoder.patch_grid
         self.start = fitted(Decoder, link, threat, images)
         self.likelihood = Likelihood(link, threat, images)
-        self.held = held_out(len(images))[1]
-        self.own = threat.tap_images(link, images).select(self.held)
-        self.originals = images[self.held]
+        held = held_out(len(images))[1][:MEASURED]
+        self.own, self.originals = threat.tap_images(link, images).select(held), images[held]
         self.rounds = 0
         tried = [self.begin(self.own)]
         errors = [self._error(tried[0][1])]

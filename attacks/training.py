@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +13,7 @@ from torch.nn.functional import l1_loss
 
 from atm.progress import track
 from attacks.base import History
-from attacks.budget import remaining, spent
+from attacks.budget import spent, stopwatch
 
 WARM_UP = 0.1  # of a time budget, at most
 
@@ -72,7 +71,7 @@ def train(
     history.check(best)
     end, descent_from = schedule.steps, round(schedule.steps * (1 - schedule.descent))
     warm_up, order = min(50, max(schedule.steps // 5, 1)), torch.randperm(len(rows))
-    time = remaining()
+    gone = stopwatch()
     for step in track(range(1, schedule.steps + 1), f"training {what}"):
         if step > end:
             break
@@ -80,9 +79,7 @@ def train(
             order = torch.randperm(len(rows))
         chosen, order = rows[order[: schedule.batch]], order[schedule.batch :]
         rising, falling = step / warm_up, (end - step + 1) / max(end - descent_from, 1)
-        if 0 < time < math.inf:
-            left = remaining() / time
-            rising, falling = max(rising, (1 - left) / WARM_UP), min(falling, left / schedule.descent)
+        rising, falling = max(rising, gone() / WARM_UP), min(falling, (1 - gone()) / schedule.descent)
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate * min(rising, falling, 1.0)
         network.train()

@@ -9,7 +9,6 @@ white-box ones, whose papers assume that positions are known. ``tests/benchmarks
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
@@ -23,7 +22,7 @@ from atm.link import Link
 from atm.threat import Knowledge, Observation, ThreatModel
 from atm.tokens import TokenBatch
 from attacks.base import held_out
-from attacks.budget import remaining, spent, time_budget
+from attacks.budget import remaining, spent, stopwatch, time_budget
 from attacks.network import Block
 from attacks.objective import WHITE_BOX, Likelihood, Target
 from attacks.training import Schedule, train
@@ -166,10 +165,10 @@ class _Search:
         target = self.likelihood.target(seen)
         parameters, image_at = self.start(len(seen))
         optimizer = torch.optim.Adam(parameters, self.rate)
-        begun, time_left = time.monotonic(), remaining()
+        gone = stopwatch()
         for step in range(self.steps):
             optimizer.zero_grad()
-            done = max(step / self.steps, min((time.monotonic() - begun) / max(time_left, 1e-9), 1.0))
+            done = max(step / self.steps, gone())
             self.loss(image_at(done), target).sum().backward()
             self.clip(parameters, len(seen))
             optimizer.step()

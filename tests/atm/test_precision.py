@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from atm import precision
+from atm.attention import ragged_attention
+from atm.tokens import TokenBatch
 
 
 @pytest.mark.parametrize("able", [True, False])
@@ -31,3 +33,20 @@ def test_where_pytorch_does_not_tell_it_is_float32(monkeypatch):
         assert not precision.multiplies_bfloat16("cpu")
     finally:
         precision.multiplies_bfloat16.cache_clear()
+
+
+@pytest.mark.parametrize("lengths", [[5, 5], [3, 6]])
+def test_attention_in_bfloat16_gives_about_what_it_gives_in_float32_and_lets_gradients_pass(lengths):
+    torch.manual_seed(0)
+    tokens = TokenBatch(torch.randn(sum(lengths), 8), torch.tensor(lengths))
+    parts = [torch.randn(sum(lengths), 2, 4) for _ in range(3)]
+    short = [part.bfloat16().requires_grad_() for part in parts]
+    found, weights = ragged_attention(*short, tokens), torch.randn(sum(lengths), 2, 4)
+    found.float().mul(weights).sum().backward()
+    full = [part.detach().float().requires_grad_() for part in short]
+    wanted = ragged_attention(*full, tokens)
+    wanted.mul(weights).sum().backward()
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), wanted, atol=0.02, rtol=0.02)
+    for own, reference in zip(short, full, strict=True):
+        torch.testing.assert_close(own.grad.float(), reference.grad, atol=0.05, rtol=0.05)

@@ -1,0 +1,126 @@
+"""Finding out where tokens belong: by what they tell themselves, and by what a reconstruction would send."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations, product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atm import channels, merging
+from atm.link import Link
+from atm.policy import MergePolicy
+from atm.threat import Knowledge, ThreatModel
+from atm.tokens import TokenBatch
+from attacks.alignment import Alignment, _discriminant, assigned
+from attacks.objective import Likelihood, _matches, per_patch
+from attacks.shared import effort, fitted
+from tests.atm.models import tiny_encoder
+from tests.attacks.planted import pictures
+
+SHUFFLED = ThreatModel("shuffled").without_knowledge(Knowledge.ORDER | Knowledge.SIZES)
+
+
+def batch_of(lengths, sizes=None, width=3):
+    values = torch.randn(sum(lengths), width)
+    return TokenBatch(values, torch.tensor(lengths), sizes=sizes, prefix=1)
+
+
+@given(seed=st.integers(0, 10_000), known=st.booleans())
+@settings(deadline=None, max_examples=30)
+def test_assignments_are_the_best_that_sizes_allow(seed, known):
+    """Against all assignments of four patches to two tokens behind a class token."""
+    torch.manual_seed(seed)
+    scores = torch.randn(1, 4, 3)
+    scores[:, :, 0] = -1e9
+    sizes = torch.tensor([1.0, 3.0, 1.0]) if known else None
+    found = assigned(scores, batch_of([3], sizes))[0].tolist()
+    options = [o for o in product((1, 2), repeat=4) if not known or o.count(1) == 3]
+    best = max(options, key=lambda option: sum(float(scores[0, patch, token]) for patch, token in enumerate(option)))
+    assert tuple(found) == best
+
+
+def test_as_many_tokens_as_patches_are_placed_one_to_one():
+    torch.manual_seed(0)
+    scores = torch.randn(5, 4, 5)
+    scores[:, :, 0] = -1e9
+    found = assigned(scores, batch_of([5] * 5))
+    for image, own in zip(scores, found.tolist(), strict=True):
+        best = max(permutations(range(1, 5)), key=lambda order: sum(float(image[p, t]) for p, t in enumerate(order)))
+        assert tuple(own) == best
+
+
+def test_the_discriminant_is_bayes_rule_for_gaussians_of_one_covariance():
+    torch.manual_seed(0)
+    images, patches, width = 4000, 3, 2
+    centres, mix = torch.randn(patches, width) * 2, torch.randn(width, width)
+    values = centres + torch.randn(images, patches, width) @ mix
+    source = torch.arange(patches).expand(images, -1)
+    slopes, offsets = _discriminant(values.flatten(0, 1), source, torch.arange(images) * patches)
+    gaussian = [torch.distributions.MultivariateNormal(centre, mix.T @ mix) for centre in centres]
+    x = values[:50].flatten(0, 1)
+    wanted = torch.stack([own.log_prob(x) for own in gaussian], 1).log_softmax(1)
+    torch.testing.assert_close((x @ slopes + offsets).log_softmax(1), wanted, atol=0.3, rtol=0.1)
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(deadline=None, max_examples=30)
+def test_merging_by_a_map_gives_tokens_of_that_map(seed):
+    """In whatever way patches are grouped; and each group's token is their average."""
+    torch.manual_seed(seed)
+    source = torch.randint(0, 4, (2, 6))
+    unmerged = TokenBatch.dense(torch.randn(2, 7, 3), 1)
+    merged = merging.merge(unmerged, _matches(source, unmerged), "mean")
+    assert merged.source is not None
+    same = source[:, :, None] == source[:, None, :]
+    assert torch.equal(merged.source[:, :, None] == merged.source[:, None, :], same)
+    grid = unmerged.values.view(2, 7, 3)[:, 1:]
+    wanted = same.float() @ grid / same.sum(-1, keepdim=True)
+    torch.testing.assert_close(per_patch(merged)[:, 1:], wanted)
+
+
+@pytest.fixture(scope="module")
+def shuffled():
+    """A noiseless link of unmerged tokens, an adversary's likelihood, her own pictures and what she saw of others."""
+    link = Link(tiny_encoder(), MergePolicy.uniform(1.0, 3), channel=channels.parse("noiseless"))
+    auxiliary, victims = pictures(80), pictures(8, seed=1)
+    torch.manual_seed(0)
+    with effort(True):
+        likelihood = Likelihood(link, SHUFFLED, auxiliary)
+    transmission = link.transmit(victims, 5)
+    return likelihood, victims, SHUFFLED.observe(transmission, link, 6), SHUFFLED.true_map(transmission, link, 6)
+
+
+def test_the_true_picture_puts_every_token_into_its_place(shuffled):
+    likelihood, victims, seen, truth = shuffled
+    random = torch.stack([torch.randperm(truth.shape[1]) + 1 for _ in victims])
+    wrong = replace(seen, tokens=replace(seen.tokens, source=random))
+    assert torch.equal(likelihood.realigned(wrong, victims).tokens.source, truth)
+
+
+def test_another_picture_does_not(shuffled):
+    likelihood, victims, seen, truth = shuffled
+    aligned = likelihood.align(seen)
+    found = likelihood.realigned(aligned, victims.roll(1, 0)).tokens.source
+    assert float((found == truth).float().mean()) < 0.9
+
+
+def test_a_map_that_is_there_is_kept(shuffled):
+    likelihood, _, seen, truth = shuffled
+    told = replace(seen, tokens=replace(seen.tokens, source=truth))
+    assert isinstance(likelihood.alignment, Alignment)
+    assert likelihood.align(told) is told
+
+
+def test_the_order_of_unmerged_tokens_is_their_place():
+    link, auxiliary, victims = Link(tiny_encoder(), MergePolicy.uniform(1.0, 3)), pictures(60), pictures(8, seed=1)
+    ordered = ThreatModel("ordered").without_knowledge(Knowledge.MERGE_MAP | Knowledge.SIZES)
+    torch.manual_seed(0)
+    with effort(True):
+        alignment = fitted(Alignment, link, ordered, auxiliary)
+    transmission = link.transmit(victims, 5)
+    found = alignment.complete(ordered.observe(transmission, link, 6)).tokens.source
+    assert torch.equal(found, ordered.true_map(transmission, link, 6))
