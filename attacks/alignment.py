@@ -96,6 +96,9 @@ class Alignment:
         features, source = self._features(seen), seen.tokens.source
         assert source is not None
         self.mean, self.scale = features.mean(0), features.std(0).clamp_min(1e-6)
+        complete, places = _complete(seen.tokens, source)
+        # Asked of her own tokens, because a defence may put them into another order.
+        self.in_place = self.ordered and bool((source[complete] == places).all())
         train_rows, held = held_out(len(images))
         tokens = seen.tokens.with_values((features - self.mean) / self.scale)
         few = tokens.select(train_rows[:MOST])
@@ -122,10 +125,9 @@ class Alignment:
             return seen
         parts = [seen.select(rows) for rows in torch.arange(len(seen)).split(256)]
         source = torch.cat([assigned(self.scores(part), part.tokens) for part in parts])
-        patches, prefix = source.shape[1], seen.tokens.prefix
-        if self.ordered:
-            complete = seen.tokens.lengths == patches + prefix  # in order and none missing: nothing to find out
-            source[complete.to(source.device)] = torch.arange(prefix, prefix + patches, device=source.device)
+        if self.in_place:  # in order and none missing: nothing to find out
+            complete, places = _complete(seen.tokens, source)
+            source[complete] = places
         return replace(seen, tokens=replace(seen.tokens, source=source))
 
     def _features(self, seen: Observation) -> Tensor:
@@ -147,6 +149,12 @@ class Alignment:
     def _scores(self, tokens: TokenBatch) -> Tensor:
         with precision.fast(tokens.values.device):
             return self.network(*tokens.padded(), tokens.prefix).float()
+
+
+def _complete(tokens: TokenBatch, source: Tensor) -> tuple[Tensor, Tensor]:
+    """``[B]``, which images have as many tokens as patches, and the map ``[P]`` if these stand in their places."""
+    first, last = tokens.prefix, tokens.prefix + source.shape[1]
+    return (tokens.lengths == last).to(source.device), torch.arange(first, last, device=source.device)
 
 
 def _discriminant(features: Tensor, source: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
