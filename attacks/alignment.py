@@ -98,7 +98,7 @@ class Alignment:
         self.mean, self.scale = features.mean(0), features.std(0).clamp_min(1e-6)
         complete, places = _complete(seen.tokens, source)
         # Asked of her own tokens, because a defence may put them into another order.
-        self.in_place = self.ordered and bool((source[complete] == places).all())
+        self.in_place = self.ordered and bool(complete.any() and (source[complete] == places).all())
         train_rows, held = held_out(len(images))
         tokens = seen.tokens.with_values((features - self.mean) / self.scale)
         few = tokens.select(train_rows[:MOST])
