@@ -59,6 +59,11 @@ class TokenBatch:
         """``[T]`` int64: the image that each token belongs to."""
         return torch.repeat_interleave(torch.arange(len(self)), self.lengths).to(self.values.device)
 
+    @cached_property
+    def rank(self) -> Tensor:
+        """``[T]`` int64 on the CPU: each token's number within its image, protected ones included."""
+        return torch.arange(int(self.lengths.sum())) - torch.repeat_interleave(self.offsets, self.lengths)
+
     @classmethod
     def dense(cls, values: Tensor, prefix: int, places: bool = False) -> TokenBatch:
         """Unmerged tokens ``[B, n, d]`` of which the first ``prefix`` are protected, each patch its own token.
@@ -119,7 +124,7 @@ class TokenBatch:
         """
         device = self.values.device
         image = torch.repeat_interleave(torch.arange(len(self)), self.lengths)
-        within = torch.arange(len(image)) - self.offsets[image]
+        within = self.rank
         key = torch.rand(len(image), generator=generator, dtype=torch.float64)
         key = torch.where(within < self.prefix, within.double() - self.prefix, key)
         rows = torch.argsort(key, stable=True)
@@ -201,8 +206,7 @@ class TokenBatch:
     def rows_in_padded(self) -> Tensor:
         """``[T]`` int64: the row of each token where every image is padded to the longest, ``[B * longest]`` rows."""
         image = torch.repeat_interleave(torch.arange(len(self)), self.lengths)
-        within = torch.arange(len(image)) - self.offsets[image]
-        return (image * max(self.counts) + within).to(self.values.device)
+        return (image * max(self.counts) + self.rank).to(self.values.device)
 
 
 def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:

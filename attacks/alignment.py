@@ -33,11 +33,16 @@ MOST_TOLD = 50.0  # certainty enough; without noise a token tells its position b
 DAMPING = 1e-3  # of the covariance of tokens, relative to its mean eigenvalue
 
 
+def alignment_for(link: Link, threat: ThreatModel, images: Tensor) -> Alignment | None:
+    """A fitted `Alignment`, or None for an adversary who is told the merge map."""
+    told = Knowledge.MERGE_MAP in threat.under(link.defence).knows
+    return None if told else fitted(Alignment, link, threat, images)
+
+
 def aligned(link: Link, threat: ThreatModel, images: Tensor) -> Callable[[Observation], Observation]:
     """What puts a merge map into this adversary's observations: nothing if it is there, else a fitted `Alignment`."""
-    if Knowledge.MERGE_MAP in threat.under(link.defence).knows:
-        return lambda seen: seen
-    return fitted(Alignment, link, threat, images).complete
+    alignment = alignment_for(link, threat, images)
+    return (lambda seen: seen) if alignment is None else alignment.complete
 
 
 def token_features(seen: Observation) -> Tensor:
@@ -136,9 +141,8 @@ class Alignment:
         if not self.ordered:
             return features
         tokens = seen.tokens
-        image = tokens.image_of_token
-        rank = torch.arange(len(features), device=image.device) - tokens.offsets.to(image.device)[image]
-        last = (tokens.lengths - 1).clamp_min(1).to(image.device)[image]
+        rank = tokens.rank.to(features.device)
+        last = (tokens.lengths - 1).clamp_min(1).to(features.device)[tokens.image_of_token]
         return torch.cat([features, rank[:, None].float(), (rank / last)[:, None]], 1)
 
     def _told(self, features: Tensor) -> Tensor:
@@ -199,4 +203,4 @@ class _Matcher(nn.Module):
         scores = (self.trust * told + self.out(self.norm(x))).transpose(1, 2)
         allowed = mask.clone()
         allowed[:, :prefix] = False  # a protected token holds no patch
-        return scores.float().masked_fill(~allowed[:, None], FORBIDDEN)
+        return scores.masked_fill(~allowed[:, None], FORBIDDEN)

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from atm.threat import ThreatModel
 from attacks.base import to_patches
 from attacks.descent import Coordinates, Descent
 from attacks.spread import Spread
@@ -39,11 +38,6 @@ class DeepPrior(Descent):
     rate: float = 0.003
     width: int = 64
     batch: int = 64
-
-    @classmethod
-    def share(cls, threat: ThreatModel) -> float:
-        """Less than `attacks.optimization`, which minimises the same in fewer steps and seldom finds less."""
-        return 0.75
 
     def searches(self, centre: Tensor) -> Iterator[Coordinates]:
         """One, from the decoder's output."""

@@ -50,11 +50,6 @@ class Generative(Descent):
             self.generator = fitted(Generator, link, threat, images)
         super().fit(link, threat, images)
 
-    @classmethod
-    def share(cls, threat: ThreatModel) -> float:
-        """Less than `attacks.optimization`, which minimises the same in fewer steps and seldom finds less."""
-        return 0.75
-
     def searches(self, centre: Tensor) -> Iterator[Coordinates]:
         """One, from the decoder's output."""
         yield _Latents(centre, self.generator, self.spread)

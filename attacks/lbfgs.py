@@ -19,7 +19,7 @@ def minimise(
     start: Tensor,
     steps: int,
     memory: int = 12,
-    each: Callable[[int, Tensor, Tensor], None] = lambda step, losses, place: None,
+    each: Callable[[int, Tensor], None] = lambda step, losses: None,
 ) -> tuple[Tensor, Tensor, bool]:
     """Minimise, within `attacks.budget.time_budget`.
 
@@ -32,7 +32,7 @@ def minimise(
         start: ``[B, n]``.
         steps: evaluations after the first, at most.
         memory: differences that are remembered.
-        each: called before every step with its number from 0, losses ``[B]`` and places ``[B, n]``.
+        each: called before every step with its number from 0 and the losses ``[B]``.
 
     Returns:
         The best places ``[B, n]``, their losses ``[B]``, and whether the time ended it.
@@ -44,7 +44,7 @@ def minimise(
     for step in range(steps):
         if spent():
             return place, loss, True
-        each(step, loss, place)
+        each(step, loss)
         towards = _direction(gradient, past) * stride[:, None]
         slope = (towards * gradient).sum(1)
         tried = place + towards

@@ -11,9 +11,8 @@ from atm import merging, precision
 from atm.link import Defence, Link
 from atm.threat import Knowledge, Observation, ThreatModel
 from atm.tokens import NOWHERE, TokenBatch
-from attacks.alignment import Alignment, assigned
+from attacks.alignment import alignment_for, assigned
 from attacks.base import held_out
-from attacks.shared import fitted
 
 WHITE_BOX = Knowledge.WEIGHTS | Knowledge.CODEC | Knowledge.POLICY | Knowledge.AUXILIARY
 
@@ -63,8 +62,7 @@ class Likelihood:
     def __init__(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
         self.link = _passable(link, images[:1])
         self.unmerged = replace(link.policy, thresholds=(1.0,) * link.policy.depth, remove=())
-        known = Knowledge.MERGE_MAP in threat.under(link.defence).knows
-        self.alignment = None if known else fitted(Alignment, link, threat, images)
+        self.alignment = alignment_for(link, threat, images)
         with torch.enable_grad():
             _, symbols, _, _ = self.link.send(images[:1].clone().requires_grad_())
         self.on_symbols = symbols.requires_grad and threat.tap != "before-codec"
@@ -95,12 +93,12 @@ class Likelihood:
         scores = []
         for rows in _parts(len(seen)):
             part = seen.select(rows)
-            arrived, _ = self._arrived(part).padded()
-            whole = self.sent(images[rows], None)[:, seen.tokens.prefix :]
-            distance = torch.cdist(_real(whole), _real(arrived)).square()
+            arrived = real_values(self._arrived(part).padded()[0])
+            whole = real_values(self.sent(images[rows], None)[:, seen.tokens.prefix :])
+            distance = torch.cdist(whole, arrived).square()
             # What is believed so far says how far a patch's own token is from what a reconstruction sends.
             width = distance.gather(2, source[rows].clamp_min(0)[:, :, None]).mean((1, 2)).clamp_min(1e-12)
-            evidence = distance * (distance.new_tensor(_real(arrived).shape[-1]) / (2 * width))[:, None, None]
+            evidence = distance * (arrived.shape[-1] / (2 * width))[:, None, None]
             scores.append(assigned(self.alignment.scores(part) - evidence, part.tokens))
         return replace(seen, tokens=replace(seen.tokens, source=torch.cat(scores)))
 
@@ -176,5 +174,6 @@ def _parts(count: int) -> tuple[Tensor, ...]:
     return torch.arange(count).split(64)
 
 
-def _real(values: Tensor) -> Tensor:
+def real_values(values: Tensor) -> Tensor:
+    """Complex ``[..., k]`` as ``[..., 2k]``; real values as they are."""
     return torch.view_as_real(values).flatten(-2) if values.is_complex() else values

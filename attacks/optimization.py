@@ -44,24 +44,25 @@ class Optimization(Descent):
 
     def searches(self, centre: Tensor) -> Iterator[Coordinates]:
         """From the decoder's output first, then from around it."""
-        shape = to_patches(centre, self.grid).shape
+        shape = to_patches(centre, self.spread.grid).shape
         for number in range(self.starts):
             yield _Pixels(centre, torch.randn(shape) if number else torch.zeros(shape), self.spread)
 
     def _descend(self, place: Coordinates, target: Target, first: int = 0) -> tuple[Tensor, Tensor]:
         (start,) = place.parameters
-        shape = start.shape
+        shape, slope = start.shape, torch.zeros(())
 
         def posterior(offset: Tensor) -> tuple[Tensor, Tensor]:
+            nonlocal slope
             with torch.enable_grad():
                 start.data = offset.view(shape)
-                loss = self._improbability(place, target)
+                loss, _ = self._judged(place, target)
                 (gradient,) = torch.autograd.grad(loss.sum(), start)
-            self._slope = gradient.flatten(1) - offset  # the likelihood's part: the prior's is the offset itself
+            slope = gradient.flatten(1) - offset  # the likelihood's part: the prior's is the offset itself
             return loss.detach(), gradient.flatten(1)
 
-        def record(step: int, losses: Tensor, offset: Tensor) -> None:
-            self.history.step(losses.sum(), self._slope.norm(), first + step)
+        def record(step: int, losses: Tensor) -> None:
+            self.history.step(losses.sum(), slope.norm(), first + step)
 
         begin = start.detach().clone().flatten(1)
         found, losses, cut = minimise(posterior, begin, self.steps, each=record)

@@ -30,20 +30,21 @@ class Posterior:
 
     def fit(self, link: Link, threat: ThreatModel, images: torch.Tensor) -> None:
         """Fit the decoder, and measure its errors and the noise."""
-        self.grid = link.encoder.patch_grid
         self.start = fitted(Decoder, link, threat, images)
         self.likelihood = Likelihood(link, threat, images)
         held = held_out(len(images))[1][:MEASURED]
         self.own, self.originals = threat.tap_images(link, images).select(held), images[held]
         self.rounds = 0
-        tried = [self.begin(self.own)]
-        errors = [self._error(tried[0][1])]
-        while self.likelihood.alignment is not None and len(tried) <= ROUNDS and errors[-1] == min(errors):
-            tried.append(self._round(*tried[-1]))
-            errors.append(self._error(tried[-1][1]))
-        self.rounds = len(errors) - 1 if errors[-1] == min(errors) else len(errors) - 2
-        self.own, self.estimates = tried[self.rounds]
-        self.spread = Spread(self.originals - self.estimates, self.grid)
+        self.own, self.estimates = self.begin(self.own)
+        least = self._error(self.estimates)
+        while self.likelihood.alignment is not None and self.rounds < ROUNDS:
+            seen, estimates = self._round(self.own, self.estimates)
+            error = self._error(estimates)
+            if not error <= least:
+                break
+            self.own, self.estimates, least = seen, estimates, error
+            self.rounds += 1
+        self.spread = Spread(self.originals - self.estimates, link.encoder.patch_grid)
 
     def begin(self, seen: Observation) -> tuple[Observation, torch.Tensor]:
         """The observation with a merge map, and the decoder's output ``[B, 3, H, W]`` for it."""

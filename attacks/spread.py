@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 from torch import Tensor
 
@@ -61,11 +63,10 @@ def _covariances(x: Tensor, grid: tuple[int, int]) -> Tensor:
     """
     rows, columns = grid
     found = x.new_zeros(rows, columns, x.shape[-1], x.shape[-1])
-    for down in range(-min(REACH, rows - 1), min(REACH, rows - 1) + 1):
-        for across in range(-min(REACH, columns - 1), min(REACH, columns - 1) + 1):
-            here = x[:, max(0, -down) : rows - max(0, down), max(0, -across) : columns - max(0, across)]
-            there = x[:, max(0, down) : rows + min(0, down), max(0, across) : columns + min(0, across)]
-            taper = (1 - abs(down) / (REACH + 1)) * (1 - abs(across) / (REACH + 1))
-            product = here.flatten(0, 2).T @ there.flatten(0, 2) / len(here.flatten(0, 2))
-            found[down % rows, across % columns] += taper * product
+    deep, wide = min(REACH, rows - 1), min(REACH, columns - 1)
+    for down, across in product(range(-deep, deep + 1), range(-wide, wide + 1)):
+        here = x[:, max(0, -down) : rows - max(0, down), max(0, -across) : columns - max(0, across)].flatten(0, 2)
+        there = x[:, max(0, down) : rows + min(0, down), max(0, across) : columns + min(0, across)].flatten(0, 2)
+        taper = (1 - abs(down) / (REACH + 1)) * (1 - abs(across) / (REACH + 1))
+        found[down % rows, across % columns] += taper * (here.T @ there) / len(here)
     return found

@@ -79,7 +79,8 @@ def train(
             order = torch.randperm(len(rows))
         chosen, order = rows[order[: schedule.batch]], order[schedule.batch :]
         rising, falling = step / warm_up, (end - step + 1) / max(end - descent_from, 1)
-        rising, falling = max(rising, gone() / WARM_UP), min(falling, (1 - gone()) / schedule.descent)
+        of_time = gone()
+        rising, falling = max(rising, of_time / WARM_UP), min(falling, (1 - of_time) / schedule.descent)
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate * min(rising, falling, 1.0)
         network.train()

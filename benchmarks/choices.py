@@ -134,8 +134,8 @@ def descending(
     attack, posterior, held = Optimization(steps=steps), Posterior(), held_out(len(images))[1]
     errors = images[held] - start.reconstruct(threat.tap_images(link, images).select(held))
     posterior.start, posterior.likelihood, posterior.rounds = start, likelihood, 0
-    attack.posterior, attack.likelihood, attack.grid = posterior, likelihood, link.encoder.patch_grid
-    attack.spread = Spread(errors, attack.grid)
+    attack.posterior, attack.likelihood = posterior, likelihood
+    attack.spread = Spread(errors, link.encoder.patch_grid)
     attack.weight, attack.hurried = 1.0, False
     return attack
 

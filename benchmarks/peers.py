@@ -24,7 +24,7 @@ from atm.tokens import TokenBatch
 from attacks.base import held_out
 from attacks.budget import remaining, spent, stopwatch, time_budget
 from attacks.network import Block
-from attacks.objective import WHITE_BOX, Likelihood, Target
+from attacks.objective import WHITE_BOX, Likelihood, Target, real_values
 from attacks.training import Schedule, train
 
 MOST_STEPS = 20_000  # the time budget ends every peer long before
@@ -268,7 +268,7 @@ def squared_distance(likelihood: Likelihood, image: Tensor, target: Target) -> T
 def cosine_distance(likelihood: Likelihood, image: Tensor, target: Target) -> Tensor:
     """``[B]``: one minus the cosine of each token with the one observed, averaged over tokens."""
     values, weights = target.values, target.weights
-    similarity = cosine_similarity(_real(likelihood.sent(image, target.source)), _real(values), -1)
+    similarity = cosine_similarity(real_values(likelihood.sent(image, target.source)), real_values(values), -1)
     return ((1 - similarity) * weights).sum(1) / weights.sum(1)
 
 
@@ -393,7 +393,3 @@ class _Hourglass(nn.Module):
             beside = [part.unflatten(1, (self.count, -1)) for part in (kept, x)]
             x = up(torch.cat(beside, 2).flatten(1, 2))
         return self.out(x).sigmoid()
-
-
-def _real(values: Tensor) -> Tensor:
-    return torch.view_as_real(values).flatten(-2) if values.is_complex() else values

@@ -73,7 +73,7 @@ def test_the_loss_never_rises_even_where_the_function_breaks(bad):
 
     losses = []
     start = torch.tensor([[-1.2, 1.0]], dtype=torch.float64)
-    found, last, _ = minimise(function, start, 60, each=lambda step, loss, place: losses.append(float(loss)))
+    found, last, _ = minimise(function, start, 60, each=lambda step, loss: losses.append(float(loss)))
     assert all(after <= before for before, after in zip(losses, [*losses[1:], float(last)], strict=True))
     assert bool(found.isfinite().all()) and float(last) < losses[0]
 
