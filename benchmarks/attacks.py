@@ -1,6 +1,6 @@
 """Our attacks beside those that people use today: same victim, same images, same wall-clock budget.
 
-``python -m benchmarks.attacks --json [--victim vit_cifar10 --data cifar10_test.tar --budget 120] > rows.jsonl``,
+``python -m benchmarks.attacks --json [--victim vit_cifar10 vit_photos --data cifar10_test.tar photos] > rows.jsonl``,
 and ``python -m benchmarks.attacks --rows rows.jsonl`` for the tables of what one or several runs wrote.
 
 For each threat model and policy the whole suite gets ``--budget`` seconds, shared by its attacks; then each peer
@@ -18,6 +18,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -119,8 +120,8 @@ def overview(rows: Sequence[dict[str, object]], metric: str = "ssim") -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON object per line, as they come")
-    parser.add_argument("--victim", default="vit_photos", help="as in atm attack")
-    parser.add_argument("--data", default="photos", help="as in atm attack")
+    parser.add_argument("--victim", nargs="+", default=["vit_photos"], help="as in atm attack; one or several")
+    parser.add_argument("--data", nargs="+", default=["photos"], help="as in atm attack; one for each victim")
     parser.add_argument("--threat", nargs="+", default=THREATS, help="names of threat models")
     parser.add_argument(
         "--peer", nargs="*", choices=list(PEERS), default=list(PEERS), help="names of peers; none: none"
@@ -139,14 +140,16 @@ def main() -> None:
         rows = [json.loads(line) for path in asked.rows for line in path.read_text().splitlines()]
         print(overview(rows), table(rows), sep="\n\n")
         return
+    if len(asked.victim) != len(asked.data):
+        parser.error(f"{len(asked.victim)} victims but {len(asked.data)} data sets: give --data one for each victim")
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     rows = []
-    for threat in asked.threat:
+    for (victim, data), threat in product(zip(asked.victim, asked.data, strict=True), asked.threat):
         config = AttackConfig(
             policies=tuple(asked.policy),
-            victim=asked.victim,
-            data=asked.data,
+            victim=victim,
+            data=data,
             codec=asked.codec,
             channel=asked.channel,
             threat=threat,

@@ -60,3 +60,28 @@ def test_the_overview_has_a_column_for_each_threat_and_policy_and_leaves_gaps_bl
         "| good (peer) | .500 |  |",
         "| standard | .500 |  |",
     ]
+
+
+def run(monkeypatch, *arguments):
+    """The victims, their data and the threat models that a call of the command measures, in order."""
+    asked = []
+
+    def rows_of(config, peers, suite):
+        asked.append((config.victim, config.data, config.threat))
+        yield row("ridge", 18.0)
+
+    monkeypatch.setattr(attacks, "rows_of", rows_of)
+    monkeypatch.setattr("sys.argv", ["benchmarks.attacks", "--json", *arguments])
+    attacks.main()
+    return asked
+
+
+def test_one_call_measures_every_victim_on_its_own_data_under_every_threat_model(monkeypatch):
+    asked = run(monkeypatch, "--victim", "a", "b", "--data", "x", "y", "--threat", "server", "black-box")
+    assert asked == [("a", "x", "server"), ("a", "x", "black-box"), ("b", "y", "server"), ("b", "y", "black-box")]
+
+
+def test_a_victim_without_data_is_refused(monkeypatch, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, "--victim", "a", "b", "--data", "x")
+    assert "2 victims but 1 data sets" in capsys.readouterr().err
