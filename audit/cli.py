@@ -43,10 +43,13 @@ def demo(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Attack three merging policies of the embedded victim with every attack there is, and write a report."""
+    """Attack three merging policies of the embedded victim with every attack there is, and write a report.
+
+    A first look, at most 100 seconds for each policy.
+    """
     from audit.setting import AttackConfig
 
-    _attack(AttackConfig(quick=True), out_folder, resume, force, as_json)
+    _attack(AttackConfig(quick=True, budget=100.0), out_folder, resume, force, as_json)
 
 
 @app.command(

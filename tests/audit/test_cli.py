@@ -194,3 +194,12 @@ def test_an_unknown_list_is_named(atm):
 def test_help(atm, words):
     code, out, err = atm(*words)
     assert "Usage" in out + err and (code == 0 or not words)
+
+
+def test_the_demo_tries_every_attack_on_three_policies_and_ends_in_minutes(atm, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("audit.cli._attack", lambda config, *rest: asked.append(config))
+    code, _, _ = atm("demo", "--out", tmp_path / "run")
+    (config,) = asked
+    assert code == 0 and not config.attacks and len(config.policies) == 3
+    assert config.budget * len(config.policies) <= 300
