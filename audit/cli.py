@@ -45,7 +45,7 @@ def demo(
 ) -> None:
     """Attack three merging policies of the embedded victim with every attack there is, and write a report.
 
-    A first look, at most 100 seconds for each policy.
+    A first look: about 100 seconds for each policy, more where the machine is busy.
     """
     from audit.setting import AttackConfig
 
