@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -19,12 +17,12 @@ from typing import Any
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from atm import digital
+from atm import digital, store
 from atm.codec import Codec, PerTokenCodec, UncodedAnalog
 from atm.encoder import Encoder
 from atm.errors import AtmError, unknown
@@ -192,17 +190,9 @@ def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
 
 def write_weights(path: Path, module: nn.Module, description: Mapping[str, Any]) -> None:
     """Write a module's tensors with their description, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in module.state_dict().items()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata={HEADER: json.dumps(dict(description), sort_keys=True)})
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    store.make_folder(path.parent)
+    store.write(path, save(tensors, metadata={HEADER: json.dumps(dict(description), sort_keys=True)}))
 
 
 def file_digest(path: Path) -> str:

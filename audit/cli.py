@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from atm.errors import AtmError
+from atm.errors import AtmError, StorageError
+from atm.store import check_writable
 
 app = typer.Typer(
     name="atm",
@@ -547,6 +548,7 @@ def _refuse_to_replace(path: Path, force: bool) -> None:
         raise AtmError(f"--out {path} must end in .safetensors")
     if path.exists() and not force:
         raise AtmError(f"{path} is there already; use --force to replace it")
+    check_writable(path.parent)
 
 
 def _say(line: str) -> None:
@@ -587,7 +589,7 @@ def main() -> None:
         sys.exit(130)
     except AtmError as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(2)
+        sys.exit(3 if isinstance(error, StorageError) else 2)
     except KeyboardInterrupt:
         console.print("stopped; go on with --resume")
         sys.exit(130)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,15 +11,15 @@ import torch
 from torch import Tensor
 
 import defenses
-from atm.errors import AtmError
 from atm.link import Link
 from atm.policy import MergePolicy
+from atm.store import RunStore
 from attacks import create
 from audit.remember import RememberingLink
 from audit.setting import AttackConfig, Setting, choose_attacks, prepare, right_answers, seed_of
 from privacy_metrics import score
 from privacy_metrics.leakage import leakage
-from reports.compare import FORMAT, Comparison, write_comparison
+from reports.compare import POINTS, Comparison, write_comparison
 
 BISECTIONS = 8  # halvings of the noise strength's range, which `STRONGEST` ends
 STRONGEST = 4.0  # deviations of the tokens
@@ -92,19 +89,21 @@ def compare(
     for text in config.defenses:
         if text != "none":
             defenses.create(text)
+    with RunStore(out, "compare", asdict(config), resume=resume, force=force) as folder:
+        return _compare(config, folder, say)
+
+
+def _compare(config: CompareConfig, folder: RunStore, say: Callable[[str], None]) -> Comparison:
     setting = prepare(config.attack())
-    folder = _open(Path(out), config, setting, resume, force)
-    done = {point["name"] for point in Comparison.read(folder).points}
+    folder.begin({**_about(setting), "config": asdict(config)})
+    done = {point["name"] for point in folder.records(POINTS)}
     for candidate in candidates(config, setting, say):
         if candidate.name in done:
             continue
         say(f"attacking {candidate.name}")
-        with open(folder / "points.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(measure(config, setting, candidate)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    write_comparison(folder)
-    return Comparison.read(folder)
+        folder.append(POINTS, measure(config, setting, candidate))
+    write_comparison(folder.path)
+    return Comparison.read(folder.path)
 
 
 def candidates(config: CompareConfig, setting: Setting, say: Callable[[str], None]) -> Iterator[Candidate]:
@@ -210,28 +209,6 @@ def _defended(config: CompareConfig, setting: Setting, link: Link, text: str | N
 
 def _accuracy(link: Link, images: Tensor, truth: Tensor) -> float:
     return float((link.transmit(images, 17).logits.argmax(-1) == truth).float().mean())
-
-
-def _open(folder: Path, config: CompareConfig, setting: Setting, resume: bool, force: bool) -> Path:
-    """The folder with its ``compare.json``, empty or with the points of the same comparison."""
-    about = json.loads(json.dumps({"format": FORMAT, "config": asdict(config), **_about(setting)}))
-    path = folder / "compare.json"
-    if path.exists() and not resume and not force:
-        raise AtmError(f"{folder} already holds a comparison; use --resume to go on with it or --force to replace it")
-    if path.exists() and resume:
-        if {**Comparison.read(folder).about, "versions": None} != {**about, "versions": None}:
-            raise AtmError(f"{folder} was asked for something else; give the same to resume it, or another --out")
-        return folder
-    if folder.exists() and not path.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise AtmError(f"{folder} holds something that is no comparison; choose another --out")
-    if path.exists():
-        for name in ("points.jsonl", "points.csv", "compare.html", "compare.json"):
-            (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(about, indent=2), encoding="utf-8")
-    shutil.move(partial, path)
-    return folder
 
 
 def _about(setting: Setting) -> dict[str, Any]:

@@ -58,7 +58,11 @@ def attack(
     Raises:
         AtmError: bad input, in one line; nothing is written then.
     """
-    folder = RunFolder(out, asdict(config), resume=resume, force=force)
+    with RunFolder(out, asdict(config), resume=resume, force=force) as folder:
+        return _attack(config, folder, say)
+
+
+def _attack(config: AttackConfig, folder: RunFolder, say: Callable[[str], None]) -> Run:
     setting = prepare(config)
     for line in setting.about["data"]["skipped"]:
         say(f"skipped {line}")
@@ -69,7 +73,7 @@ def attack(
         link = setting.link.with_policy(policy)
         victims, auxiliary = setting.data.victims.images, setting.data.auxiliary.images
         rows = bounds(link, setting.threat, victims, auxiliary, seed_of(config.seed, "bounds"))
-        add_bounds(folder.path, policy.name, rows)
+        add_bounds(folder, policy.name, rows)
     write_report(folder.path)
     return Run.read(folder.path)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,14 +18,16 @@ from atm.encoder import Encoded, Encoder
 from atm.errors import AtmError
 from atm.link import Link, Transmission
 from atm.policy import MergePolicy
+from atm.store import RunStore
 from atm.threat import ThreatModel
 from attacks import create
 from audit.remember import RememberingLink
 from audit.setting import AttackConfig, prepare
 from privacy_metrics import ssim
-from reports.sweep import FRAMES, PAGE, POINTS, SETTINGS, TABLE, read_points, read_settings, write_sweep
+from reports.sweep import FRAMES, POINTS, write_sweep
 
 MOST_SNRS = 1000
+GROWING = ("snr", "channels", "codecs", "policies")  # what a sweep that goes on may have more of
 
 
 @dataclass(frozen=True)
@@ -86,24 +87,23 @@ def sweep(
         _check(channel)
     if not (config.attacks and config.channels and config.codecs and config.snr):
         raise AtmError("a sweep needs at least one attack, one channel, one codec and one SNR")
-    folder = Path(out)
-    points = _open(folder, config, resume, force)
+    with RunStore(out, "sweep", asdict(config), resume=resume, force=force, growing=GROWING) as folder:
+        return _sweep(config, folder, say)
+
+
+def _sweep(config: SweepConfig, folder: RunStore, say: Callable[[str], None]) -> Path:
     bench = Bench(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / SETTINGS, json.dumps(bench.about, indent=2))
-    _replace(folder / POINTS, "".join(json.dumps(point) + "\n" for point in points))
-    _replace(folder / FRAMES, json.dumps(bench.frames()))
-    done = {(point["policy"], point["channel"], point["snr"]) for point in points}
+    folder.begin({key: value for key, value in bench.about.items() if key not in ("channel", "codec")})
+    folder.write_json(FRAMES, bench.frames())
+    done = {tuple(point[key] for key in ("policy", "codec", "channel", "snr")) for point in folder.records(POINTS)}
     wanted = [(name, c, snr) for name in bench.systems for c in config.channels for snr in config.snr]
-    with open(folder / POINTS, "a", encoding="utf-8") as file:
-        for number, (name, channel, snr) in enumerate(wanted, 1):
-            if (name, channel, snr) in done:
-                continue
-            say(f"[{number}/{len(wanted)}] {name} over {channel} at {snr:g} dB")
-            file.write(json.dumps(bench.measure(name, channel, snr)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    return write_sweep(folder)
+    for number, (name, channel, snr) in enumerate(wanted, 1):
+        policy, codec = bench.parts[name]
+        if (policy, codec, channel, snr) in done:
+            continue
+        say(f"[{number}/{len(wanted)}] {name} over {channel} at {snr:g} dB")
+        folder.append(POINTS, {**bench.measure(name, channel, snr), "policy": policy, "codec": codec})
+    return write_sweep(folder.path)
 
 
 class Bench:
@@ -125,6 +125,7 @@ class Bench:
         self.policies, self.threat = setting.policies, setting.threat
         self.encoder = Remembering(setting.link.encoder, [self.originals, self.auxiliary])
         self.systems: dict[str, Link] = {}
+        self.parts: dict[str, tuple[str, str]] = {}  # policy and codec of each
         victim, about = zoo.load_victim(config.victim, config.weights), []
         for name in dict.fromkeys(config.codecs):
             codec, digest = zoo.load_codec(name, victim)
@@ -132,6 +133,7 @@ class Bench:
             for policy in self.policies:
                 system = policy.name if len(set(config.codecs)) == 1 else f"{policy.name}, {name}"
                 self.systems[system] = Link(self.encoder, policy, codec)
+                self.parts[system] = policy.name, name
         settings = json.loads(json.dumps(asdict(config)))
         self.about = {**setting.about, "kind": "sweep", "config": settings, "codecs": about}
 
@@ -247,29 +249,3 @@ def _check(channel: str) -> None:
     if channel == "noiseless":
         raise AtmError("channel 'noiseless' has no SNR to sweep; choose another")
     channels.parse(at(channel, 10.0))
-
-
-def _open(folder: Path, config: SweepConfig, resume: bool, force: bool) -> list[dict[str, Any]]:
-    """The points that are there already; a torn last line is dropped."""
-    if not (folder / SETTINGS).exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise AtmError(f"{folder} holds something that is no sweep; choose another --out")
-        return []
-    if force:
-        for name in (POINTS, FRAMES, TABLE, PAGE):
-            (folder / name).unlink(missing_ok=True)
-        return []
-    if not resume:
-        raise AtmError(f"{folder} already holds a sweep; use --resume to go on with it or --force to replace it")
-    before = read_settings(folder)["config"]
-    asked = json.loads(json.dumps(asdict(config)))
-    for key, value in asked.items():
-        if before.get(key) != value and key not in ("snr", "channels", "codecs", "policies"):
-            raise AtmError(f"{folder} was swept with {key} = {before.get(key)!r}, not {value!r}; give the same")
-    return read_points(folder)
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -13,6 +13,7 @@ from atm.data import ImageSet, load
 from atm.errors import AtmError, unknown
 from atm.photos import LICENCES
 from atm.policy import MergePolicy
+from atm.store import write
 from atm.victim_training import RECIPES, train_victim
 
 PHOTOGRAPHS = (
@@ -114,7 +115,7 @@ def _write_card(path: Path, description: Mapping[str, Any], command: str, train:
         )
     if train.name == "photos":
         text += f"\n{PHOTOGRAPHS}"
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    write(path.with_suffix(".md"), text)
 
 
 def _shown(data: str | None) -> str:
