@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 
 from atm.errors import AtmError
+from atm.store import RunStore
 from reports.case import Case
 from reports.flags import FLAGS, document, raised
 from reports.html import render
 from reports.peers import check_against
-from reports.run import SCORES, Run
+from reports.run import Run
 from reports.verdict import judge
 from tests.reports.test_report import make_run
 
@@ -108,10 +108,10 @@ def test_a_cheaper_attack_that_wins(tmp_path):
 
 @pytest.mark.parametrize("shift, level", [(0.08, "inconclusive"), (0.0, "no leak found")])
 def test_seeds_that_disagree(tmp_path, shift, level):
-    make_run(tmp_path, {"mean_image": FLOOR, "ridge": VALUES}, config={**CONFIG, "repeats": 2})
-    table = pd.read_csv(tmp_path / "scores.csv")
-    again = table.assign(repeat=1, value=table.value + shift)
-    pd.concat([table.assign(repeat=0), again])[[*SCORES, "repeat"]].to_csv(tmp_path / "scores.csv", index=False)
+    config = {**CONFIG, "repeats": 2}
+    table = make_run(tmp_path, {"mean_image": FLOOR, "ridge": VALUES}, config=config).scores
+    with RunStore(tmp_path, "attack", config, resume=True) as store:
+        store.append_rows("scores.csv", table.assign(repeat=1, value=table.value + shift))
     verdict = judge(Run.read(tmp_path), "none")
     assert verdict.level == level and ("seeds disagree" in [f.name for f in verdict.flags]) == bool(shift)
 
