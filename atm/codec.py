@@ -6,7 +6,8 @@ Every codec takes any number of tokens. Symbols have average power 1 over each i
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,19 +15,34 @@ from torch import Tensor, nn
 from atm.tokens import TokenBatch
 
 
-class Codec(Protocol):
-    """A token codec."""
+class Codec(ABC):
+    """A token codec.
 
-    name: str
+    Attributes:
+        name: in reports.
+        symbols_per_token: complex symbols that carry one token.
+        soft: whether its decoder weighs each symbol by an SNR of its own.
+        sends_side: whether it sends numbers beside its symbols.
+        learned: whether it was made for the tokens of one layer of one victim.
+    """
+
+    name: ClassVar[str]
     symbols_per_token: int
+    soft: ClassVar[bool] = False
+    sends_side: ClassVar[bool] = False
+    learned: ClassVar[bool] = True
 
+    @abstractmethod
     def encode(self, tokens: TokenBatch, snr_db: float | Tensor) -> tuple[Tensor, Tensor]:
         """Tokens -> symbols ``[T, k]`` complex of average power 1 per image, and side information ``[B, s]``."""
-        ...
 
+    @abstractmethod
     def decode(self, symbols: Tensor, side: Tensor, like: TokenBatch, snr_db: float | Tensor) -> Tensor:
         """Received symbols -> token values ``[T, d]``; ``like`` says which symbols belong to which image."""
-        ...
+
+    def flops(self, lengths: Tensor) -> Tensor:
+        """``[B]`` float64: the sender's floating-point operations for images of so many tokens ``[B]``."""
+        return torch.zeros(len(lengths), dtype=torch.float64)
 
 
 def unit_power(symbols: Tensor, tokens: TokenBatch) -> tuple[Tensor, Tensor]:
@@ -38,7 +54,7 @@ def unit_power(symbols: Tensor, tokens: TokenBatch) -> tuple[Tensor, Tensor]:
     return symbols / amplitude[image, None], amplitude[:, None]
 
 
-class UncodedAnalog:
+class UncodedAnalog(Codec):
     """No code: two token values are the real and the imaginary part of one symbol.
 
     The amplitude of each image is side information that arrives without error, as frame headers do. Over a noiseless
@@ -46,6 +62,8 @@ class UncodedAnalog:
     """
 
     name = "uncoded"
+    sends_side = True
+    learned = False
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -62,7 +80,7 @@ class UncodedAnalog:
         return torch.view_as_real(scaled).flatten(-2)[:, : self.width]
 
 
-class PerTokenCodec(nn.Module):
+class PerTokenCodec(nn.Module, Codec):
     """The learned codec of earlier versions: a small network per token on either side, both told the SNR.
 
     Deep joint source-channel coding (arXiv 1809.01733) with the SNR modulating the features (as in arXiv 2308.09361).

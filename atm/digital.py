@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from atm import data
 from atm.channels.base import decibels
+from atm.codec import Codec
 from atm.encoder import Encoder
 from atm.errors import AtmError
 from atm.policy import MergePolicy
@@ -54,7 +55,7 @@ ITERATIONS = 15
 AT_A_TIME = 64  # blocks that are decoded together
 
 
-class DigitalCodec(nn.Module):
+class DigitalCodec(nn.Module, Codec):
     """Quantised tokens under an LDPC code and QAM, for one SNR.
 
     Tokens are turned onto their principal axes, each axis gets bits where they reduce the error most, and is quantised

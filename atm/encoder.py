@@ -79,6 +79,20 @@ class Encoder(nn.Module):
         return int(self.vit.embed_dim)
 
     @property
+    def uses_places(self) -> bool:
+        """Whether attention needs to know where each token stood (rotary positions, relative bias)."""
+        return families.uses_places(self.vit)
+
+    def counts_sizes(self, policy: MergePolicy) -> bool:
+        """Whether the server's layers or head weigh a token by how many patches it stands for, under a policy.
+
+        Where nothing merges every token stands for one patch, and nobody needs to be told.
+        """
+        merges = any(policy.merges_at(layer) for layer in range(policy.device_layers))
+        later = policy.proportional_attention and policy.device_layers < self.depth
+        return merges and (later or self.vit.global_pool != "token")
+
+    @property
     def image_size(self) -> int:
         """Side of the input images in pixels."""
         return int(self.vit.patch_embed.img_size[0])

@@ -171,13 +171,14 @@ class TokenBatch:
             places=None if self.places is None else self.places[rows],
         )
 
-    def without_padding(self) -> TokenBatch:
-        """The tokens that stand for something; those of size 0 are padding, which the server throws away."""
+    def without_padding(self) -> tuple[TokenBatch, Tensor]:
+        """The tokens that stand for something, and the rows ``[T']`` they came from; those of size 0 are padding."""
         if self.sizes is None or bool((self.sizes > 0).all()):
-            return self
+            return self, torch.arange(len(self.values))
         real = self.sizes > 0
-        lengths = torch.bincount(self.image_of_token[real], minlength=len(self)).cpu()
-        return self.rearranged(real.nonzero().squeeze(1), lengths)
+        lengths = torch.bincount(self.image_of_token[real].cpu(), minlength=len(self))
+        rows = real.nonzero().squeeze(1)
+        return self.rearranged(rows, lengths), rows.cpu()
 
     def per_patch(self) -> Tensor:
         """``[B, P, d]``: for each patch the token it ended in, zeros where it ended nowhere. Needs the merge map."""

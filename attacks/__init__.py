@@ -9,8 +9,8 @@ from typing import Any
 
 from atm.errors import unknown
 from atm.plugins import discover
+from attacks import base
 from attacks.base import Attack, Inference, require
-from attacks.shared import effort, made
 
 # A report shows these beside every attack: what an adversary gets who learns (next to) nothing from the tokens.
 FLOORS = ("mean_image", "nearest")
@@ -26,8 +26,8 @@ def inferences() -> dict[str, type[Any]]:
     return discover(sys.modules[__name__], "atm.attacks", "infer", "reconstruct")
 
 
-def create(name: str) -> Attack:
-    """An attack with its default parameters, or its quick ones within `attacks.shared.effort`.
+def create(name: str, quick: bool = False) -> Attack:
+    """An attack with its default parameters, or its quick ones.
 
     Raises:
         AtmError: there is no attack of that name.
@@ -35,7 +35,8 @@ def create(name: str) -> Attack:
     known = available()
     if name not in known:
         raise unknown("attack", name, known)
-    return made(known[name])
+    found: Attack = base.made(known[name], quick)
+    return found
 
 
-__all__ = ["FLOORS", "Attack", "Inference", "available", "create", "effort", "inferences", "require"]
+__all__ = ["FLOORS", "Attack", "Inference", "available", "create", "inferences", "require"]

@@ -6,11 +6,12 @@ from typing import ClassVar
 
 import torch
 
+from atm.defence import Defence
 from atm.tokens import TokenBatch
 from defenses.base import check, free_rows, random, with_protected
 
 
-class Drop:
+class Drop(Defence):
     """Drops a random part of each image's free tokens; ``drop:0.5`` half of them, but never the last one.
 
     What is left keeps its order. Protected tokens stay. Patches whose token is dropped end nowhere
@@ -31,3 +32,7 @@ class Drop:
             order = random(rows.shape, tokens.values, generator, normal=False).argsort().cpu()
             kept.append(rows[order[:count].sort().values])
         return with_protected(tokens, kept)
+
+    def expected(self, tokens: TokenBatch) -> TokenBatch:
+        """The tokens: which of them were dropped is seen from the merge map, not guessed."""
+        return tokens

@@ -7,12 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from atm.defence import Defence
 from atm.link import Link
 from atm.tokens import TokenBatch
 from defenses.base import calibration_tokens, check, fitted_or_fail
 
 
-class Quantize:
+class Quantize(Defence):
     """Rounds every value to one of 2^bits levels; ``quantize:4`` to 16.
 
     The levels of each of a token's d values are spread evenly over what the calibration images take. Gradients pass
