@@ -22,9 +22,10 @@ from atm.data import ImageSet, Splits, splits
 from atm.errors import AtmError, KnowledgeError, unknown
 from atm.link import Link
 from atm.policy import MergePolicy
+from atm.seeds import seed_of
 from atm.threat import ThreatModel
-from attacks import FLOORS, Attack, available, inferences
-from attacks.base import require
+from attacks import FLOORS, Attack, Inference, available, inferences
+from attacks.base import Method, require
 from audit import harm
 
 STANDARD = "standard"  # the name of the whole suite

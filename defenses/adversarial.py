@@ -23,7 +23,7 @@ class Adversarial(Defence):
     a stronger decoder than the one trained against may still use.
     """
 
-    name: ClassVar[str] = "adversarial"
+    name = "adversarial"
     rounds: ClassVar[int] = 200
     batch: ClassVar[int] = 64
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 
 from atm.defence import Defence
@@ -18,7 +16,7 @@ class Drop(Defence):
     (`atm.tokens.NOWHERE`); who knows the merge map also knows which patches are missing.
     """
 
-    name: ClassVar[str] = "drop"
+    name = "drop"
 
     def __init__(self, fraction: float) -> None:
         check(0 <= fraction < 1, self.name, fraction, "the dropped part is at least 0 and below 1")

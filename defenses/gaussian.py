@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -19,7 +17,7 @@ class Gaussian(Defence):
     Protected tokens get it too, or they would carry what the others hide.
     """
 
-    name: ClassVar[str] = "gaussian"
+    name = "gaussian"
 
     def __init__(self, strength: float) -> None:
         check(strength >= 0, self.name, strength, "the noise's deviation, in deviations of the tokens, is at least 0")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -21,7 +19,7 @@ class Laplace(Defence):
     privacy is claimed: values are not clipped, so their sensitivity has no bound.
     """
 
-    name: ClassVar[str] = "laplace"
+    name = "laplace"
 
     def __init__(self, strength: float) -> None:
         check(strength >= 0, self.name, strength, "the noise's deviation, in deviations of the tokens, is at least 0")

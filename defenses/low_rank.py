@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -16,7 +14,7 @@ from defenses.base import calibration_tokens, check, fitted_or_fail
 class LowRank(Defence):
     """Keeps the leading principal components of the tokens; ``low-rank:16`` of them 16."""
 
-    name: ClassVar[str] = "low-rank"
+    name = "low-rank"
 
     def __init__(self, rank: int) -> None:
         check(isinstance(rank, int) and rank >= 1, self.name, rank, "give a whole rank of at least 1")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -21,7 +19,7 @@ class NoPosition(Defence):
     network may still read the place from higher orders. The order itself is hidden by ``shuffle``.
     """
 
-    name: ClassVar[str] = "no-position"
+    name = "no-position"
 
     def __init__(self) -> None:
         self.offset: Tensor | None = None

@@ -20,7 +20,7 @@ class Pad(Defence):
     that holds for the server. Copies look like tokens, so only two equal ones give them away on a noiseless channel.
     """
 
-    name: ClassVar[str] = "pad"
+    name = "pad"
     pads: ClassVar[bool] = True
 
     def __init__(self, bucket: int) -> None:

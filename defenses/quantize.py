@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -20,7 +18,7 @@ class Quantize(Defence):
     straight through (Bengio et al. 2013), so that rounding does not seem private only because it stops a gradient.
     """
 
-    name: ClassVar[str] = "quantize"
+    name = "quantize"
 
     def __init__(self, bits: int) -> None:
         check(isinstance(bits, int) and 1 <= bits <= 16, self.name, bits, "give 1 to 16 whole bits")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 
 from atm.defence import Defence
@@ -23,8 +21,8 @@ class Shuffle(Defence):
     them, which would undo the shuffle; it is refused.
     """
 
-    name: ClassVar[str] = "shuffle"
-    denies: ClassVar[Knowledge] = Knowledge.MERGE_MAP
+    name = "shuffle"
+    denies = Knowledge.MERGE_MAP
 
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """The same tokens in another order; the device's own merge map follows them."""
