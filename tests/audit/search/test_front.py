@@ -12,6 +12,7 @@ from audit.search.config import SearchConfig
 from audit.search.front import Frame, hypervolume, non_dominated, stagnation, unkept
 from audit.search.objectives import DEFAULT, OBJECTIVES, bounds, chosen, reference
 from audit.search.outcome import Outcome
+from audit.search.proposer import Proposer
 from audit.search.trials import Trial
 
 
@@ -58,6 +59,15 @@ def test_policies_that_break_a_limit_do_not_set_the_reference():
     one = Frame.of(objectives, start, None, bounds([], ["tokens=4.5"]))
     assert one.reference == pytest.approx((0.2 - 0.07, 4 + 6.1)), "a single one has no range, but a tenth of all's"
     assert Frame.of(objectives, start, {"tokens": 30}, bounds([], ["tokens=4.5"])).reference[1] == 30
+
+
+def test_the_search_and_its_report_measure_in_the_frame_of_what_keeps_the_limits(tmp_path):
+    start, objectives = starts((0.9, 65), (0.7, 5), (0.8, 20)), chosen(["accuracy", "tokens"])
+    limits = bounds(["accuracy=0.75"], [])
+    expected = Frame.of(objectives, start, None, limits)
+    assert Proposer(objectives, limits, 1, evals=9, started=3).frame(start) == expected != Frame.of(objectives, start)
+    config = SearchConfig(objectives=("accuracy", "tokens"), at_least=("accuracy=0.75",))
+    assert Outcome(tmp_path, config, tuple(start), 3).frame == expected
 
 
 def test_where_no_start_keeps_the_limits_all_set_the_reference_and_that_is_said(tmp_path):
