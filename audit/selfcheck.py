@@ -106,7 +106,7 @@ def judge_system(system: System, size: Size, seed: int) -> Judged:
 def _beats(run: Run, least: float) -> str:
     """Which attack has an error that is surely below the least one that is possible; empty if none has."""
     for attack in run.attacks:
-        error = bootstrap_mean(10 ** (-run.values(POLICY.name, attack, "psnr") / 10))
+        error = bootstrap_mean((10 ** (-run.repeated(POLICY.name, attack, "psnr") / 10)).mean(0))
         if error.high < least:
             return f"{attack} has a mean squared error of {error.estimate:.5f}, but {least:.5f} is the least possible"
     return ""
