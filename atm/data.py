@@ -26,6 +26,7 @@ from atm.progress import track
 
 SCHEMES = ("torch", "hfds", "hfids", "wds", "tfds")
 HELD_OUT = 0.1  # of the auxiliary images, for validation
+MODES = {1: "L", 3: "RGB"}  # Pillow's words for numbers of channels
 # Pillow knows more, among them EPS, which it hands to Ghostscript whatever the file is called.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
@@ -36,7 +37,7 @@ class ImageSet:
 
     Attributes:
         name: of the data set.
-        pixels: ``[N, 3, H, W]`` uint8.
+        pixels: ``[N, C, H, W]`` uint8; three channels for colour, one for grey.
         labels: ``[N]`` int64.
         classes: their names.
         skipped: one ``path: reason`` for each file that could not be used.
@@ -53,7 +54,7 @@ class ImageSet:
 
     @property
     def images(self) -> Tensor:
-        """``[N, 3, H, W]`` float in [0, 1]."""
+        """``[N, C, H, W]`` float in [0, 1]."""
         return self.pixels.float() / 255
 
     @cached_property
@@ -92,7 +93,13 @@ class Splits:
 
 
 def load(
-    name: str, split: str = "test", *, size: int | None = None, limit: int | None = None, seed: int = 0
+    name: str,
+    split: str = "test",
+    *,
+    size: int | Sequence[int] | None = None,
+    channels: int = 3,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> ImageSet:
     """Pictures by name.
 
@@ -100,23 +107,28 @@ def load(
         name: ``photos``; the path of a folder or tar of class folders; or a timm name such as ``torch/cifar10``, which
             is downloaded into ``$ATM_DATA`` (default ``~/.cache/atm-privacy``).
         split: ``train`` or ``test``; a folder without a folder of that name, and a tar, give all they have for either.
-        size: side to which pictures are resized and cropped; None keeps their own.
+        size: side, or height and width, to which pictures are resized and cropped; None keeps their own.
+        channels: 3 for colour, 1 for grey.
         limit: a random subset of so many.
         seed: of that subset.
 
     Raises:
         AtmError: an unknown name, nothing readable there, or pictures of different sizes without ``size``.
     """
-    for what, number in (("size", size), ("limit", limit)):
+    size = (size, size) if isinstance(size, int) else size
+    for what, number in (("size", min(size) if size else None), ("limit", limit)):
         _at_least_one(what, number)
+    if channels not in MODES:
+        raise AtmError(f"pictures of {channels} channels are not known; victims take 3 (colour) or 1 (grey)")
     if name == "photos":
         if split not in ("train", "test"):
             raise unknown("split of photos", split, ("train", "test"))
         pixels, labels = photos.build("train" if split == "train" else "test")
         whole = ImageSet(name, pixels, labels, tuple(photos.PHOTOGRAPHS))
         whole = whole if limit is None else whole.subset(_sample(len(whole), limit, seed))
-        return whole if size in (None, photos.SIDE) else replace(whole, pixels=_resize(whole.pixels, size))
-    return _read(name, _open(name, split), size, limit, seed)
+        pixels = whole.pixels if channels == 3 else tv.rgb_to_grayscale(whole.pixels)
+        return replace(whole, pixels=_resize(pixels, size))
+    return _read(name, _open(name, split), size, channels, limit, seed)
 
 
 def splits(
@@ -124,7 +136,8 @@ def splits(
     *,
     victims: int,
     auxiliary: int,
-    size: int | None = None,
+    size: int | Sequence[int] | None = None,
+    channels: int = 3,
     auxiliary_name: str | None = None,
     seed: int = 0,
 ) -> Splits:
@@ -138,6 +151,7 @@ def splits(
         victims: pictures to attack.
         auxiliary: the adversary's own at most, a tenth of them for validation.
         size: see `load`.
+        channels: see `load`.
         auxiliary_name: other data for the adversary's own.
         seed: of the choice.
 
@@ -147,25 +161,25 @@ def splits(
     for what, number in (("victims", victims), ("auxiliary", auxiliary)):
         _at_least_one(what, number)
     if auxiliary_name is None and name != "photos":
-        whole = load(name, size=size, limit=victims + auxiliary, seed=seed)
+        whole = load(name, size=size, channels=channels, limit=victims + auxiliary, seed=seed)
         if len(whole) < victims + 2:
             raise AtmError(f"{name} has {len(whole)} usable pictures; attacking {victims} needs at least {victims + 2}")
         attacked, own = whole.subset(range(victims)), whole.subset(range(victims, len(whole)))
     else:
-        attacked = load(name, "test", size=size)
+        attacked = load(name, "test", size=size, channels=channels)
         if len(attacked) < victims:
             raise AtmError(
                 f"{name} has {len(attacked)} test pictures, fewer than the {victims} to attack; ask for fewer"
             )
         attacked = attacked.subset(_sample(len(attacked), victims, seed))
-        own = _adversarys(auxiliary_name or name, size, auxiliary, seed + 1)
+        own = _adversarys(auxiliary_name or name, size, channels, auxiliary, seed + 1)
     return _separate(attacked, own)
 
 
-def _adversarys(name: str, size: int | None, limit: int, seed: int) -> ImageSet:
+def _adversarys(name: str, size: int | Sequence[int] | None, channels: int, limit: int, seed: int) -> ImageSet:
     if name != "photos":
-        return load(name, "train", size=size, limit=limit, seed=seed)
-    whole = load(name, "train", size=size)
+        return load(name, "train", size=size, channels=channels, limit=limit, seed=seed)
+    whole = load(name, "train", size=size, channels=channels)
     block = torch.arange(len(whole)) // photos.TRAIN_CROPS
     order = _sample(
         int(block[-1]) + 1, int(block[-1]) + 1, seed
@@ -214,7 +228,7 @@ def _open(name: str, split: str) -> Any:
         raise AtmError(f"data {name!r} cannot be had: {_line(error)}; give a folder or tar instead") from None
 
 
-def _read(name: str, dataset: Any, size: int | None, limit: int | None, seed: int) -> ImageSet:
+def _read(name: str, dataset: Any, size: Sequence[int] | None, channels: int, limit: int | None, seed: int) -> ImageSet:
     rows: Iterable[int] = (
         _sample(len(dataset), len(dataset), seed).tolist() if limit is not None else range(len(dataset))
     )
@@ -226,7 +240,7 @@ def _read(name: str, dataset: Any, size: int | None, limit: int | None, seed: in
         if limit is not None and len(pixels) == limit:
             break
         try:
-            pixels.append(_pixels(image() if callable(image) else image, size))
+            pixels.append(_pixels(image() if callable(image) else image, size, channels))
             labels.append(int(label))
         except Exception as error:  # a damaged file can make Pillow raise nearly anything
             skipped.append(f"{_filename(dataset, row)}: {_line(error)}")
@@ -256,17 +270,23 @@ def _items(dataset: Any, rows: Iterable[int], limit: int | None) -> Iterator[tup
             yield row, *dataset[row]
 
 
-def _pixels(image: Image.Image, size: int | None) -> Tensor:
+def _pixels(image: Image.Image, size: Sequence[int] | None, channels: int) -> Tensor:
     if image.mode.startswith(("I", "F")):
         raise ValueError("more than 8 bits a channel; convert it to 8 bits")  # Pillow would cut off all above 255
-    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-    return pixels if size is None else _resize(pixels, size)
+    values = np.array(image.convert(MODES[channels]))
+    return _resize(torch.from_numpy(values).reshape(*values.shape[:2], channels).permute(2, 0, 1), size)
 
 
-def _resize(pixels: Tensor, size: int | None) -> Tensor:
-    if size is None or pixels.shape[-2:] == (size, size):
+def _resize(pixels: Tensor, size: Sequence[int] | None) -> Tensor:
+    """Pictures that cover height and width as closely as their shape permits, cropped to them."""
+    if size is None or tuple(pixels.shape[-2:]) == tuple(size):
         return pixels
-    return tv.center_crop(tv.resize(pixels, [size], antialias=True), [size, size])
+    height, width = pixels.shape[-2:]
+    if size[0] * width >= size[1] * height:
+        covering = [size[0], int(size[0] * width / height)]
+    else:
+        covering = [int(size[1] * height / width), size[1]]
+    return tv.center_crop(tv.resize(pixels, covering, antialias=True), list(size))
 
 
 def _classes(dataset: Any, labels: list[int]) -> tuple[str, ...]:

@@ -192,16 +192,18 @@ def blocks(tokens: TokenBatch, longest: int) -> dict[int, Tensor]:
     return {size: torch.stack(rows) for size, rows in sorted(found.items())}
 
 
-def fitted(argument: str, encoder: Encoder) -> DigitalCodec:
+def fitted(argument: str, encoder: Encoder, exit_layer: int | None = None) -> DigitalCodec:
     """The codec for a victim, fitted to its tokens of the embedded photographs, which need no download.
 
     Args:
         argument: see `parse`.
         encoder: the victim.
+        exit_layer: the layer after which the tokens leave the device; None is the last.
     """
     codec = parse(argument, encoder.width)
-    images = data.load("photos", "train", size=encoder.image_size, limit=FITTED_TO).images
-    policy = MergePolicy.uniform(1.0, encoder.depth)
+    channels, *size = encoder.input_shape
+    images = data.load("photos", "train", size=size, channels=channels, limit=FITTED_TO).images
+    policy = MergePolicy.uniform(1.0, encoder.depth, exit_layer=exit_layer)
     with torch.no_grad():
         codec.fit_to(torch.cat([encoder(part, policy).tokens.values for part in images.split(64)]))
     return codec.eval()

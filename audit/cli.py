@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from atm.errors import AtmError
+from audit.options import Force, Json, Resume, Seed, console, out
+from audit.training_cli import convert, train
 
 app = typer.Typer(
     name="atm",
@@ -24,16 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="How much do the tokens of a split vision transformer give away?",
 )
-train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec for one.")
 app.add_typer(train, name="train")
-console = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
-
-Out = Annotated[Path, typer.Option(help="Run folder to write.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything that is random.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the run in --out.")]
+app.command(epilog="Example: `atm convert checkpoint.pth weights.safetensors`")(convert)
 
 
 @app.command(epilog="Example: `atm demo`")
@@ -496,61 +489,6 @@ def selfcheck(
         out.print(f"right about {total - wrong} of {total} systems")
     if wrong:
         raise typer.Exit(1)
-
-
-@train.command("victim", epilog="Example: `atm train victim --data photos --out my_vit.safetensors`")
-def train_victim(
-    data: Annotated[str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, ...")] = "photos",
-    test_data: Annotated[
-        str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")
-    ] = None,
-    recipe: Annotated[str | None, typer.Option(help="photos or cifar10; default: by the size of the pictures.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the pictures; default: the recipe's.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the pictures; default: their own.")] = None,
-    seed: Seed = 0,
-    out_file: Annotated[
-        Path, typer.Option("--out", help="Safetensors file to write; a model card comes beside it.")
-    ] = Path("victim.safetensors"),
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
-) -> None:
-    """Train a small vision transformer to attack."""
-    from audit.train import victim
-
-    _refuse_to_replace(out_file, force)
-    victim(data, test_data, recipe, epochs, size, seed, out_file, _say)
-
-
-@train.command("codec", epilog="Example: `atm train codec --victim vit_photos --data photos --out my_jscc.safetensors`")
-def train_codec(
-    victim: Annotated[str, typer.Option(help="Whose tokens it carries.")] = "vit_photos",
-    data: Annotated[str, typer.Option(help="Pictures to train on.")] = "photos",
-    test_data: Annotated[str | None, typer.Option(help="Test pictures, where --data has none of its own.")] = None,
-    symbols: Annotated[
-        list[int] | None,
-        typer.Option(help="Complex symbols per token; repeatable, the first is the default; without: 32, 16, 48, 64."),
-    ] = None,
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 4000,
-    seed: Seed = 0,
-    out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("codec.safetensors"),
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
-) -> None:
-    """Train a joint source-channel codec for a victim's tokens."""
-    from atm.codec_training import RATES
-    from audit.train import codec
-
-    _refuse_to_replace(out_file, force)
-    codec(victim, data, test_data, symbols or RATES, steps, seed, out_file, _say)
-
-
-def _refuse_to_replace(path: Path, force: bool) -> None:
-    if path.suffix != ".safetensors":
-        raise AtmError(f"--out {path} must end in .safetensors")
-    if path.exists() and not force:
-        raise AtmError(f"{path} is there already; use --force to replace it")
-
-
-def _say(line: str) -> None:
-    console.print(escape(line))
 
 
 @app.command("list", epilog="Example: `atm list attacks`")

@@ -19,7 +19,7 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from attacks import create
 from audit.remember import RememberingLink
-from audit.setting import AttackConfig, Setting, choose_attacks, prepare, right_answers, seed_of
+from audit.setting import AttackConfig, Setting, choose_attacks, prepare, seed_of
 from privacy_metrics import score
 from privacy_metrics.leakage import leakage
 from reports.compare import FORMAT, Comparison, write_comparison
@@ -93,6 +93,8 @@ def compare(
         if text != "none":
             defenses.create(text)
     setting = prepare(config.attack())
+    assert setting.victim is not None
+    setting.victim.need_task("atm compare")
     folder = _open(Path(out), config, setting, resume, force)
     done = {point["name"] for point in Comparison.read(folder).points}
     for candidate in candidates(config, setting, say):
@@ -149,7 +151,8 @@ def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: Mer
     """
     part = setting.data.auxiliary.subset(torch.arange(min(MATCHING, len(setting.data.auxiliary))))
     assert setting.victim is not None
-    truth, _ = right_answers(setting.victim, part)
+    truth = setting.victim.answers(part).truth
+    assert truth is not None  # `compare` needs a task
     dense = setting.link.with_policy(unmerged(policy))
     wanted = _accuracy(setting.link.with_policy(policy), part.images, truth)
 

@@ -163,15 +163,15 @@ def _share(name: str, threat: ThreatModel) -> float:
     return 1.0 if share is None else float(share(threat))
 
 
-def _link_rows(policy: MergePolicy, transmission: Transmission, truth: Tensor) -> pd.DataFrame:
+def _link_rows(policy: MergePolicy, transmission: Transmission, truth: Tensor | None) -> pd.DataFrame:
     answers = transmission.logits.argmax(-1)
     return pd.DataFrame(
         {
             "policy": policy.name,
-            "image": range(len(truth)),
-            "label": truth.tolist(),
-            "answer": answers.tolist(),
-            "correct": (answers == truth).int().tolist(),
+            "image": range(len(answers)),
+            "label": None if truth is None else truth.tolist(),
+            "answer": None if truth is None else answers.tolist(),
+            "correct": None if truth is None else (answers == truth).int().tolist(),
             "gflops": (transmission.flops / 1e9).tolist(),
             "tokens": transmission.sent.counts,
             "symbols": transmission.symbols.tolist(),

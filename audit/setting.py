@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import shlex
 from collections.abc import Callable
@@ -11,19 +12,19 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-import torch
 from torch import Tensor
 
 import atm.policy
 import atm.threat
 import defenses
-from atm import channels, zoo
-from atm.data import ImageSet, Splits, splits
+from atm import channels, codecs
+from atm.data import Splits, splits
 from atm.errors import AtmError, KnowledgeError, unknown
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.seeds import seed_of
 from atm.threat import ThreatModel
+from atm.victims import Victim, load_victim
 from attacks import FLOORS, Attack, Inference, available, inferences
 from attacks.base import Method, require
 from audit import harm
@@ -39,9 +40,9 @@ class AttackConfig:
     Attributes:
         policies: preset names or policy files.
         attacks: names; empty or ``standard`` means all that the threat model permits. The floors always run.
-        victim: see `atm.zoo.load_victim`.
+        victim: see `atm.victims.load_victim`.
         weights: a file with a timm victim's weights.
-        codec: see `atm.zoo.load_codec`.
+        codec: see `atm.codecs.load_codec`.
         data: see `atm.data.load`; the attacked pictures.
         auxiliary_data: where the adversary's own pictures come from; None takes them from ``data``.
         channel: see `atm.channels.parse`.
@@ -93,7 +94,9 @@ class Setting:
     """Everything that a configuration names, loaded and checked.
 
     ``create`` makes an attack by its name (None: `attacks.create`); ``metrics`` are the scores taken (None: all);
-    ``unsent`` ``[N, 3, H, W]`` are auxiliary images for which the adversary has no queries left.
+    ``truth`` ``[B]`` and ``task`` are what the victim ought to answer and what being right is called
+    (`atm.victims.Answers`), None for a victim without a task; ``unsent`` ``[N, C, H, W]`` are
+    auxiliary images for which the adversary has no queries left.
     """
 
     link: Link
@@ -102,13 +105,13 @@ class Setting:
     denied: list[str]
     threat: ThreatModel
     data: Splits
-    truth: Tensor
-    task: str
+    truth: Tensor | None
+    task: str | None
     about: dict[str, Any]
     create: Callable[[str], Attack] | None = None
     metrics: tuple[str, ...] | None = None
     inferences: tuple[str, ...] = ()
-    victim: zoo.Victim | None = None
+    victim: Victim | None = None
     unsent: Tensor | None = None
 
 
@@ -134,14 +137,16 @@ def prepare(config: AttackConfig) -> Setting:
     names = () if STANDARD in config.attacks else config.attacks
     attacks, denied = choose_attacks(names, threat)
     wanted = _choose_inferences(names, threat)
-    victim = zoo.load_victim(config.victim, config.weights)
-    codec, codec_digest = zoo.load_codec(config.codec, victim)
+    victim = load_victim(config.victim, config.weights)
     policies = _policies(config.policies, victim.encoder.depth)
+    codec, codec_digest = codecs.load_for(config.codec, victim, policies)
+    channels_in, *size = victim.encoder.input_shape
     data = splits(
         config.data,
         victims=config.images,
         auxiliary=min(config.auxiliary, threat.auxiliary or config.auxiliary),
-        size=victim.encoder.image_size,
+        size=size,
+        channels=channels_in,
         auxiliary_name=config.auxiliary_data,
         seed=config.seed,
     )
@@ -151,7 +156,7 @@ def prepare(config: AttackConfig) -> Setting:
     link = Link(victim.encoder, policies[0], codec, channel)
     if defence is not None:
         link = defenses.fitted(defence, link, data.auxiliary.images, seed_of(config.seed, "defence"))
-    truth, task = right_answers(victim, data.victims)
+    answers = victim.answers(data.victims)
     about = {
         "kind": "attack",
         "config": asdict(config),
@@ -165,7 +170,7 @@ def prepare(config: AttackConfig) -> Setting:
         "codec": {
             "name": codec.name,
             "symbols_per_token": codec.symbols_per_token,
-            "source_values": 3 * victim.encoder.image_size**2,
+            "source_values": math.prod(victim.encoder.input_shape),
             "digest": codec_digest,
         },
         "channel": str(channel),
@@ -187,7 +192,7 @@ def prepare(config: AttackConfig) -> Setting:
         "chance": harm.chance(data.victims.labels),
         "denied": denied,
         "left_out": _left_out([*attacks, *wanted], threat),
-        "task": task,
+        "task": answers.name,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
     return Setting(
@@ -197,8 +202,8 @@ def prepare(config: AttackConfig) -> Setting:
         denied,
         threat,
         data,
-        truth,
-        task,
+        answers.truth,
+        answers.name,
         json.loads(json.dumps(about)),
         inferences=tuple(wanted),
         victim=victim,
@@ -290,15 +295,6 @@ def _policies(names: tuple[str, ...], depth: int) -> list[MergePolicy]:
             raise AtmError(f"policy name {policy.name!r} cannot name a folder; choose another name")
         seen.add(policy.name)
     return policies
-
-
-def right_answers(victim: zoo.Victim, images: ImageSet) -> tuple[Tensor, str]:
-    """Labels to be right about: the data's, or where its classes are not the victim's, the victim's own answers."""
-    if set(images.classes) == set(victim.classes):
-        order = torch.tensor([victim.classes.index(name) for name in images.classes])
-        return order[images.labels], "accuracy"
-    dense = MergePolicy.uniform(1.0, victim.encoder.depth)
-    return Link(victim.encoder, dense).transmit(images.images).logits.argmax(-1), "agreement with the unmerged victim"
 
 
 def seed_of(*parts: object) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atm import channels, zoo
+from atm import channels, codecs
 from atm.encoder import Encoded, Encoder
 from atm.errors import AtmError
 from atm.link import Link, Transmission
@@ -40,7 +40,7 @@ class SweepConfig:
         eavesdropper_channel: hers, without an SNR; None is the link's kind.
         threat: whose knowledge both adversaries have.
         attacks: trained anew at every point; the leakage is that of the best for each picture.
-        codecs: see `atm.zoo.load_codec`; every policy is measured with each of them.
+        codecs: see `atm.codecs.load_codec`; every policy is measured with each of them.
     """
 
     snr: tuple[float, ...] = (0.0, 5.0, 10.0, 15.0, 20.0)
@@ -125,9 +125,11 @@ class Bench:
         self.policies, self.threat = setting.policies, setting.threat
         self.encoder = Remembering(setting.link.encoder, [self.originals, self.auxiliary])
         self.systems: dict[str, Link] = {}
-        victim, about = zoo.load_victim(config.victim, config.weights), []
+        assert setting.victim is not None
+        setting.victim.need_task("atm sweep")
+        about = []
         for name in dict.fromkeys(config.codecs):
-            codec, digest = zoo.load_codec(name, victim)
+            codec, digest = codecs.load_for(name, setting.victim, self.policies)
             about.append({"name": name, "symbols_per_token": codec.symbols_per_token, "digest": digest})
             for policy in self.policies:
                 system = policy.name if len(set(config.codecs)) == 1 else f"{policy.name}, {name}"

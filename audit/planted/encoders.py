@@ -26,7 +26,7 @@ class PlantedEncoder(nn.Module):
     The sound layer, whose tokens are the patches, is what the canary attacks.
     """
 
-    depth, width, image_size, patch_grid = 2, WIDTH, SIDE, GRID
+    depth, width, input_shape, patch_grid = 2, WIDTH, (3, SIDE, SIDE), GRID
 
     def __init__(self, tokens_of: TokensOf) -> None:
         super().__init__()
