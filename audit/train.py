@@ -11,7 +11,7 @@ from atm import zoo
 from atm.codec_training import accuracies, train_codec
 from atm.data import ImageSet, load
 from atm.errors import AtmError, unknown
-from atm.photos import LICENCES
+from atm.data.photos import LICENCES
 from atm.policy import MergePolicy
 from atm.victim_training import RECIPES, train_victim
 
