@@ -10,8 +10,8 @@ from typing import Any
 from atm import zoo
 from atm.codec_training import accuracies, train_codec
 from atm.data import ImageSet, load
-from atm.errors import AtmError, unknown
 from atm.data.photos import LICENCES
+from atm.errors import AtmError, unknown
 from atm.policy import MergePolicy
 from atm.victim_training import RECIPES, train_victim
 

@@ -52,7 +52,7 @@ def decode(file: BinaryIO | bytes | Image.Image, size: Size, channels: int) -> t
     except UnusableError:
         raise
     except UnidentifiedImageError:
-        raise UnusableError(f"no readable picture ({', '.join(FORMATS)})") from None
+        raise UnusableError("no readable picture") from None
     except Exception as error:  # a damaged file can make Pillow raise nearly anything
         reason = printable(error)[:200] or type(error).__name__
         raise UnusableError("damaged: cut off" if "truncated" in reason.lower() else f"damaged: {reason}") from None
