@@ -109,7 +109,8 @@ def splits(
         attacked, own = whole.subset(range(victims)), whole.subset(range(victims, len(whole)))
         return _divided(attacked, own, whole.copies)
     if name == "photos":
-        attacked = _photographs(photos.victims(victims, seed), size, channels).distinct()
+        chosen = photos.victims(victims, seed)
+        attacked = replace(_photographs(chosen, size, channels).distinct(), notes=_overlap(chosen))
     else:
         attacked = take(name, limit=victims, seed=seed)
     if len(attacked) < victims:
@@ -119,8 +120,7 @@ def splits(
         )
     if own_name == "photos":
         learn, check = photos.adversarys(max(auxiliary - held, 1), held, seed + 1)
-        whole = _photographs([*learn, *check], size, channels)
-        own = whole.distinct(attacked.hashes)
+        own = _photographs([*learn, *check], size, channels).distinct(attacked.hashes)
     else:
         own = take(own_name, "train", limit=auxiliary, seed=seed + 1, seen=attacked.hashes)
     return _divided(attacked, own, attacked.copies + own.copies)
@@ -135,10 +135,15 @@ def _divided(attacked: ImageSet, own: ImageSet, removed: int) -> Splits:
 
 def _photographs(chosen: Sequence[photos.Crop], size: Size, channels: int) -> ImageSet:
     pixels, labels = photos.render(chosen)
+    return _sized(ImageSet("photos", pixels, labels, tuple(photos.PHOTOGRAPHS)), size, channels)
+
+
+def _overlap(chosen: Sequence[photos.Crop]) -> tuple[str, ...]:
+    """What there is to say when several victims show one place."""
     places = len({(crop.label, crop.block) for crop in chosen})
-    notes = (f"{len(chosen)} pictures are crops of {places} blocks of photographs; those of one block overlap",)
-    found = ImageSet("photos", pixels, labels, tuple(photos.PHOTOGRAPHS), notes=notes if places < len(chosen) else ())
-    return _sized(found, size, channels)
+    if places == len(chosen):
+        return ()
+    return (f"the {len(chosen)} attacked pictures show {places} blocks of photographs; those of one block overlap",)
 
 
 def _sized(found: ImageSet, size: Size, channels: int) -> ImageSet:

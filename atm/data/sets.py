@@ -62,10 +62,13 @@ class ImageSet:
     def subset(self, rows: Sequence[int] | Tensor) -> ImageSet:
         """Some of the pictures, in the order asked for; consecutive ones share memory with these."""
         wanted = torch.as_tensor(rows, dtype=torch.long)
-        if len(wanted) and torch.equal(wanted, torch.arange(len(wanted)) + wanted[0]) and wanted[0] >= 0:
-            part = slice(int(wanted[0]), int(wanted[-1]) + 1)
-            return replace(self, pixels=self.pixels[part], labels=self.labels[part])
-        return replace(self, pixels=self.pixels[wanted], labels=self.labels[wanted])
+        first = int(wanted[0]) if len(wanted) else -1
+        consecutive = first >= 0 and torch.equal(wanted, torch.arange(first, first + len(wanted)))
+        part = slice(first, first + len(wanted)) if consecutive else wanted
+        chosen = replace(self, pixels=self.pixels[part], labels=self.labels[part])
+        if "hashes" in self.__dict__:
+            chosen.__dict__["hashes"] = tuple(self.hashes[row] for row in wanted.tolist())
+        return chosen
 
     def distinct(self, seen: Sequence[str] = ()) -> ImageSet:
         """The first one of all pictures with the same pixels; none whose `content` is among ``seen``."""
