@@ -54,7 +54,7 @@ class File:
         """Its bytes."""
         with open(self.path, "rb") as file:
             file.seek(self.offset)
-            return file.read(self.length)
+            return file.read(max(self.length, 0))
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def find(path: Path, split: str) -> Found:
     shown = printable(path)
     try:
         files = sorted((_tar if path.is_file() else _folder)(path, skipped), key=lambda file: natural(file.name))
-    except (OSError, tarfile.TarError, EOFError, ValueError) as error:
+    except Exception as error:  # a damaged tar can make tarfile raise nearly anything
         raise AtmError(f"{shown} holds no pictures in class folders ({printable(error)})") from None
     pictures = [file for file in files if _suffix(file.name) in SUFFIXES]
     skipped += [(file.name, STRAY) for file in files if _suffix(file.name) not in SUFFIXES]

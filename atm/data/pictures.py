@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import BinaryIO
 
 import numpy as np
@@ -20,6 +21,9 @@ SUFFIXES = frozenset(
 )
 LEAST_SIDE = 8  # pixels; a smaller file is an icon or a spacer, and would be blown up
 MOST_ELONGATED = 10  # long side over short side; of a longer one a crop shows nearly nothing
+
+MOST_PIXELS = 80_000_000  # a few kilobytes can claim to be more; Pillow warns of them from 89 million on
+TOO_LARGE = f"more than {MOST_PIXELS // 10**6} million pixels"
 
 TRANSPARENT = "were transparent and are laid over white"
 FRAMES = "have several frames or pages, of which the first one is taken"
@@ -47,10 +51,14 @@ def decode(file: BinaryIO | bytes | Image.Image, size: Size, channels: int) -> t
     try:
         if isinstance(file, bytes):
             file = io.BytesIO(file)
-        image = file if isinstance(file, Image.Image) else Image.open(file, formats=FORMATS)
-        return _normalised(image, size, channels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's about large or slightly damaged files
+            image = file if isinstance(file, Image.Image) else Image.open(file, formats=FORMATS)
+            return _normalised(image, size, channels)
     except UnusableError:
         raise
+    except Image.DecompressionBombError:
+        raise UnusableError(TOO_LARGE) from None
     except UnidentifiedImageError:
         raise UnusableError("no readable picture") from None
     except Exception as error:  # a damaged file can make Pillow raise nearly anything
@@ -91,8 +99,8 @@ def _normalised(image: Image.Image, size: Size, channels: int) -> tuple[np.ndarr
         raise UnusableError(f"a side of fewer than {LEAST_SIDE} pixels")
     if long > MOST_ELONGATED * short:
         raise UnusableError(f"more than {MOST_ELONGATED} times as long as it is short")
-    if short * long > (Image.MAX_IMAGE_PIXELS or short * long):
-        raise UnusableError(f"more than {Image.MAX_IMAGE_PIXELS // 10**6} million pixels")
+    if short * long > MOST_PIXELS:
+        raise UnusableError(TOO_LARGE)
     if _is_deep(image):  # Pillow would cut off all above 255, or the lower bits
         raise UnusableError("more than 8 bits a channel; convert it to 8 bits")
     notes = [FRAMES] if getattr(image, "is_animated", False) else []
@@ -114,7 +122,8 @@ def _is_deep(image: Image.Image) -> bool:
     if image.mode.startswith(("I", "F")):
         return True
     for tile in getattr(image, "tile", ()):
-        codec, arguments = tile[0], tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        codec, *_, last = tile
+        arguments = last if isinstance(last, tuple) else (last,)
         if any(isinstance(a, str) and ";16" in a for a in arguments):
             return True
         if codec.startswith("ppm") and any(isinstance(a, int) and a > 255 for a in arguments):

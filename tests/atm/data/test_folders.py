@@ -10,6 +10,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from atm import data
 from atm.data.folders import find, natural
@@ -148,3 +150,22 @@ def test_reading_at_an_offset_gives_the_member(tmp_path: Path) -> None:
     root = folder(tmp_path / "set", 3)
     for file in find(packed(root, tmp_path / "set.tar"), "test").files:
         assert file.read() == (root / file.name).read_bytes()
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=8))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_tar_is_read_as_far_as_it_is_one_or_refused_in_one_line(
+    tmp_path: Path, damage: list[tuple[int, int]]
+) -> None:
+    if not (tmp_path / "whole.tar").exists():
+        packed(folder(tmp_path / "set", 4), tmp_path / "whole.tar")
+    whole = bytearray((tmp_path / "whole.tar").read_bytes())
+    for place, value in damage:
+        whole[place % 4000] = value  # the headers are at the beginning of these small members
+    (tmp_path / "damaged.tar").write_bytes(whole)
+    try:
+        found = data.load(str(tmp_path / "damaged.tar"), size=12)
+    except AtmError as error:
+        assert str(error).isprintable()
+    else:
+        assert "".join((*found.skipped, *found.classes)).isprintable()

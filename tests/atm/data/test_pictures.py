@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -105,14 +107,12 @@ def test_pictures_that_would_be_blown_up_or_cut_are_refused(image: Image.Image, 
         decode(saved(image), 32, 3)
 
 
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 def deep_png() -> bytes:
     """A 16-bit RGB PNG, put together by hand because Pillow cannot write one."""
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     rows = b"".join(b"\0" + bytes(12 * 6) for _ in range(12))
     header = struct.pack(">IIBBBBB", 12, 12, 16, 2, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
@@ -180,3 +180,11 @@ def test_notes_are_said_once_with_a_count_and_examples(tmp_path: Path) -> None:
         Image.new("RGBA", (12, 12), (number, 0, 0, 9)).save(tmp_path / "set" / "ant" / f"{number}.png")
     (note,) = data.load(str(tmp_path / "set")).notes
     assert note.startswith("5 pictures were transparent") and "ant/0.png, ant/1.png, ant/2.png and 2 more" in note
+
+
+@pytest.mark.parametrize("side", [9_400, 60_000])
+def test_a_few_bytes_that_claim_to_be_a_huge_picture_are_refused(side: int, recwarn: pytest.WarningsRecorder) -> None:
+    header = struct.pack(">IIBBBBB", side, 9_600, 8, 2, 0, 0, 0)
+    with pytest.raises(UnusableError, match="million pixels"):
+        decode(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""), 32, 3)
+    assert not recwarn.list
