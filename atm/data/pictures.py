@@ -122,8 +122,7 @@ def _is_deep(image: Image.Image) -> bool:
     if image.mode.startswith(("I", "F")):
         return True
     for tile in getattr(image, "tile", ()):
-        codec, *_, last = tile
-        arguments = last if isinstance(last, tuple) else (last,)
+        codec, arguments = tile.codec_name, tile.args if isinstance(tile.args, tuple) else (tile.args,)
         if any(isinstance(a, str) and ";16" in a for a in arguments):
             return True
         if codec.startswith("ppm") and any(isinstance(a, int) and a > 255 for a in arguments):
