@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -121,8 +121,9 @@ def _is_deep(image: Image.Image) -> bool:
     """Whether the file holds more than eight bits a channel, which its mode tells of grey pictures alone."""
     if image.mode.startswith(("I", "F")):
         return True
-    for tile in getattr(image, "tile", ()):
-        codec, arguments = tile.codec_name, tile.args if isinstance(tile.args, tuple) else (tile.args,)
+    tiles: Any = getattr(image, "tile", ())
+    for codec, _, _, last in tiles:
+        arguments = last if isinstance(last, tuple) else (last,)
         if any(isinstance(a, str) and ";16" in a for a in arguments):
             return True
         if codec.startswith("ppm") and any(isinstance(a, int) and a > 255 for a in arguments):
