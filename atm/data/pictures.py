@@ -107,7 +107,7 @@ def _normalised(image: Image.Image, size: Size, channels: int) -> tuple[np.ndarr
     image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        if image.getextrema()[3][0] < 255:
+        if int(np.asarray(image.getchannel("A")).min()) < 255:
             notes.append(TRANSPARENT)
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     pixels = torch.from_numpy(np.array(image.convert("RGB" if channels == 3 else "L")))
