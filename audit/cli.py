@@ -169,7 +169,7 @@ def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool)
     with console.status("loading") as status:
 
         def say(line: str) -> None:
-            if line.startswith("skipped"):
+            if line.startswith(("skipped", "pictures:")):
                 console.print(f"[yellow]{escape(line)}[/]")
             status.update(escape(line))
 

@@ -62,6 +62,8 @@ def attack(
     setting = prepare(config)
     for line in setting.about["data"]["skipped"]:
         say(f"skipped {line}")
+    for line in setting.about["data"]["notes"]:
+        say(f"pictures: {line}")
     with effort(config.quick):
         evaluate(setting, folder, config, say)
     for policy in setting.policies:

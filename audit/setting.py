@@ -185,6 +185,7 @@ def prepare(config: AttackConfig) -> Setting:
             "victims_digest": data.victims.digest,
             "auxiliary_digest": data.auxiliary.digest,
             "skipped": sorted({*data.victims.skipped, *data.auxiliary.skipped, *data.validation.skipped}),
+            "notes": sorted({*data.victims.notes, *data.auxiliary.notes, *data.validation.notes}),
         },
         "policies": [policy.as_dict() for policy in policies],
         "attacks": attacks,

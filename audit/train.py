@@ -9,8 +9,8 @@ from typing import Any
 
 from atm.codec_training import accuracies, train_codec
 from atm.data import ImageSet, load
+from atm.data.photos import LICENCES
 from atm.errors import AtmError, unknown
-from atm.photos import LICENCES
 from atm.policy import MergePolicy
 from atm.victim_training import RECIPES, train_victim
 from atm.victims import Victim, probe
