@@ -1,4 +1,4 @@
-"""The floor of retrieval: the auxiliary image whose tokens are the most similar."""
+"""Retrieval: the auxiliary image whose tokens are the most similar."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attacks.base import image_features
 class Nearest:
     """Answers with the auxiliary image that is nearest in feature space (cosine of the centred class token).
 
-    What it reaches shows how far similar pictures get without any reconstruction.
+    It rebuilds nothing, but where she has a picture that is nearly the victim's, the tokens tell her which.
     """
 
     name: ClassVar[str] = "nearest"
