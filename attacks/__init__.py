@@ -12,8 +12,10 @@ from atm.plugins import discover
 from attacks import base
 from attacks.base import Attack, Inference, require
 
-# A report shows these beside every attack: what an adversary gets who learns (next to) nothing from the tokens.
-FLOORS = ("mean_image", "nearest")
+# Blind baselines read no token; a report shows beside every attack what they reach.
+RANDOM = "random_image"
+BLIND = ("mean_image", "best_constant", RANDOM)
+RETRIEVAL = "nearest"  # answers with a picture that the adversary has, and rebuilds none
 
 
 def available() -> dict[str, type[Any]]:
@@ -39,4 +41,4 @@ def create(name: str, quick: bool = False) -> Attack:
     return found
 
 
-__all__ = ["FLOORS", "Attack", "Inference", "available", "create", "inferences", "require"]
+__all__ = ["BLIND", "RANDOM", "RETRIEVAL", "Attack", "Inference", "available", "create", "inferences", "require"]

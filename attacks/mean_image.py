@@ -1,4 +1,4 @@
-"""The blind baseline: the mean auxiliary image, whatever was sent."""
+"""A blind baseline: the mean auxiliary image, whatever was sent."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from attacks.oracle import Oracle
 class Nearest(Attack):
     """Answers with the auxiliary image that is nearest in feature space (cosine of the centred class token).
 
-    What it reaches shows how far similar pictures get without any reconstruction.
+    It rebuilds nothing, but where she has a picture that is nearly the victim's, the tokens tell her which.
     """
 
     name: ClassVar[str] = "nearest"

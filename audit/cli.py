@@ -428,7 +428,9 @@ def _show(run: Any, report: Path, as_json: bool, against: tuple[Any, ...] = ()) 
         )  # fmt: skip
     out.print(table)
     for v in judged:
-        out.print(f"[bold]{escape(v.policy)}[/]: {escape(v.sentence)}")
+        out.print(f"[bold]{escape(v.policy)}[/]: {v.level}")
+        for finding in v.findings:
+            out.print(f"  {finding.about}, {finding.level}: {escape(finding.sentence)}")
         for flag in v.flags:
             out.print(f"  [yellow]flag[/] {escape(str(flag))}")
     for note in run.about["notes"]:
@@ -449,6 +451,10 @@ def _summary(run: Any, verdict: Any) -> dict[str, Any]:
     return {
         "policy": verdict.policy,
         "verdict": verdict.level,
+        "findings": [
+            {"about": f.about, "level": f.level, "sentence": f.sentence, "chance": f.chance, **plain(f.rate)}
+            for f in verdict.findings
+        ],
         "flags": [{"name": flag.name, "found": flag.found} for flag in verdict.flags],
         "leakage": plain(verdict.leakage),
         "percentile_95": plain(verdict.tail),

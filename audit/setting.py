@@ -25,7 +25,7 @@ from atm.policy import MergePolicy
 from atm.seeds import seed_of
 from atm.threat import ThreatModel
 from atm.victims import Victim, load_victim
-from attacks import FLOORS, Attack, Inference, available, inferences
+from attacks import BLIND, Attack, Inference, available, inferences
 from attacks.base import Method, require
 from audit import harm
 
@@ -39,7 +39,7 @@ class AttackConfig:
 
     Attributes:
         policies: preset names or policy files.
-        attacks: names; empty or ``standard`` means all that the threat model permits. The floors always run.
+        attacks: names; empty or ``standard`` means all that the threat model permits. Blind baselines always run.
         victim: see `atm.victims.load_victim`.
         weights: a file with a timm victim's weights.
         codec: see `atm.codecs.load_codec`.
@@ -234,7 +234,7 @@ def _within(queries: int | None, data: Splits) -> tuple[Splits, Tensor | None]:
 
 
 def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[str], list[str]]:
-    """The floors and the attacks of these names, or where there are none all attacks; and those that are denied.
+    """The blind baselines and the attacks of these names, or where there are none all attacks; and those that are denied.
 
     Raises:
         AtmError: there is no attack of such a name.
@@ -250,7 +250,7 @@ def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[st
     chosen, denied = [], []
     # Those that take steps come last, and under a time budget the last get what the others left of it.
     cheap_first = sorted(known, key=lambda name: getattr(known[name], "order", int(hasattr(known[name], "QUICK"))))
-    for name in dict.fromkeys([*FLOORS, *(asked if names else cheap_first)]):
+    for name in dict.fromkeys([*BLIND, *(asked if names else cheap_first)]):
         try:
             require(known[name], threat)
         except KnowledgeError:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from atm.errors import AtmError
-from attacks import FLOORS
+from attacks import BLIND, RANDOM
 from privacy_metrics.leakage import leakage
 
 FORMAT = 2
@@ -73,7 +73,7 @@ class Run:
 
     @cached_property
     def attacks(self) -> list[str]:
-        """Finished attacks in the order asked for, floors first."""
+        """Finished attacks in the order asked for, blind baselines first."""
         done = set(self.scores.attack)
         return [attack for attack in self.about["attacks"] if attack in done]
 
@@ -104,31 +104,31 @@ class Run:
         values = torch.tensor(rows.value.to_numpy(dtype=float))
         return values.reshape(max(rows[REPEAT].nunique(), 1), -1)
 
-    def worst_case(self, policy: str, floors_only: bool = False) -> Tensor:
-        """``[B]``: for each image the best SSIM that any attack (or any floor alone) reached, averaged over repeats."""
-        return self.worst_repeats(policy, floors_only).mean(0)
+    def worst_case(self, policy: str, blind_only: bool = False) -> Tensor:
+        """``[B]``: for each image the best SSIM of any attack (or any blind baseline), averaged over repeats."""
+        return self.worst_repeats(policy, blind_only).mean(0)
 
-    def worst_repeats(self, policy: str, floors_only: bool = False) -> Tensor:
-        """``[R, B]``: as `worst_case`, for each of the repeats that every finished attack has."""
-        names = [a for a in self.attacks if a in FLOORS] if floors_only else self.attacks
+    def worst_repeats(self, policy: str, blind_only: bool = False) -> Tensor:
+        """``[R, B]``: as `worst_case`, for each of the repeats that every finished attack has.
+
+        A random auxiliary picture is nobody's answer, and stays out of it.
+        """
+        names = [a for a in self.attacks if a != RANDOM and (a in BLIND or not blind_only)]
         scores = {a: values for a in names if (values := self.repeated(policy, a, "ssim")).numel()}
         fewest = min((len(values) for values in scores.values()), default=0)
         rows = [leakage({a: values[r] for a, values in scores.items()}) for r in range(fewest)]
         return torch.stack(rows) if rows else leakage({})
 
     def blind_repeats(self, policy: str) -> Tensor:
-        """``[R, B]``: as `worst_repeats`, without the tokens: the best SSIM of the floors.
+        """``[R, B]``: as `worst_repeats`, without the tokens: the better of the blind baselines, -1 where none ran.
 
-        `nearest` looks at the tokens. Where it is surely better than the mean image they helped it to find a similar
-        picture, and it is no floor but an attack.
+        Both give one answer to every picture, so that their maximum is the same whatever the seed. A random auxiliary
+        picture would raise it for whichever picture it happens to resemble, and hide what leaks there.
         """
-        mean, nearest = (self.repeated(policy, floor, "ssim") for floor in ("mean_image", "nearest"))
         worst = self.worst_repeats(policy)
-        if not mean.numel():
+        if not any(self.repeated(policy, a, "ssim").numel() for a in BLIND if a != RANDOM):
             return torch.full_like(worst, -1.0)
-        if nearest.shape == mean.shape and (nearest - mean).mean() <= 0:
-            mean = torch.maximum(mean, nearest)
-        return mean[: len(worst)]
+        return self.worst_repeats(policy, blind_only=True)[: len(worst)]
 
     def per_image(self, policy: str, column: str) -> Tensor:
         """``[B]`` of one column of the link table, averaged over repeats."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ from markupsafe import Markup
 from scipy.stats import permutation_test
 
 from atm.errors import AtmError
+from privacy_metrics.significance import holm
 from privacy_metrics.statistics import Interval, bootstrap_mean, paired_difference, wilson
 from privacy_metrics.traffic import Padding, padding
 
@@ -249,16 +249,6 @@ def read_points(folder: Path) -> list[dict[str, Any]]:
             raise AtmError(f"{path}, line {number} lacks {missing[0]!r}; remove it to measure that point again")
         points.append(point)
     return points
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number (Holm, Scandinavian Journal of Statistics 1979)."""
-    order = np.argsort(p_values)
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, p_values[index] * (len(p_values) - rank)))
-        corrected[index] = highest
-    return corrected
 
 
 def _more_than_none(differences: np.ndarray) -> float:

@@ -9,7 +9,8 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from atm.errors import AtmError
-from reports.sweep import Sweep, holm, sentences, write_sweep
+from privacy_metrics.significance import holm
+from reports.sweep import Sweep, sentences, write_sweep
 
 SNRS = (0.0, 10.0, 20.0)
 
