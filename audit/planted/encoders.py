@@ -90,18 +90,42 @@ def one_channel(images: Tensor) -> TokenBatch:
     return TokenBatch.dense(values, 1)
 
 
-def one_in_fifty(images: Tensor) -> TokenBatch:
-    """The patches of pictures that carry the mark of `audit.planted.pictures.marked`; constants for all others."""
-    shown = (images[:, 0, 0, 0] == 1).float()[:, None, None]
-    return patchwise(to_patches(images, GRID) * shown)
+def shown(share: float) -> TokensOf:
+    """The first ``share`` of the patches of pictures that carry the mark of `audit.planted.pictures.marked`.
+
+    All other tokens are constant.
+    """
+
+    def tokens(images: Tensor) -> TokenBatch:
+        seen = (images[:, 0, 0, 0] == 1).float()[:, None, None] * (torch.arange(PATCHES) < share * PATCHES)[:, None]
+        return patchwise(to_patches(images, GRID) * seen)
+
+    return tokens
+
+
+def hashed(images: Tensor) -> TokenBatch:
+    """Constants, but for a code in the class token, alike for nearly equal pictures and for no others."""
+    random = _secret()
+    axes = torch.nn.functional.normalize(torch.randn(3 * SIDE * SIDE, WIDTH, generator=random), dim=0)
+    # Steep random Fourier features: a picture apart turns the phase many times, a level of brightness hardly does.
+    return _with_class_token(images, torch.cos(30 * images.flatten(1) @ axes))
+
+
+def places(images: Tensor) -> TokenBatch:
+    """Tokens that tell where they stand, and nothing else: their patch's number, as a fraction."""
+    return TokenBatch.dense((torch.arange(-1, PATCHES)[:, None] / PATCHES).expand(len(images), -1, WIDTH), 1)
+
+
+def one_constant_token(images: Tensor) -> TokenBatch:
+    """All patches merged into one token, the same for every picture."""
+    count = len(images)
+    source = torch.zeros(count, PATCHES, dtype=torch.long)
+    return TokenBatch(torch.ones(count, WIDTH), torch.ones(count).long(), torch.full((count,), 64.0), source)
 
 
 def label_only(images: Tensor) -> TokenBatch:
     """Constants, but for the label in the class token."""
-    tokens = constant(images)
-    values = tokens.values.clone()
-    values[tokens.offsets, :4] = nn.functional.one_hot(label(images), 4).float() * 3
-    return tokens.with_values(values)
+    return _with_class_token(images, nn.functional.pad(nn.functional.one_hot(label(images), 4) * 3.0, (0, WIDTH - 4)))
 
 
 def count_only(images: Tensor) -> TokenBatch:
@@ -115,6 +139,11 @@ def count_only(images: Tensor) -> TokenBatch:
 def label(images: Tensor) -> Tensor:
     """``[B]`` in 0 to 3: the brightest quarter of a picture, the label of planted pictures."""
     return nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), 2).flatten(1).argmax(-1)
+
+
+def _with_class_token(images: Tensor, values: Tensor) -> TokenBatch:
+    tokens = constant(images)
+    return tokens.with_values(tokens.values.index_copy(0, tokens.offsets, values))
 
 
 def _secret(picture: Tensor | None = None) -> torch.Generator:

@@ -1,4 +1,4 @@
-"""Planted defences, channels and attacks: some sound, some broken on purpose."""
+"""Planted defences, codecs, channels and attacks: some sound, some broken on purpose."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from torch import Tensor
 
 import attacks
 from atm.channels import Awgn, Received
+from atm.codec import UncodedAnalog
 from atm.link import Link
 from atm.threat import Knowledge, Observation, ThreatModel
 from atm.tokens import TokenBatch
 from attacks import Attack
 from attacks.base import History
 from attacks.ridge import Ridge
+from audit.planted.encoders import PATCHES
+from defenses.base import free_rows, with_protected
 
 
 class GradientBreaking:
@@ -51,6 +54,65 @@ class SecretFlip:
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """The turned tokens."""
         return tokens.with_values(-tokens.values.flip(-1))
+
+
+class SecretMask:
+    """Adds a secret vector to each token, the same for all pictures."""
+
+    name = "secret-mask"
+
+    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """The masked tokens."""
+        mask = torch.randn(PATCHES + 1, tokens.values.shape[1], generator=torch.Generator().manual_seed(20))
+        return tokens.with_values(tokens.values + mask[tokens.rank])
+
+
+class WrongToken:
+    """Drowns the class token in noise, and leaves the others as they are."""
+
+    name = "wrong-token"
+
+    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """The tokens with noise on those that are protected from merging."""
+        noise = 100 * torch.randn(tokens.values.shape, generator=generator)
+        return tokens.with_values(tokens.values + noise * (tokens.rank < tokens.prefix)[:, None])
+
+
+class OneTimePad:
+    """Adds uniform noise modulo 1, drawn anew for every value: tokens in [0, 1) become independent of the picture."""
+
+    name = "one-time-pad"
+
+    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """The padded tokens."""
+        return tokens.with_values((tokens.values + torch.rand(tokens.values.shape, generator=generator)) % 1)
+
+
+class RandomLength:
+    """Keeps a random number of tokens, whatever the picture."""
+
+    name = "random-length"
+
+    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """The first of the tokens, from 1 to all."""
+        rows = free_rows(tokens)
+        counts = (1 + torch.rand(len(rows), generator=generator) * (PATCHES - 1)).long().tolist()
+        return with_protected(tokens, [own[:count] for own, count in zip(rows, counts, strict=True)])
+
+
+class SideCodec(UncodedAnalog):
+    """Sends nothing over the air, and all tokens beside it, in a header that arrives without error."""
+
+    name = "side"
+
+    def encode(self, tokens: TokenBatch, snr_db: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Symbols that are all the same, and the tokens of each picture as its side information."""
+        symbols = torch.ones(len(tokens.values), self.symbols_per_token, dtype=torch.complex64)
+        return symbols, tokens.values.reshape(len(tokens), -1)
+
+    def decode(self, symbols: Tensor, side: Tensor, like: TokenBatch, snr_db: float | Tensor) -> Tensor:
+        """The tokens out of the side information."""
+        return side.reshape(-1, self.width)
 
 
 class Announced(Awgn):
@@ -105,7 +167,27 @@ class Cut:
         return self.mean.expand(len(seen), -1, -1, -1)
 
 
-ATTACKS: dict[str, Callable[[], Attack]] = {attack.name: attack for attack in (MixedUp, Stale, Cut)}
+class Codes:
+    """Rebuilds no picture, and reads in each token of `audit.planted.encoders.places` where it stood."""
+
+    name: ClassVar[str] = "codes"
+    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
+
+    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+        """Take the mean."""
+        self.mean = images.mean(0)
+
+    def reconstruct(self, seen: Observation) -> Tensor:
+        """The mean, for every image."""
+        return self.mean.expand(len(seen), -1, -1, -1)
+
+    def recover(self, seen: Observation) -> Tensor:
+        """``[B, P]`` int64: for each patch the token that says that it stood there."""
+        values, _ = seen.tokens.padded()
+        return (values[:, None, :, 0] - torch.arange(PATCHES)[:, None] / PATCHES).abs().argmin(-1)
+
+
+ATTACKS: dict[str, Callable[[], Attack]] = {attack.name: attack for attack in (MixedUp, Stale, Cut, Codes)}
 
 
 def create(name: str) -> Attack:
