@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from atm import digital
 from atm.codec import Codec, UncodedAnalog
 from atm.errors import AtmError, unknown
 from atm.jscc import JsccCodec
-from atm.policy import MergePolicy
 from atm.victims import Victim, victims
 from atm.victims.own import SHIPPED
 from atm.weight_files import file_digest, load_state, read_weights, state_digest
@@ -49,21 +47,6 @@ def load_codec(name: str, victim: Victim, exit_layer: int | None = None) -> tupl
         raise unknown("codec", kind, ["auto", "jscc", "uncoded", "digital", "FILE.safetensors"])
     codec = _trained(path, victim, layer)
     return (codec.at_rate(int(rate)) if rate else codec), file_digest(path)
-
-
-def load_for(name: str, victim: Victim, policies: Sequence[MergePolicy]) -> tuple[Codec, str]:
-    """The one codec that carries the tokens of several policies; see `load_codec`.
-
-    Raises:
-        AtmError: they leave the device after different layers, whose tokens need codecs of their own.
-    """
-    layers = sorted({policy.device_layers for policy in policies})
-    if len(layers) > 1 and name != "uncoded":
-        raise AtmError(
-            f"codec {name!r}: the policies' tokens leave after different layers ({', '.join(map(str, layers))}), which "
-            "need codecs of their own; give --codec uncoded, or a run for each layer"
-        )
-    return load_codec(name, victim, layers[0] if layers else None)
 
 
 def _trained(path: Path, victim: Victim, layer: int) -> JsccCodec:

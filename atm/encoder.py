@@ -42,6 +42,22 @@ class Encoded:
     layer_tokens: Tensor
     flops: Tensor
 
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @classmethod
+    def cat(cls, parts: Sequence[Encoded]) -> Encoded:
+        """Several batches as one."""
+        return cls(
+            TokenBatch.cat([part.tokens for part in parts]),
+            torch.cat([part.layer_tokens for part in parts], 1),
+            torch.cat([part.flops for part in parts]),
+        )
+
+    def select(self, images: Tensor) -> Encoded:
+        """That of some images, by their numbers ``[n]``."""
+        return Encoded(self.tokens.select(images), self.layer_tokens[:, images], self.flops[images])
+
 
 class Encoder(nn.Module):
     """Device and server parts of one vision transformer.

@@ -13,6 +13,10 @@ class AtmError(Exception):
     """Bad input. The message is one line: what was wrong, with which file or value, and what to do."""
 
 
+class StorageError(AtmError):
+    """Something could not be written. The message is one line: which file, and what the operating system said."""
+
+
 class KnowledgeError(AtmError):
     """An attack needs knowledge that the threat model denies to the adversary."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from atm.channels import Channel, Noiseless, Received
 from atm.codec import Codec, UncodedAnalog
 from atm.defence import Defence
-from atm.encoder import Encoder
+from atm.encoder import Encoded, Encoder
 from atm.errors import AtmError
 from atm.knowledge import Knowledge
 from atm.policy import MergePolicy
@@ -174,7 +174,11 @@ class Link:
 
     def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Transmission:
         """One batch from end to end, differentiable in ``images``."""
-        tokens, symbols, side, flops = self.send(images, generator)
+        return self.relay(self.encoder(images, self.policy), generator)
+
+    def relay(self, encoded: Encoded, generator: torch.Generator | None = None) -> Transmission:
+        """The way of one batch from the end of the encoder on."""
+        tokens, symbols, side = self.emit(encoded.tokens, generator)
         arrived = self.tune_in(self.channel, symbols, tokens.lengths, generator)
         received = self.receive(arrived.symbols, side, tokens, arrived.snr_db)
         header = self.wire.header_symbols(tokens, side)
@@ -186,7 +190,7 @@ class Link:
             received_symbols=arrived.symbols,
             received=received,
             logits=self.encoder.finish(received.without_padding()[0], self.policy),
-            flops=flops,
+            flops=encoded.flops,
             coding_flops=coding if self.defence is None else coding + self.defence.flops(tokens.lengths),
             symbols=tokens.lengths * symbols.shape[1] + header,
             header=header,
@@ -194,15 +198,23 @@ class Link:
         )
 
     @torch.no_grad()
-    def transmit(self, images: Tensor, seed: int = 0, batch: int = 128) -> Transmission:
+    def encode(self, images: Tensor, batch: int = 128) -> Encoded:
+        """What the device computes of any number of images, for who transmits them several times."""
+        return Encoded.cat([self.encoder(part.to(self.device), self.policy) for part in images.split(batch)])
+
+    @torch.no_grad()
+    def transmit(self, images: Tensor | Encoded, seed: int = 0, batch: int = 128) -> Transmission:
         """Any number of images from end to end.
 
         Args:
-            images: ``[B, 3, H, W]`` float in [0, 1].
+            images: ``[B, C, H, W]`` float in [0, 1], or what `encode` made of them, which gives the same.
             seed: of the channel's and the defence's randomness; the same seed gives the same transmission.
             batch: images that run at a time.
         """
         generator = torch.Generator().manual_seed(seed)
+        if isinstance(images, Encoded):
+            rows = torch.arange(len(images)).split(batch)
+            return Transmission.cat([self.relay(images.select(part), generator) for part in rows])
         return Transmission.cat([self.forward(part.to(self.device), generator) for part in images.split(batch)])
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from atm import store
 from atm.errors import AtmError
 from atm.finite import check_finite
 
@@ -47,17 +46,9 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors as safetensors, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    os.close(handle)
-    try:
-        save_file(plain, temporary, metadata=dict(metadata or {}))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    store.make_folder(path.parent)
+    store.write(path, save(plain, metadata=dict(metadata or {})))
 
 
 def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -104,6 +104,7 @@ class Inference(Method):
 
 
 A = TypeVar("A", bound=Method)
+MOST_SIDE = 64  # numbers sent beside the symbols that stand beside every patch; `attacks.whole` takes all of them
 
 
 def made(attack: type[A], quick: bool = False, **parameters: Any) -> A:
@@ -150,7 +151,7 @@ def patch_features(seen: Observation) -> Tensor:
 
 def frame_features(seen: Observation) -> list[Tensor]:
     """What a frame tells beside its tokens, each ``[B, f]``: side information, and the SNR where it differs."""
-    parts = [seen.side.to(seen.tokens.values)] if seen.side.shape[1] else []
+    parts = [seen.side[:, :MOST_SIDE].to(seen.tokens.values)] if seen.side.shape[1] else []
     if isinstance(seen.snr_db, Tensor) and seen.snr_db.ndim == 1:
         parts.append((seen.snr_db.clamp(-20, 30) / 10)[:, None].to(seen.tokens.values))
     return parts

@@ -7,16 +7,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from atm.link import Link
-from atm.threat import Knowledge, Observation, ThreatModel
-from attacks.base import held_out
+from atm.threat import Observation
+from attacks.base import Attack, held_out, require
+from attacks.oracle import Oracle
 from privacy_metrics import ssim
 
 CANDIDATES, JUDGES = 24, 32  # auxiliary pictures that are tried, and held-out ones that they are compared with
 CONTRASTS = (0.0, 0.5, 1.0, 1.5, 2.0)  # of the mean picture: 0 is its mean colour
 
 
-class BestConstant:
+class BestConstant(Attack):
     """Answers every observation with the same picture, the best that can be had without reading a token.
 
     Tried are the mean picture at several contrasts, the median picture and some auxiliary pictures; kept is the one of
@@ -25,11 +25,12 @@ class BestConstant:
     """
 
     name: ClassVar[str] = "best_constant"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
+    blind: ClassVar[bool] = True
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Choose the answer."""
-        threat.require(self.needs, self.name)
+        require(self, oracle.threat)
+        images = oracle.images
         train, validation = held_out(len(images))
         judges = images[validation[:JUDGES]]
         own = images[train]

@@ -7,11 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from atm.link import Link
-from atm.threat import Knowledge, Observation, ThreatModel
+from atm.threat import Observation
+from attacks.base import Attack, require
+from attacks.oracle import Oracle
 
 
-class RandomImage:
+class RandomImage(Attack):
     """Answers each observation with an auxiliary picture drawn at random: what a real picture reaches by chance.
 
     It is the yardstick of attacks that answer with real pictures, which an average picture beats in SSIM however
@@ -19,12 +20,12 @@ class RandomImage:
     """
 
     name: ClassVar[str] = "random_image"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
+    blind: ClassVar[bool] = True
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Keep the pictures."""
-        threat.require(self.needs, self.name)
-        self.images = images
+        require(self, oracle.threat)
+        self.images = oracle.images
 
     def reconstruct(self, seen: Observation) -> Tensor:
         """A random auxiliary picture for each image."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atm.encoder import Encoded
 from atm.errors import KnowledgeError
 from atm.knowledge import Knowledge
 from atm.link import Link, Transmission
@@ -71,6 +72,7 @@ class Session:
         images: ``[N, C, H, W]``, her auxiliary images; see `attacks.oracle.Oracle`.
         labels: ``[N]`` of the victims' classes, or None.
         unsent: ``[M, C, H, W]``, images for which she has no queries.
+        encoded: what the device computes of ``images``, if that is known already.
         campaign: what it shares with others.
         queries: of the session that this one is derived from.
 
@@ -86,12 +88,14 @@ class Session:
         *,
         labels: Tensor | None = None,
         unsent: Tensor | None = None,
+        encoded: Encoded | None = None,
         campaign: Campaign | None = None,
         queries: Queries | None = None,
     ) -> None:
         link.wire.refuse(threat.name, threat.knows)
         self.link, self.threat = link, threat.on(link)
         self.images, self.labels, self.unsent = images.to(link.device), labels, unsent
+        self._encoded = encoded
         self.campaign = Campaign() if campaign is None else campaign
         self.signal = ImageSignal((images.shape[1], images.shape[2], images.shape[3]), link.encoder.patch_grid)
         self.queries = Queries(self.threat) if queries is None else queries
@@ -118,8 +122,8 @@ class Session:
         """A budget whose loops are named after this session and their owner."""
         return Budget(seconds, self.campaign.plan, f"{self.campaign.name}{self.link.policy.name}/{owner}")
 
-    def victims(self, images: Tensor) -> tuple[Transmission, Observation, Tensor]:
-        """Send the attacked images.
+    def victims(self, images: Tensor | Encoded) -> tuple[Transmission, Observation, Tensor]:
+        """Send the attacked images, or what the device computed of them.
 
         Returns:
             The transmission, what the adversary sees of it, and the true merge map ``[B, P]`` of what she sees.
@@ -157,14 +161,15 @@ class Session:
     def _tap(self, images: Tensor | None, draw: int, threat: ThreatModel, own: bool) -> Observation:
         if images is None:
             if draw not in self._sent:
-                self._sent[draw] = self._transmit(self.images, draw, threat)
+                own_images = self.images if self._encoded is None else self._encoded
+                self._sent[draw] = self._transmit(own_images, draw)
             transmission = self._sent[draw]
         else:
-            transmission = self._transmit(images, draw, threat)
+            transmission = self._transmit(images, draw)
         see = threat.rehearse if own else threat.observe
         return see(transmission, self.link, seed_of(self.campaign.secret, self._identity, "hers", draw))
 
-    def _transmit(self, images: Tensor, draw: int, threat: ThreatModel) -> Transmission:
+    def _transmit(self, images: Tensor | Encoded, draw: int) -> Transmission:
         if not self.threat.runs_the_device:
             self.queries.count(len(images))
         return self.link.transmit(images, seed_of(self.campaign.secret, self._identity, "tap", draw))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -48,7 +49,7 @@ class Whole(Attack):
         return self.signal.clip(self.dual(self._sequence(seen)).reshape(-1, *self.signal.shape))
 
     def _sequence(self, seen: Observation) -> Tensor:
-        """``[B, longest * d]``: the tokens one after the other, zeros behind the last."""
+        """``[B, longest * d + s]``: the tokens one after the other, zeros behind the last; then what is sent beside."""
         padded, _ = seen.tokens.padded()
         padded = padded[:, : self.longest]
-        return pad(padded, (0, 0, 0, self.longest - padded.shape[1])).flatten(1)
+        return torch.cat([pad(padded, (0, 0, 0, self.longest - padded.shape[1])).flatten(1), seen.side.to(padded)], 1)

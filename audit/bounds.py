@@ -11,8 +11,8 @@ from torch import Tensor
 from atm import channels
 from atm.channels import Awgn
 from atm.link import Link
+from atm.signals import ImageSignal
 from atm.threat import ThreatModel
-from attacks.base import to_patches
 from privacy_metrics.bounds import GaussianPrior, dfil, entropy_bound, unbiased_bound, van_trees_bound
 from privacy_metrics.information import information_bound
 from privacy_metrics.limits import skewed_limit
@@ -104,13 +104,17 @@ def symbol_information(link: Link, images: Tensor, variance: float, seed: int = 
     return information_bound(symbols, image, variance, POWER, rows * columns + parts[0][0].prefix, level)
 
 
+def _patches(link: Link, images: Tensor) -> Tensor:
+    return ImageSignal((images.shape[1], images.shape[2], images.shape[3]), link.encoder.patch_grid).to_units(images)
+
+
 def _rows(link: Link, auxiliary: Tensor, variance: float, leakage: Tensor, seed: int) -> pd.DataFrame:
     pixels = auxiliary[0].numel()
     trusted = f"{LEVEL:.0%} confidence over {len(leakage)} images"
     single = skewed_limit(leakage, LEVEL)
     rows = [("unbiased", unbiased_bound(single), f"mean dFIL at most {single:.3g}, {trusted}")]
     try:
-        prior = GaussianPrior.of(to_patches(auxiliary, link.encoder.patch_grid), EACH)
+        prior = GaussianPrior.of(_patches(link, auxiliary), EACH)
         information = symbol_information(link, auxiliary, variance, seed, EACH)
     except ValueError as error:
         rows += [(name, math.nan, str(error)) for name in ("any attacker", "entropy")]

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from atm.errors import AtmError
+from atm.errors import AtmError, StorageError
 from audit.options import Force, Json, Resume, Seed, console, out
 from audit.training_cli import convert, train
 
@@ -559,7 +559,7 @@ def main() -> None:
         sys.exit(130)
     except AtmError as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(2)
+        sys.exit(3 if isinstance(error, StorageError) else 2)
     except KeyboardInterrupt:
         console.print("stopped; go on with --resume")
         sys.exit(130)

@@ -142,7 +142,7 @@ def _verdict(system: System, size: Size, seed: int) -> Verdict:
     pictures = system.pictures(images, size.auxiliary, seed)
     config = AttackConfig(
         policies=(system.policy.name,), attacks=system.attacks, victim="planted", data=pictures.victims.name,
-        images=images, auxiliary=size.auxiliary, seed=seed, repeats=size.repeats,
+        images=images, auxiliary=size.auxiliary, seed=seed, repeats=size.repeats, budget=None,
     )  # fmt: skip
     setting = _setting(system, config, pictures)
     with tempfile.TemporaryDirectory() as folder:
@@ -162,7 +162,8 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
         "kind": "attack",
         "config": asdict(config),
         "victim": {"name": system.name, "digest": "", "layers": 2, "width": WIDTH, "patches": PATCHES},
-        "codec": {"name": link.codec.name, "symbols_per_token": link.codec.symbols_per_token, "digest": ""},
+        "codec": {},
+        "wire": {system.policy.name: link.wire.as_rows()},
         "channel": str(link.channel),
         "threat": system.threat.as_dict(),
         "threat_in_words": system.threat.describe(),
@@ -181,7 +182,7 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
         "proven": {} if system.least_error is None else {"of the conditional mean": system.least_error},
     }
     return Setting(
-        link=link,
+        links={system.policy.device_layers: link},
         policies=[system.policy],
         attacks=[*BLIND, *system.attacks],
         denied=[],

@@ -12,6 +12,7 @@ from atm.data import ImageSet, load
 from atm.data.photos import LICENCES
 from atm.errors import AtmError, unknown
 from atm.policy import MergePolicy
+from atm.store import write
 from atm.victim_training import RECIPES, train_victim
 from atm.victims import Victim, probe
 from atm.weight_files import file_digest, write_weights
@@ -158,7 +159,7 @@ def _write_card(path: Path, description: Mapping[str, Any], command: str, train:
         )
     if train.name == "photos":
         text += f"\n{PHOTOGRAPHS}"
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    write(path.with_suffix(".md"), text)
 
 
 def _shown(data: str | None) -> str:

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from atm.errors import AtmError
+from atm.store import check_writable
 from audit.options import ImageSize, Mean, Seed, Std, Weights, console, out
 
 train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec or a task head for one.")
@@ -123,6 +124,7 @@ def _refuse_to_replace(path: Path, force: bool) -> None:
         raise AtmError(f"{path} must end in .safetensors")
     if path.exists() and not force:
         raise AtmError(f"{path} is there already; use --force to replace it")
+    check_writable(path.parent)
 
 
 def _say(line: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,11 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from atm.errors import AtmError
+from atm.store import StoredRun, write
 from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Effect, Interval, bootstrap_mean, paired_effect
 
-FORMAT = 1
+POINTS = "points.jsonl"
 FEWEST = 100  # images without which no sentence claims anything
 NEGLIGIBLE = 0.01  # mean difference of SSIM that makes no difference to anybody
 COLOURS = {"none": "#5c5c5c", "merging": "#2f6690", "dropping": "#d1495b", "noise": "#edae49", "defence": "#66a182"}
@@ -51,24 +49,13 @@ class Comparison:
 
     @classmethod
     def read(cls, folder: str | Path) -> Comparison:
-        """Read it; a last line that was cut off is as if it were not there.
+        """Read it; what is not finished is as if it were not there.
 
         Raises:
             AtmError: it is no such folder, or damaged.
         """
-        folder, points = Path(folder), []
-        try:
-            about = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
-            path = folder / "points.jsonl"
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-            if lines and not lines[-1].endswith("\n"):
-                path.write_text("".join(lines[:-1]), encoding="utf-8")
-            points = [json.loads(line) for line in lines if line.endswith("\n")]
-        except (OSError, ValueError) as error:
-            raise AtmError(f"{folder} holds no readable comparison: {error}") from None
-        if about.get("format") != FORMAT:
-            raise AtmError(f"{folder} is not of format {FORMAT}, which this version reads")
-        return cls(folder, about, points)
+        stored = StoredRun(folder, "compare")
+        return cls(stored.path, stored.about, stored.records(POINTS))
 
     def pairs(self) -> list[Pair]:
         """Every matched pair with its paired test on the same images, corrected for the number of pairs (Holm)."""
@@ -123,9 +110,7 @@ def write_comparison(folder: str | Path) -> Path:
         about=comparison.about, points=table.to_dict("records"), pairs=comparison.pairs(), figure=Markup(figure)
     )
     for name, text in (("points.csv", table.to_csv(index=False)), ("compare.svg", figure), ("compare.html", page)):
-        partial = comparison.folder / f"{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, comparison.folder / name)
+        write(comparison.folder / name, text)
     return comparison.folder / "compare.html"
 
 

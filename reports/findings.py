@@ -104,7 +104,9 @@ def position(run: Run, policy: str) -> Finding | None:
         return None
     rate, guess = bootstrap_mean(shares[best]), run.values(policy, best, "placed_blindly")
     chance = float(guess.mean())
-    measured = f"the tokens alone tell of {_share(rate)} of the patches which token they are in, {chance:.0%} by guessing"
+    measured = (
+        f"the tokens alone tell of {_share(rate)} of the patches which token they are in, {chance:.0%} by guessing"
+    )
     if _told(run, policy):
         return Finding("position", HERS, f"The adversary is told where tokens stood; {measured}.", rate, chance)
     # What a patch's place alone makes likely is above a blind guess too, so a little above it is no finding.
@@ -140,8 +142,12 @@ def _of_rates(run: Run, policy: str, about: str, wanted: Callable[[Rate], bool],
     told = min(found, key=lambda r: (_ORDER.index(_level(r.rate, r.chance, r.above)), r.p_value))
     level = _level(told.rate, told.chance, told.above)
     hers = meant(run) and about in ("label", "traffic")
-    without = "the answer itself is right for" if hers else "the right label alone leads to" if meant(run) else "chance is"
-    measured = f"{words} for {_share(told.rate)} of pictures ({told.inference}: {told.words}); {without} {told.chance:.0%}"
+    without = (
+        "the answer itself is right for" if hers else "the right label alone leads to" if meant(run) else "chance is"
+    )
+    measured = (
+        f"{words} for {_share(told.rate)} of pictures ({told.inference}: {told.words}); {without} {told.chance:.0%}"
+    )
     if hers and level not in (LEAKS, IN_PART):
         sentence = f"The label is the answer that the server is meant to give, and no more is learnt: {measured}."
         return Finding(about, HERS, sentence, told.rate, told.chance)

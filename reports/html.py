@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from atm.store import write
 from attacks import BLIND
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import Interval, bootstrap_mean
@@ -52,9 +52,7 @@ def write_report(folder: str | Path, against: tuple[Run, ...] = ()) -> Path:
     check_against(run, against)
     page = render(run, against)
     path = run.folder / "report.html"
-    temporary = path.with_suffix(".html.partial")
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
+    write(path, page)
     return path
 
 
@@ -121,14 +119,12 @@ def _grid(run: Run, policy: str) -> list[Picture]:
     for number in thanks.argsort(descending=True)[:SHOWN].tolist():
         scores = {a: values[0, number] for a in run.attacks if (values := run.repeated(policy, a, "ssim")).numel()}
         best = sorted(scores, key=lambda attack: -scores[attack])[:BEST]
-        rebuilt = [(a, _data_uri(run.image_file(policy, a, number)), float(scores[a])) for a in best]
-        original = _data_uri(run.image_file(policy, "original", number))
+        rebuilt = [(a, _data_uri(run.picture(policy, a, number)), float(scores[a])) for a in best]
+        original = _data_uri(run.picture(policy, "original", number))
         pictures.append(Picture(number, original, rebuilt))
     return pictures
 
 
-def _data_uri(path: Path) -> str:
-    try:
-        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-    except OSError:
-        return ""  # the page then says that the picture is missing
+def _data_uri(picture: bytes | None) -> str:
+    """Empty where there is no picture; the page then says that it is missing."""
+    return "" if picture is None else "data:image/png;base64," + base64.b64encode(picture).decode()

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from atm.encoder import Encoded, Encoder
 from atm.policy import MergePolicy
+from atm.signals import ImageSignal
 from atm.tokens import TokenBatch
-from attacks.base import to_patches
 
 SIDE, GRID = 32, (8, 8)
 PATCHES, WIDTH = GRID[0] * GRID[1], 3 * (SIDE // GRID[0]) ** 2
+
+SIGNAL = ImageSignal((3, SIDE, SIDE), GRID)
 
 TokensOf = Callable[[Tensor], TokenBatch]
 """Pictures ``[B, 3, SIDE, SIDE]`` -> their tokens, `WIDTH` values each."""
@@ -26,7 +28,7 @@ class PlantedEncoder(nn.Module):
     The sound layer, whose tokens are the patches, is what the canary attacks.
     """
 
-    depth, width, input_shape, patch_grid = 2, WIDTH, (3, SIDE, SIDE), GRID
+    depth, width, input_shape, patch_grid, uses_places = 2, WIDTH, (3, SIDE, SIDE), GRID, False
 
     def __init__(self, tokens_of: TokensOf) -> None:
         super().__init__()
@@ -36,6 +38,10 @@ class PlantedEncoder(nn.Module):
         """The patches where the tokens leave after the first layer, the planted tokens otherwise."""
         tokens = identity(images) if policy.device_layers == 1 else self.tokens_of(images)
         return Encoded(tokens, tokens.lengths.expand(3, -1), torch.zeros(len(images), dtype=torch.float64))
+
+    def counts_sizes(self, policy: MergePolicy) -> bool:
+        """No: there is no answer that sizes could be needed for."""
+        return False
 
     def finish(self, tokens: TokenBatch, policy: MergePolicy) -> Tensor:
         """No answer: always the first of two classes."""
@@ -54,12 +60,12 @@ def patchwise(values: Tensor) -> TokenBatch:
 
 def identity(images: Tensor) -> TokenBatch:
     """The patches themselves."""
-    return patchwise(to_patches(images, GRID))
+    return patchwise(SIGNAL.to_units(images))
 
 
 def without_class_token(images: Tensor) -> TokenBatch:
     """The patches alone."""
-    return TokenBatch.dense(to_patches(images, GRID), 0)
+    return TokenBatch.dense(SIGNAL.to_units(images), 0)
 
 
 def constant(images: Tensor) -> TokenBatch:
@@ -74,12 +80,12 @@ def of_another(images: Tensor) -> TokenBatch:
 
 def permuted(images: Tensor) -> TokenBatch:
     """The patches in a secret order that is the same for every picture; the merge map does not tell it."""
-    return patchwise(to_patches(images, GRID)[:, torch.randperm(PATCHES, generator=_secret())])
+    return patchwise(SIGNAL.to_units(images)[:, torch.randperm(PATCHES, generator=_secret())])
 
 
 def rotated(images: Tensor) -> TokenBatch:
     """The patches under a secret rotation of their values."""
-    return patchwise(to_patches(images, GRID) @ torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=_secret()))[0])
+    return patchwise(SIGNAL.to_units(images) @ torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=_secret()))[0])
 
 
 def one_channel(images: Tensor) -> TokenBatch:
@@ -98,7 +104,7 @@ def shown(share: float) -> TokensOf:
 
     def tokens(images: Tensor) -> TokenBatch:
         seen = (images[:, 0, 0, 0] == 1).float()[:, None, None] * (torch.arange(PATCHES) < share * PATCHES)[:, None]
-        return patchwise(to_patches(images, GRID) * seen)
+        return patchwise(SIGNAL.to_units(images) * seen)
 
     return tokens
 

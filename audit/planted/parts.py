@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -12,17 +12,20 @@ from torch import Tensor
 import attacks
 from atm.channels import Awgn, Received
 from atm.codec import UncodedAnalog
-from atm.link import Link
-from atm.threat import Knowledge, Observation, ThreatModel
+from atm.defence import Defence
+from atm.threat import Observation
 from atm.tokens import TokenBatch
 from attacks import Attack
-from attacks.base import History
+from attacks.history import History
+from attacks.mean_image import MeanImage
+from attacks.oracle import Oracle
 from attacks.ridge import Ridge
+from attacks.session import Session
 from audit.planted.encoders import PATCHES
 from defenses.base import free_rows, with_protected
 
 
-class GradientBreaking:
+class GradientBreaking(Defence):
     """Rounds the tokens to 64 steps: gradients vanish, and the tokens say what they said."""
 
     name = "gradient-breaking"
@@ -32,12 +35,13 @@ class GradientBreaking:
         return tokens.with_values((tokens.values.detach() * 64).round() / 64)
 
 
-@dataclass
-class GaussianNoise:
+class GaussianNoise(Defence):
     """Adds independent Gaussian noise, against which the best attack is known."""
 
-    deviation: float
-    name: str = "gaussian-noise"
+    name = "gaussian-noise"
+
+    def __init__(self, deviation: float) -> None:
+        self.deviation = deviation
 
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """The noisy tokens."""
@@ -46,7 +50,7 @@ class GaussianNoise:
         )
 
 
-class SecretFlip:
+class SecretFlip(Defence):
     """Turns the sign and order of each token's values, in the same way for every token."""
 
     name = "secret-flip"
@@ -56,7 +60,7 @@ class SecretFlip:
         return tokens.with_values(-tokens.values.flip(-1))
 
 
-class SecretMask:
+class SecretMask(Defence):
     """Adds a secret vector to each token, the same for all pictures."""
 
     name = "secret-mask"
@@ -67,7 +71,7 @@ class SecretMask:
         return tokens.with_values(tokens.values + mask[tokens.rank])
 
 
-class WrongToken:
+class WrongToken(Defence):
     """Drowns the class token in noise, and leaves the others as they are."""
 
     name = "wrong-token"
@@ -78,7 +82,7 @@ class WrongToken:
         return tokens.with_values(tokens.values + noise * (tokens.rank < tokens.prefix)[:, None])
 
 
-class OneTimePad:
+class OneTimePad(Defence):
     """Adds uniform noise modulo 1, drawn anew for every value: tokens in [0, 1) become independent of the picture."""
 
     name = "one-time-pad"
@@ -88,7 +92,7 @@ class OneTimePad:
         return tokens.with_values((tokens.values + torch.rand(tokens.values.shape, generator=generator)) % 1)
 
 
-class RandomLength:
+class RandomLength(Defence):
     """Keeps a random number of tokens, whatever the picture."""
 
     name = "random-length"
@@ -130,15 +134,9 @@ class MixedUp(Ridge):
 
     name: ClassVar[str] = "mixed_up"
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Fit the tokens of each picture to the pixels of another."""
-        half = len(images) // 2
-
-        class Shifted(ThreatModel):
-            def tap_images(self, link: Link, images: Tensor, seed: int = 0) -> Observation:
-                return threat.tap_images(link, images.roll(half, 0), seed)
-
-        super().fit(link, Shifted("shifted"), images)
+        super().fit(replace(oracle, images=oracle.images.roll(len(oracle.images) // 2, 0)))
 
 
 class Stale(Ridge):
@@ -146,40 +144,29 @@ class Stale(Ridge):
 
     name: ClassVar[str] = "stale"
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Fit to the undefended link."""
-        super().fit(Link(link.encoder, link.policy, link.codec, link.channel), threat, images)
+        undefended = oracle.own_device().with_defence(None)
+        super().fit(Session(undefended, oracle.threat, oracle.images).oracle())
 
 
-class Cut:
+class Cut(MeanImage):
     """Ended by its time budget before it learnt anything."""
 
     name: ClassVar[str] = "cut"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
+    blind: ClassVar[bool] = False
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Take the mean, and stop."""
+        super().fit(oracle)
         self.history = History(train=[1.0] * 10, gradient=[1.0] * 10, cut=True)
-        self.mean = images.mean(0)
-
-    def reconstruct(self, seen: Observation) -> Tensor:
-        """The mean, for every image."""
-        return self.mean.expand(len(seen), -1, -1, -1)
 
 
-class Codes:
+class Codes(MeanImage):
     """Rebuilds no picture, and reads in each token of `audit.planted.encoders.places` where it stood."""
 
     name: ClassVar[str] = "codes"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
-
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
-        """Take the mean."""
-        self.mean = images.mean(0)
-
-    def reconstruct(self, seen: Observation) -> Tensor:
-        """The mean, for every image."""
-        return self.mean.expand(len(seen), -1, -1, -1)
+    blind: ClassVar[bool] = False
 
     def recover(self, seen: Observation) -> Tensor:
         """``[B, P]`` int64: for each patch the token that says that it stood there."""

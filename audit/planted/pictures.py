@@ -11,8 +11,7 @@ from torch import Tensor
 
 from atm import data
 from atm.data import ImageSet, Splits
-from attacks.base import from_patches
-from audit.planted.encoders import SIDE, WIDTH, label
+from audit.planted.encoders import SIDE, SIGNAL, WIDTH, label
 
 Pictures = Callable[[int, int, int], Splits]
 """Numbers of attacked and auxiliary pictures, and a seed -> pictures."""
@@ -60,13 +59,16 @@ def marked(percent: int) -> Pictures:
 
 def twins(percent: int) -> Pictures:
     """Of so many of a hundred attacked pictures the adversary has one that differs by a level of brightness here and
-    there."""
+    there.
+    """
 
     def make(victims: int, auxiliary: int, seed: int) -> Splits:
         found = photographs(victims, auxiliary, seed)
         twinned = found.victims.pixels[: victims * percent // 100]
         other = torch.rand(twinned.shape, generator=torch.Generator().manual_seed(seed)) < 0.5
-        pixels = torch.cat([torch.where(twinned < 255, twinned + other, twinned - other.byte()), found.auxiliary.pixels])
+        pixels = torch.cat(
+            [torch.where(twinned < 255, twinned + other, twinned - other.byte()), found.auxiliary.pixels]
+        )
         own = replace(found.auxiliary, pixels=pixels[: len(found.auxiliary)])
         return _relabelled(found.victims, own, found.validation)
 
@@ -91,7 +93,7 @@ def gaussian(victims: int, auxiliary: int, seed: int) -> Splits:
     axes = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(seed)))[0]
 
     def draw(count: int, random: torch.Generator) -> Tensor:
-        return 0.5 + from_patches(torch.randn(count, 64, WIDTH, generator=random) * DEVIATIONS @ axes, (8, 8))
+        return 0.5 + SIGNAL.from_units(torch.randn(count, 64, WIDTH, generator=random) * DEVIATIONS @ axes)
 
     return _drawn(draw, victims, auxiliary, seed)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import defenses
 from atm.channels import Awgn, Channel
 from atm.codec import Codec
-from atm.link import Defence, Link
+from atm.defence import Defence
+from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import PRESETS, ThreatModel
 from audit.planted import encoders, parts, pictures

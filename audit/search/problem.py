@@ -56,17 +56,18 @@ class PolicyProblem:
     ) -> None:
         self.setting, self.measured, self.privacy, self.seed = setting, tuple(measured), privacy, seed
         self.images = setting.data.victims.images
-        encoder = setting.link.encoder
+        encoder = setting.encoder
+        unmerged = MergePolicy.uniform(1.0, encoder.depth)
         self.space = Space.of(encoder, self.images[:SPACED], lowest)
         if any(objective.name == "leakage" for objective in measured):
-            privacy.prepare(setting.link, setting.threat, self.images)
+            privacy.prepare(setting.link(unmerged), setting.threat, self.images)
         self._base: dict[str, Tensor] = {}
-        self._base = self._values(MergePolicy.uniform(1.0, encoder.depth))
+        self._base = self._values(unmerged)
 
     @torch.no_grad()
     def effect(self, policy: MergePolicy) -> str:
         """A digest of the tokens left after each layer and of the merge maps, on a few images."""
-        encoded = self.setting.link.encoder(self.images[:PROBED], policy)
+        encoded = self.setting.encoder(self.images[:PROBED], policy)
         assert encoded.tokens.source is not None
         digest = hashlib.sha256(encoded.layer_tokens.numpy().tobytes())
         digest.update(encoded.tokens.source.contiguous().numpy().tobytes())
@@ -89,9 +90,7 @@ class PolicyProblem:
         return paired_variance(values - base, unseen)
 
     def _values(self, policy: MergePolicy) -> dict[str, Tensor]:
-        sample = Sample(
-            self.setting.link.with_policy(policy), self.images, self.setting.truth, self.privacy, self.seed + 1
-        )
+        sample = Sample(self.setting.link(policy), self.images, self.setting.truth, self.privacy, self.seed + 1)
         return {objective.name: objective.measure(sample).double() for objective in self.measured}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -35,8 +34,8 @@ def trained(attack="decoder", **changes):
 def case(folder, *, history=(), values=VALUES, config=(), against=(), scores=None, **about):
     folder.mkdir(parents=True, exist_ok=True)
     scores = scores or {"mean_image": FLOOR, "ridge": [v - 0.01 for v in values], "decoder": values}
-    run = make_run(folder, scores, config={**CONFIG, **dict(config)}, **about)
-    return Case(Run(run.folder, run.about, run.scores, run.link, list(history)), "none", tuple(against))
+    run = make_run(folder, scores, config={**CONFIG, **dict(config)}, history=history, **about)
+    return Case(run, "none", tuple(against))
 
 
 def names(case):
@@ -70,8 +69,9 @@ HISTORIES = {
 def test_trouble_in_training_takes_harmlessness_back(tmp_path, name, changes):
     troubled = case(tmp_path, history=[trained(**changes)])
     assert names(troubled) == [name]
-    (tmp_path / "history.json").write_text(json.dumps([trained(**changes)]))
-    verdict = judge(Run.read(tmp_path), "none")
+    read = Run.read(troubled.run.folder)
+    assert read.history == troubled.run.history
+    verdict = judge(read, "none")
     assert verdict.level == "inconclusive" and verdict.flags[0].name == name
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -15,24 +14,23 @@ from PIL import Image
 
 from atm.errors import AtmError
 from atm.policy import MergePolicy
+from audit.folder import RunFolder
 from privacy_metrics.statistics import Interval
 from reports.html import render, show, write_report
-from reports.run import LINK, SCORES, Run
+from reports.run import LINK, SCORE, Run
 from reports.verdict import judge
 
 EVIL = "<script>alert(1)</script>"
 
 
-def make_run(folder, ssim: dict[str, list[float]], name="none", attacks=None, **about):
+def make_run(folder, ssim: dict[str, list[float]], name="none", attacks=None, history=(), **about):
     """A run folder with given SSIM per attack and image."""
     images = len(next(iter(ssim.values())))
     attacks = attacks or list(ssim)
-    rows = [[name, a, i, "ssim", v] for a, values in ssim.items() for i, v in enumerate(values)]
-    pd.DataFrame(rows, columns=SCORES).to_csv(folder / "scores.csv", index=False)
-    link = [[name, i, 0, 0, 1, 0.1, 65, 650] for i in range(images)]
-    pd.DataFrame(link, columns=LINK).to_csv(folder / "link.csv", index=False)
+    rows = [[name, a, i, "ssim", v, 0] for a, values in ssim.items() for i, v in enumerate(values)]
+    link = [[name, i, 0, 0, 1, 0.1, 65, 650, 0] for i in range(images)]
     content = {
-        "format": 1, "created": "2026-01-01", "command": "atm attack", "config": {"seed": 0},
+        "created": "2026-01-01", "command": "atm attack", "config": {"seed": 0},
         "attacks": attacks, "denied": [],
         "policies": [MergePolicy.uniform(1.0, 3, name=name).as_dict()], "metrics": {"ssim": "SSIM"}, "notes": [],
         "task": "accuracy", "channel": "awgn:10", "threat": {"name": "server"}, "threat_in_words": "She knows.",
@@ -41,11 +39,17 @@ def make_run(folder, ssim: dict[str, list[float]], name="none", attacks=None, **
         "data": {"name": "photos", "victims": images, "auxiliary": 9, "removed": 0, "victims_digest": "1",
                  "auxiliary_digest": "2", "skipped": []},
     }  # fmt: skip
-    (folder / "run.json").write_text(json.dumps({**content, **about}))
-    for attack in ["original", *(f"{name}/{a}" for a in ssim)]:
-        (folder / "images" / attack).mkdir(parents=True, exist_ok=True)
-        for i in range(images):
-            Image.new("RGB", (8, 8), (i % 256, 0, 0)).save(folder / "images" / attack / f"{i:04d}.png")
+    content |= about
+    content["config"] = {"repeats": 1, **content["config"]}
+    with RunFolder(folder, content["config"], force=True) as store:
+        store.describe(content)
+        for attack in ["original", *(f"{name}/{a}" for a in ssim)]:
+            grey = torch.arange(images)[:, None, None, None].expand(-1, 3, 8, 8) % 256 / 255
+            store.save_images(attack, grey)
+        store.append_rows("link.csv", pd.DataFrame(link, columns=list(LINK)))
+        store.append_rows("scores.csv", pd.DataFrame(rows, columns=list(SCORE)))
+        for record in history:
+            store.append("history.jsonl", record)
     return Run.read(folder)
 
 
@@ -125,7 +129,7 @@ def test_a_missing_picture_does_not_stop_the_report(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, content", [("run.json", "{"), ("run.json", '{"format": 99}'), ("scores.csv", "a,b\n1,2\n")]
+    "name, content", [("run.json", "{"), ("run.json", '{"format": 2}'), ("scores.csv", "a,b\n1,2\n")]
 )
 def test_a_damaged_run_is_one_clear_error(tmp_path, name, content):
     make_run(tmp_path, {"mean_image": [0.1] * 3, "ridge": [0.9] * 3})
