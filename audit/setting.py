@@ -97,10 +97,10 @@ class Setting:
     """Everything that a configuration names, loaded and checked.
 
     ``links`` has a system for each layer after which one of the policies sends, since neither codec nor defence serves
-    the tokens of another; ``create`` makes an attack by its name (None: `attacks.create`); ``metrics`` are the scores taken (None: all);
-    ``truth`` ``[B]`` and ``task`` are what the victim ought to answer and what being right is called
-    (`atm.victims.Answers`), None for a victim without a task; ``unsent`` ``[N, C, H, W]`` are
-    auxiliary images for which the adversary has no queries left.
+    the tokens of another; ``create`` makes an attack by its name (None: `attacks.create`); ``metrics`` are the scores
+    taken (None: all); ``truth`` ``[B]`` and ``task`` are what the victim ought to answer and what being right is called
+    (`atm.victims.Answers`), None for a victim without a task; ``unsent`` ``[N, C, H, W]`` are auxiliary images for
+    which the adversary has no queries left.
     """
 
     links: Mapping[int, Link]
@@ -261,7 +261,7 @@ def _within(queries: int | None, data: Splits) -> tuple[Splits, Tensor | None]:
 
 
 def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[str], list[str]]:
-    """The blind baselines and the attacks of these names, or where there are none all attacks; and those that are denied.
+    """The blind baselines and the attacks of these names, or of all; and those that are denied.
 
     Raises:
         AtmError: there is no attack of such a name.

@@ -121,8 +121,8 @@ def _canary_failed(case: Case) -> str | None:
 @_flag(
     "below a blind baseline",
     raised_if="an attack stays behind what it comes down to where it learns nothing (`mean_image`; for `nearest`, "
-    f"`random_image`) by surely more than {TELLING} SSIM; or no attack beats it, and the one that the canary vouches for "
-    "did not run.",
+    f"`random_image`) by surely more than {TELLING} SSIM; or no attack beats it, and the one that the canary vouches "
+    "for did not run.",
     what_to_do="Suspect the attack, not the policy: was it fitted against this very system, with enough pictures and "
     "steps? Run `ridge` too.",
 )
@@ -295,9 +295,10 @@ def _of(case: Case, bad: Callable[[Record], bool], what: str) -> str | None:
 def document() -> str:
     """The page docs/flags.md."""
     head = (
-        "# Flags\n\nWith a flag raised, a verdict on pixels is never `no leak found` but `inconclusive`; a leak that was "
-        "found stays a leak.\nTests that one flag reads together are corrected for their number (Holm). What an adversary "
-        "cannot do by definition is no\nflag: the verdict's sentence says it. Reports show flags first, the gravest on top. This page is printed by "
+        "# Flags\n\nWith a flag raised, a verdict on pixels is never `no leak found` but `inconclusive`; a leak that "
+        "was found stays a leak.\nTests that one flag reads together are corrected for their number (Holm). What an "
+        "adversary cannot do by definition is no\nflag: the verdict's sentence says it. Reports show flags first, the "
+        "gravest on top. This page is printed by "
         "`python -m reports.flags`.\n"
     )
     parts = [

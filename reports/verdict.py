@@ -1,4 +1,4 @@
-"""What a run says about each policy, in sentences that hold up. Users and the self-check are judged by `judge` alone."""
+"""What a run says about each policy, in sentences that hold up; users and the self-check are judged alike."""
 
 from __future__ import annotations
 
@@ -149,6 +149,6 @@ def _what_would_settle(rate: Interval, pictures: int) -> str:
     if rate.high < SOME:
         return f"the rate is surely below {SOME:.0%}, but {unexplained} unexplained, which more pictures cannot settle"
     return (
-        f"at this rate {max(needed - rate.n, 1)} more pictures would bring it surely below {SOME:.0%}, but {unexplained} "
-        "unexplained"
+        f"at this rate {max(needed - rate.n, 1)} more pictures would bring it surely below {SOME:.0%}, but "
+        f"{unexplained} unexplained"
     )
