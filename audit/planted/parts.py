@@ -119,6 +119,22 @@ class SideCodec(UncodedAnalog):
         return side.reshape(-1, self.width)
 
 
+class FixedPower(UncodedAnalog):
+    """Sends tokens at one amplitude for all pictures, so that no header tells how bright or varied a picture is."""
+
+    name = "fixed-power"
+    sends_side = False
+
+    def encode(self, tokens: TokenBatch, snr_db: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs of values as they are."""
+        symbols, amplitude = super().encode(tokens, snr_db)
+        return symbols * amplitude[tokens.image_of_token], amplitude[:, :0]
+
+    def decode(self, symbols: Tensor, side: Tensor, like: TokenBatch, snr_db: float | Tensor) -> Tensor:
+        """The pairs again."""
+        return super().decode(symbols, torch.ones(len(like), 1), like, snr_db)
+
+
 class Announced(Awgn):
     """Says that it adds noise, and adds none."""
 
