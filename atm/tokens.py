@@ -120,28 +120,14 @@ class TokenBatch:
     def shuffled(self, generator: torch.Generator) -> tuple[TokenBatch, Tensor]:
         """The same tokens in random order within each image, protected ones first, and the rows ``[T]`` they came from.
 
-        The merge map is renumbered with them.
+        Merge map and places go with them.
         """
-        device = self.values.device
         image = torch.repeat_interleave(torch.arange(len(self)), self.lengths)
-        within = self.rank
         key = torch.rand(len(image), generator=generator, dtype=torch.float64)
-        key = torch.where(within < self.prefix, within.double() - self.prefix, key)
+        key = torch.where(self.rank < self.prefix, self.rank.double() - self.prefix, key)
         rows = torch.argsort(key, stable=True)
-        rows = rows[torch.argsort(image[rows], stable=True)]
-        moved = torch.empty_like(within)
-        moved[rows] = within
-        source = self.source
-        if source is not None:
-            source = moved.to(device)[source + self.offsets.to(device)[:, None]]
-        rows = rows.to(device)
-        return replace(
-            self,
-            values=self.values[rows],
-            sizes=None if self.sizes is None else self.sizes[rows],
-            source=source,
-            places=None if self.places is None else self.places[rows],
-        ), rows
+        rows = rows[torch.argsort(image[rows], stable=True)].to(self.values.device)
+        return self.rearranged(rows, self.lengths), rows
 
     def rearranged(self, rows: Tensor, lengths: Tensor) -> TokenBatch:
         """Other tokens of the same images: left out, in another order, or repeated.
@@ -171,13 +157,14 @@ class TokenBatch:
             places=None if self.places is None else self.places[rows],
         )
 
-    def without_padding(self) -> TokenBatch:
-        """The tokens that stand for something; those of size 0 are padding, which the server throws away."""
+    def without_padding(self) -> tuple[TokenBatch, Tensor]:
+        """The tokens that stand for something, and the rows ``[T']`` they came from; those of size 0 are padding."""
         if self.sizes is None or bool((self.sizes > 0).all()):
-            return self
+            return self, torch.arange(len(self.values))
         real = self.sizes > 0
-        lengths = torch.bincount(self.image_of_token[real], minlength=len(self)).cpu()
-        return self.rearranged(real.nonzero().squeeze(1), lengths)
+        lengths = torch.bincount(self.image_of_token[real].cpu(), minlength=len(self))
+        rows = real.nonzero().squeeze(1)
+        return self.rearranged(rows, lengths), rows.cpu()
 
     def per_patch(self) -> Tensor:
         """``[B, P, d]``: for each patch the token it ended in, zeros where it ended nowhere. Needs the merge map."""

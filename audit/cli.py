@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from atm.errors import AtmError, StorageError
-from atm.store import check_writable
+from audit.options import Force, Json, Resume, Seed, console, out
+from audit.training_cli import convert, train
 
 app = typer.Typer(
     name="atm",
@@ -25,16 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="How much do the tokens of a split vision transformer give away?",
 )
-train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec for one.")
 app.add_typer(train, name="train")
-console = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
-
-Out = Annotated[Path, typer.Option(help="Run folder to write.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything that is random.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the run in --out.")]
+app.command(epilog="Example: `atm convert checkpoint.pth weights.safetensors`")(convert)
 
 
 @app.command(epilog="Example: `atm demo`")
@@ -177,7 +169,7 @@ def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool)
     with console.status("loading") as status:
 
         def say(line: str) -> None:
-            if line.startswith("skipped"):
+            if line.startswith(("skipped", "pictures:")):
                 console.print(f"[yellow]{escape(line)}[/]")
             status.update(escape(line))
 
@@ -436,7 +428,9 @@ def _show(run: Any, report: Path, as_json: bool, against: tuple[Any, ...] = ()) 
         )  # fmt: skip
     out.print(table)
     for v in judged:
-        out.print(f"[bold]{escape(v.policy)}[/]: {escape(v.sentence)}")
+        out.print(f"[bold]{escape(v.policy)}[/]: {v.level}")
+        for finding in v.findings:
+            out.print(f"  {finding.about}, {finding.level}: {escape(finding.sentence)}")
         for flag in v.flags:
             out.print(f"  [yellow]flag[/] {escape(str(flag))}")
     for note in run.about["notes"]:
@@ -457,6 +451,10 @@ def _summary(run: Any, verdict: Any) -> dict[str, Any]:
     return {
         "policy": verdict.policy,
         "verdict": verdict.level,
+        "findings": [
+            {"about": f.about, "level": f.level, "sentence": f.sentence, "chance": f.chance, **plain(f.rate)}
+            for f in verdict.findings
+        ],
         "flags": [{"name": flag.name, "found": flag.found} for flag in verdict.flags],
         "leakage": plain(verdict.leakage),
         "percentile_95": plain(verdict.tail),
@@ -474,12 +472,18 @@ def selfcheck(
     full: Annotated[
         bool, typer.Option("--full", help="More pictures and repeats: minutes instead of seconds.")
     ] = False,
+    null: Annotated[
+        int, typer.Option(min=0, help="Judge only the systems that leak nothing, each with so many seeds.")
+    ] = 0,
     seed: Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line on standard output.")] = False,
 ) -> None:
     """Judge planted systems whose right verdict is known; exit code 1 if the evaluator is wrong about any."""
     from audit.selfcheck import selfcheck as judge_all
 
+    if null:
+        _false_alarms(null, as_json)
+        return
     table = Table(title="Planted systems")
     for heading in ("system", "expected", "verdict", "why"):
         table.add_column(heading)
@@ -499,60 +503,26 @@ def selfcheck(
         raise typer.Exit(1)
 
 
-@train.command("victim", epilog="Example: `atm train victim --data photos --out my_vit.safetensors`")
-def train_victim(
-    data: Annotated[str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, ...")] = "photos",
-    test_data: Annotated[
-        str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")
-    ] = None,
-    recipe: Annotated[str | None, typer.Option(help="photos or cifar10; default: by the size of the pictures.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the pictures; default: the recipe's.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the pictures; default: their own.")] = None,
-    seed: Seed = 0,
-    out_file: Annotated[
-        Path, typer.Option("--out", help="Safetensors file to write; a model card comes beside it.")
-    ] = Path("victim.safetensors"),
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
-) -> None:
-    """Train a small vision transformer to attack."""
-    from audit.train import victim
+def _false_alarms(seeds: int, as_json: bool) -> None:
+    from audit.selfcheck import false_alarms
+    from reports.html import show
 
-    _refuse_to_replace(out_file, force)
-    victim(data, test_data, recipe, epochs, size, seed, out_file, _say)
-
-
-@train.command("codec", epilog="Example: `atm train codec --victim vit_photos --data photos --out my_jscc.safetensors`")
-def train_codec(
-    victim: Annotated[str, typer.Option(help="Whose tokens it carries.")] = "vit_photos",
-    data: Annotated[str, typer.Option(help="Pictures to train on.")] = "photos",
-    test_data: Annotated[str | None, typer.Option(help="Test pictures, where --data has none of its own.")] = None,
-    symbols: Annotated[
-        list[int] | None,
-        typer.Option(help="Complex symbols per token; repeatable, the first is the default; without: 32, 16, 48, 64."),
-    ] = None,
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 4000,
-    seed: Seed = 0,
-    out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("codec.safetensors"),
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
-) -> None:
-    """Train a joint source-channel codec for a victim's tokens."""
-    from atm.codec_training import RATES
-    from audit.train import codec
-
-    _refuse_to_replace(out_file, force)
-    codec(victim, data, test_data, symbols or RATES, steps, seed, out_file, _say)
-
-
-def _refuse_to_replace(path: Path, force: bool) -> None:
-    if path.suffix != ".safetensors":
-        raise AtmError(f"--out {path} must end in .safetensors")
-    if path.exists() and not force:
-        raise AtmError(f"{path} is there already; use --force to replace it")
-    check_writable(path.parent)
-
-
-def _say(line: str) -> None:
-    console.print(escape(line))
+    with console.status("loading") as status:
+        found = false_alarms(seeds, say=lambda line: status.update(escape(line)))
+    table = Table(title=f"Systems that leak nothing, {seeds} seeds each: at most 5% may be called leaks")
+    for heading in ("system", "called a leak", "p, corrected", "maximum over attacks, bias in SSIM"):
+        table.add_column(heading)
+    for row in found:
+        alarms = round(row.alarms.estimate * seeds)
+        if as_json:
+            print(json.dumps({"system": row.system, "alarms": alarms, "seeds": seeds, "bias": round(row.bias, 4)}))
+        colour = "green" if row.right else "red"
+        rate = f"[{colour}]{alarms} of {seeds}[/], {escape(show(row.alarms, 0, True))}"
+        table.add_row(row.system, rate, f"{row.p_value:.3f}", f"{row.bias:+.3f}")
+    if not as_json:
+        out.print(table)
+    if not all(row.right for row in found):
+        raise typer.Exit(1)
 
 
 @app.command("list", epilog="Example: `atm list attacks`")

@@ -13,10 +13,12 @@ from torch import Tensor
 import defenses
 from atm.link import Link
 from atm.policy import MergePolicy
+from atm.seeds import seed_of
 from atm.store import RunStore
-from attacks import create
-from audit.remember import RememberingLink
-from audit.setting import AttackConfig, Setting, choose_attacks, prepare, right_answers, seed_of
+from attacks import available
+from attacks.session import Campaign, Session
+from audit import harm
+from audit.setting import AttackConfig, Setting, choose_attacks, prepare
 from privacy_metrics import score
 from privacy_metrics.leakage import leakage
 from reports.compare import POINTS, Comparison, write_comparison
@@ -95,6 +97,8 @@ def compare(
 
 def _compare(config: CompareConfig, folder: RunStore, say: Callable[[str], None]) -> Comparison:
     setting = prepare(config.attack())
+    assert setting.victim is not None
+    setting.victim.need_task("atm compare")
     folder.begin({**_about(setting), "config": asdict(config)})
     done = {point["name"] for point in folder.records(POINTS)}
     for candidate in candidates(config, setting, say):
@@ -135,8 +139,8 @@ def drop_of_equal_bandwidth(setting: Setting, policy: MergePolicy) -> float:
     of tokens, so the match is to half a token.
     """
     images = setting.data.victims.images
-    dense = setting.link.with_policy(unmerged(policy)).transmit(images[:1]).sent
-    merged = setting.link.with_policy(policy).transmit(images).sent
+    dense = setting.link(unmerged(policy)).transmit(images[:1]).sent
+    merged = setting.link(policy).transmit(images).sent
     free = dense.counts[0] - dense.prefix
     return round(1 - max(1.0, float(merged.lengths.double().mean()) - merged.prefix) / free, 6)
 
@@ -148,9 +152,10 @@ def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: Mer
     """
     part = setting.data.auxiliary.subset(torch.arange(min(MATCHING, len(setting.data.auxiliary))))
     assert setting.victim is not None
-    truth, _ = right_answers(setting.victim, part)
-    dense = setting.link.with_policy(unmerged(policy))
-    wanted = _accuracy(setting.link.with_policy(policy), part.images, truth)
+    truth = setting.victim.answers(part).truth
+    assert truth is not None  # `compare` needs a task
+    dense = setting.link(unmerged(policy))
+    wanted = _accuracy(setting.link(policy), part.images, truth)
 
     def enough(strength: float) -> bool:
         link = _defended(config, setting, dense, f"gaussian:{strength}")
@@ -169,21 +174,19 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
     """Costs and leakage of one system, image by image; every attack is fitted anew, on other random numbers."""
     originals = setting.data.victims.images
     auxiliary = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
-    plain = setting.link.with_policy(candidate.policy)
-    link = RememberingLink.around(_defended(config, setting, plain, candidate.defence))
-    threat = setting.threat.under(link.defence)
-    transmission = link.transmit(originals, seed_of(config.seed, "victims"))
-    seen = threat.observe(transmission, link, seed_of(config.seed, "tap"))
+    link = _defended(config, setting, setting.link(candidate.policy), candidate.defence)
+    campaign = Campaign(seed_of("attacks", config.seed), setting.secret(config.seed))
+    session = Session(link, setting.threat, auxiliary, labels=harm.labels(setting.data), campaign=campaign)
+    transmission, seen, _ = session.victims(originals)
     names, denied = setting.attacks, list[str]()
-    if threat != setting.threat:  # a secret order: those who can recover it instead of those who need it
-        names, denied = choose_attacks((), threat)
+    if link.denies & setting.threat.knows:  # a secret order: those who can recover it instead of those who need it
+        names, denied = choose_attacks((), session.threat)
     scores: dict[str, Tensor] = {}
     for name in names:
-        torch.manual_seed(seed_of(config.seed, candidate.name, name))
-        attack = create(name)
-        attack.fit(link, threat, auxiliary)
-        scores[name] = score(attack.reconstruct(seen), originals, ["ssim"])[0]["ssim"]
-    answers = transmission.logits.argmax(-1)
+        attack = session.fitted(available()[name])
+        torch.manual_seed(session.seeded(f"{name}, reconstructing"))
+        scores[name] = score(attack.reconstruct(seen).cpu(), originals, ["ssim"])[0]["ssim"]
+    answers = transmission.logits.argmax(-1).cpu()
     return {
         "name": candidate.name,
         "kind": candidate.kind,
@@ -193,6 +196,7 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
         "denied": denied,
         "correct": (answers == setting.truth).int().tolist(),
         "gflops": (transmission.flops / 1e9).tolist(),
+        "coding_gflops": (transmission.coding_flops / 1e9).tolist(),
         "tokens": transmission.sent.counts,
         "symbols": transmission.symbols.tolist(),
         "leakage": leakage(scores).tolist(),
@@ -208,7 +212,7 @@ def _defended(config: CompareConfig, setting: Setting, link: Link, text: str | N
 
 
 def _accuracy(link: Link, images: Tensor, truth: Tensor) -> float:
-    return float((link.transmit(images, 17).logits.argmax(-1) == truth).float().mean())
+    return float((link.transmit(images, 17).logits.argmax(-1).cpu() == truth).float().mean())
 
 
 def _about(setting: Setting) -> dict[str, Any]:

@@ -9,19 +9,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from atm import channels, zoo
-from atm.encoder import Encoded, Encoder
+from atm import channels, codecs
+from atm.encoder import Encoded
 from atm.errors import AtmError
-from atm.link import Link, Transmission
-from atm.policy import MergePolicy
+from atm.link import Link
+from atm.seeds import seed_of
 from atm.store import RunStore
 from atm.threat import ThreatModel
-from attacks import create
-from audit.remember import RememberingLink
+from attacks import available
+from attacks.session import Campaign, Session
+from audit import harm
 from audit.setting import AttackConfig, prepare
 from privacy_metrics import ssim
 from reports.sweep import FRAMES, POINTS, write_sweep
@@ -41,7 +40,7 @@ class SweepConfig:
         eavesdropper_channel: hers, without an SNR; None is the link's kind.
         threat: whose knowledge both adversaries have.
         attacks: trained anew at every point; the leakage is that of the best for each picture.
-        codecs: see `atm.zoo.load_codec`; every policy is measured with each of them.
+        codecs: see `atm.codecs.load_codec`; every policy is measured with each of them.
     """
 
     snr: tuple[float, ...] = (0.0, 5.0, 10.0, 15.0, 20.0)
@@ -98,12 +97,23 @@ def _sweep(config: SweepConfig, folder: RunStore, say: Callable[[str], None]) ->
     done = {tuple(point[key] for key in ("policy", "codec", "channel", "snr")) for point in folder.records(POINTS)}
     wanted = [(name, c, snr) for name in bench.systems for c in config.channels for snr in config.snr]
     for number, (name, channel, snr) in enumerate(wanted, 1):
-        policy, codec = bench.parts[name]
+        policy, codec = bench.systems[name].policy, bench.systems[name].codec
         if (policy, codec, channel, snr) in done:
             continue
         say(f"[{number}/{len(wanted)}] {name} over {channel} at {snr:g} dB")
         folder.append(POINTS, {**bench.measure(name, channel, snr), "policy": policy, "codec": codec})
     return write_sweep(folder.path)
+
+
+@dataclass(frozen=True)
+class System:
+    """A policy with a codec, and what the device computes of the pictures: channels and SNRs change nothing of that."""
+
+    policy: str
+    codec: str
+    link: Link
+    victims: Encoded
+    auxiliary: Encoded
 
 
 class Bench:
@@ -115,102 +125,80 @@ class Bench:
 
     def __init__(self, config: SweepConfig) -> None:
         self.config = config
-        setting = prepare(config.attack())
+        self.setting = setting = prepare(config.attack())
         if setting.threat.channel is not None:
             raise AtmError(f"threat model {config.threat!r} has a channel; a sweep takes it as --eavesdropper-channel")
+        assert setting.victim is not None
+        setting.victim.need_task("atm sweep")
         data = setting.data
         self.originals, self.truth = data.victims.images, setting.truth
         self.auxiliary = torch.cat([data.auxiliary.images, data.validation.images])
         self.labels = torch.cat([data.victims.labels, data.auxiliary.labels, data.validation.labels])
-        self.policies, self.threat = setting.policies, setting.threat
-        self.encoder = Remembering(setting.link.encoder, [self.originals, self.auxiliary])
-        self.systems: dict[str, Link] = {}
-        self.parts: dict[str, tuple[str, str]] = {}  # policy and codec of each
-        victim, about = zoo.load_victim(config.victim, config.weights), []
-        for name in dict.fromkeys(config.codecs):
-            codec, digest = zoo.load_codec(name, victim)
-            about.append({"name": name, "symbols_per_token": codec.symbols_per_token, "digest": digest})
-            for policy in self.policies:
-                system = policy.name if len(set(config.codecs)) == 1 else f"{policy.name}, {name}"
-                self.systems[system] = Link(self.encoder, policy, codec)
-                self.parts[system] = policy.name, name
+        self.systems: dict[str, System] = {}
+        about, several = [], len(set(config.codecs)) > 1
+        for policy in setting.policies:
+            link = setting.link(policy)
+            encoded = link.encode(self.originals), link.encode(self.auxiliary)
+            for name in dict.fromkeys(config.codecs):
+                codec, digest = codecs.load_codec(name, setting.victim, policy.device_layers)
+                known = {"name": name, "symbols_per_token": codec.symbols_per_token, "digest": digest}
+                about += [known] if known not in about else []
+                system = System(policy.name, name, Link(link.encoder, policy, codec), *encoded)
+                self.systems[f"{policy.name}, {name}" if several else policy.name] = system
         settings = json.loads(json.dumps(asdict(config)))
         self.about = {**setting.about, "kind": "sweep", "config": settings, "codecs": about}
 
-    def measure(self, system: str, channel: str, snr: float) -> dict[str, Any]:
+    def measure(self, name: str, channel: str, snr: float) -> dict[str, Any]:
         """One point: which pictures were answered right, and how much of each leaked to whom.
 
         Args:
-            system: one of ``systems``: the policy, and where there are several the codec.
+            name: one of ``systems``: the policy, and where there are several the codec.
             channel: without its SNR.
             snr: of the link, in dB.
         """
-        link = RememberingLink.around(self.systems[system])
-        link.channel = channels.parse(at(channel, snr))
-        transmission = link.transmit(self.originals, self._seed(1))
-        server = replace(self.threat, name="server", tap="server", channel=None)
+        system, asked = self.systems[name], self.setting.threat
+        link = Link(system.link.encoder, system.link.policy, system.link.codec, channels.parse(at(channel, snr)))
+        server = self._session(link, replace(asked, name="server", tap="server", channel=None), system)
+        transmission, _, _ = server.victims(system.victims)
         eavesdroppers = []
         for hers in self.config.eavesdropper_snr or (snr,):
             heard = at(self.config.eavesdropper_channel or channel, hers)
-            threat = replace(self.threat, name="eavesdropper", tap="eavesdropper", channel=heard)
-            eavesdroppers.append({"snr": hers, "leakage": self._leakage(link, threat, transmission)})
+            eavesdropper = replace(asked, name="eavesdropper", tap="eavesdropper", channel=heard)
+            leaked = self._leakage(self._session(link, eavesdropper, system), system)
+            eavesdroppers.append({"snr": hers, "leakage": leaked})
         return {
-            "policy": system,
+            "policy": name,
             "channel": channel,
             "snr": snr,
-            "correct": (transmission.logits.argmax(-1) == self.truth).int().tolist(),
+            "correct": (transmission.logits.argmax(-1).cpu() == self.truth).int().tolist(),
             "tokens": transmission.sent.counts,
             "symbols": transmission.symbols.tolist(),
-            "server": self._leakage(link, server, transmission),
+            "server": self._leakage(server, system),
             "eavesdropper": eavesdroppers,
         }
 
     def frames(self) -> dict[str, Any]:
         """For each policy the tokens of every picture at hand, attacked or not, and the pictures' classes."""
-        lengths = {}
-        for policy in self.policies:
-            parts = [part for pictures in (self.originals, self.auxiliary) for part in pictures.split(128)]
-            with torch.no_grad():
-                lengths[policy.name] = torch.cat([self.encoder(p, policy).tokens.lengths for p in parts]).tolist()
+        lengths = {
+            system.policy: torch.cat([part.tokens.lengths for part in (system.victims, system.auxiliary)]).tolist()
+            for system in self.systems.values()
+        }
         return {"labels": self.labels.tolist(), "lengths": lengths}
 
-    def _leakage(self, link: Link, threat: ThreatModel, transmission: Transmission) -> list[float]:
+    def _session(self, link: Link, threat: ThreatModel, system: System) -> Session:
+        seed = self.config.seed
+        campaign = Campaign(seed_of("attacks", seed), self.setting.secret(seed))
+        labels = harm.labels(self.setting.data)
+        return Session(link, threat, self.auxiliary, labels=labels, encoded=system.auxiliary, campaign=campaign)
+
+    def _leakage(self, session: Session, system: System) -> list[float]:
         """``[B]`` for each picture the best SSIM of any attack."""
-        seen = threat.observe(transmission, link, self._seed(2))
+        _, seen, _ = session.victims(system.victims)
         best = torch.full((len(seen),), -1.0)
         for name in self.config.attacks:
-            torch.manual_seed(self._seed(3))
-            attack = create(name)
-            attack.fit(link, threat, self.auxiliary)
-            best = torch.maximum(best, ssim(attack.reconstruct(seen), self.originals))
+            rebuilt = session.fitted(available()[name]).reconstruct(seen).cpu()
+            best = torch.maximum(best, ssim(rebuilt, self.originals))
         return [round(value, 6) for value in best.tolist()]
-
-    def _seed(self, purpose: int) -> int:
-        return int(np.random.SeedSequence([self.config.seed, purpose]).generate_state(1)[0])
-
-
-class Remembering(Encoder):
-    """An encoder that runs none of some pictures twice: channels and SNRs change nothing of what the device computes.
-
-    Args:
-        encoder: the victim.
-        pictures: tensors that nobody changes; parts of them are remembered, and everything else is computed.
-    """
-
-    def __init__(self, encoder: Encoder, pictures: list[Tensor]) -> None:
-        self.__dict__.update(encoder.__dict__)
-        self._known = {picture.untyped_storage().data_ptr(): picture for picture in pictures}
-        self._seen: dict[tuple[int, int, int, str], Encoded] = {}
-
-    def forward(self, images: Tensor, policy: MergePolicy) -> Encoded:
-        """What `Encoder` gives."""
-        storage = images.untyped_storage().data_ptr()
-        if storage not in self._known or torch.is_grad_enabled():
-            return super().forward(images, policy)
-        key = (storage, int(images.storage_offset()), len(images), policy.name)
-        if key not in self._seen:
-            self._seen[key] = super().forward(images, policy)
-        return self._seen[key]
 
 
 def at(channel: str, snr: float) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atm.defence import Defence
 from atm.errors import AtmError, unknown
-from atm.link import Defence, Link
+from atm.link import Link
 from atm.plugins import discover
 from atm.policy import MergePolicy
 from defenses.base import Chain
@@ -69,11 +70,10 @@ def fitted(defence: Defence, link: Link, images: Tensor, seed: int = 0) -> Link:
         images: ``[N, 3, H, W]`` in [0, 1], calibration images such as auxiliary ones, never the victims'.
         seed: of what is random in the fit.
     """
-    if hasattr(defence, "fit"):
-        dense = MergePolicy.uniform(1.0, link.encoder.depth, exit_layer=link.policy.exit_layer)
-        with torch.random.fork_rng(), torch.enable_grad():
-            torch.manual_seed(seed)
-            defence.fit(link.with_policy(dense), images[:CALIBRATION])
+    dense = MergePolicy.uniform(1.0, link.encoder.depth, exit_layer=link.policy.exit_layer)
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(seed)
+        defence.fit(link.with_policy(dense), images[:CALIBRATION])
     return link.with_defence(defence)
 
 

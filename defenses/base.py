@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from atm.defence import Defence
 from atm.errors import AtmError
-from atm.link import Defence, Link
-from atm.threat import Knowledge
+from atm.link import Link
 from atm.tokens import TokenBatch
 
 
-class Chain:
+class Chain(Defence):
     """Several defences, one after the other.
 
     Args:
@@ -22,27 +22,35 @@ class Chain:
     def __init__(self, text: str, parts: tuple[Defence, ...]) -> None:
         self.name = text
         self.parts = parts
+        for part in parts:
+            self.denies |= part.denies
 
     @property
-    def denies(self) -> Knowledge:
-        """What any of them keeps secret."""
-        denied = Knowledge.NOTHING
-        for part in self.parts:
-            denied |= getattr(part, "denies", Knowledge.NOTHING)
-        return denied
+    def pads(self) -> bool:  # type: ignore[override]
+        """Whether any of them does."""
+        return any(part.pads for part in self.parts)
 
     def fit(self, link: Link, images: Tensor) -> None:
         """Fit each part on the tokens that those before it let through."""
         for number, part in enumerate(self.parts):
-            if hasattr(part, "fit"):
-                before = Chain(self.name, self.parts[:number])
-                part.fit(link.with_defence(before if number else None), images)
+            before = Chain(self.name, self.parts[:number])
+            part.fit(link.with_defence(before if number else None), images)
 
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """All of them in order."""
         for part in self.parts:
             tokens = part.protect(tokens, generator)
         return tokens
+
+    def expected(self, tokens: TokenBatch) -> TokenBatch:
+        """What is expected of each, in order."""
+        for part in self.parts:
+            tokens = part.expected(tokens)
+        return tokens
+
+    def flops(self, lengths: Tensor) -> Tensor:
+        """Of all of them."""
+        return sum((part.flops(lengths) for part in self.parts), torch.zeros(len(lengths), dtype=torch.float64))
 
 
 @torch.no_grad()

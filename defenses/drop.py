@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 
+from atm.defence import Defence
 from atm.tokens import TokenBatch
 from defenses.base import check, free_rows, random, with_protected
 
 
-class Drop:
+class Drop(Defence):
     """Drops a random part of each image's free tokens; ``drop:0.5`` half of them, but never the last one.
 
     What is left keeps its order. Protected tokens stay. Patches whose token is dropped end nowhere
     (`atm.tokens.NOWHERE`); who knows the merge map also knows which patches are missing.
     """
 
-    name: ClassVar[str] = "drop"
+    name = "drop"
 
     def __init__(self, fraction: float) -> None:
         check(0 <= fraction < 1, self.name, fraction, "the dropped part is at least 0 and below 1")
@@ -31,3 +30,7 @@ class Drop:
             order = random(rows.shape, tokens.values, generator, normal=False).argsort().cpu()
             kept.append(rows[order[:count].sort().values])
         return with_protected(tokens, kept)
+
+    def expected(self, tokens: TokenBatch) -> TokenBatch:
+        """The tokens: which of them were dropped is seen from the merge map, not guessed."""
+        return tokens

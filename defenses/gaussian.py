@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
+from atm.defence import Defence
 from atm.link import Link
 from atm.tokens import TokenBatch
 from defenses.base import calibration_tokens, check, deviation, fitted_or_fail, random
 
 
-class Gaussian:
+class Gaussian(Defence):
     """Adds Gaussian noise; ``gaussian:0.5`` with half the standard deviation of the tokens.
 
     Protected tokens get it too, or they would carry what the others hide.
     """
 
-    name: ClassVar[str] = "gaussian"
+    name = "gaussian"
 
     def __init__(self, strength: float) -> None:
         check(strength >= 0, self.name, strength, "the noise's deviation, in deviations of the tokens, is at least 0")
@@ -35,3 +34,7 @@ class Gaussian:
         assert self.sigma is not None
         noise = random(tokens.values.shape, tokens.values, generator)
         return tokens.with_values(tokens.values + self.sigma * noise)
+
+    def expected(self, tokens: TokenBatch) -> TokenBatch:
+        """The tokens: the noise has mean 0."""
+        return tokens

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import torch
 
+from atm.defence import Defence
 from atm.tokens import TokenBatch
 from defenses.base import check, free_rows, random, with_protected
 
 
-class Pad:
+class Pad(Defence):
     """Fills each image up to the next multiple of a bucket with copies of its own tokens; ``pad:16`` to 16, 32, ...
 
     Padding stands last, has size 0 and is thrown away by the server, so the answer stays. It costs bandwidth. It hides
@@ -19,7 +20,8 @@ class Pad:
     that holds for the server. Copies look like tokens, so only two equal ones give them away on a noiseless channel.
     """
 
-    name: ClassVar[str] = "pad"
+    name = "pad"
+    pads: ClassVar[bool] = True
 
     def __init__(self, bucket: int) -> None:
         check(isinstance(bucket, int) and bucket >= 1, self.name, bucket, "give a bucket of at least 1 token")
@@ -36,3 +38,7 @@ class Pad:
         padded = with_protected(tokens, filled)
         sizes = padded.values.new_ones(len(padded.values)) if padded.sizes is None else padded.sizes
         return replace(padded, sizes=sizes * torch.cat(real).to(sizes))
+
+    def expected(self, tokens: TokenBatch) -> TokenBatch:
+        """The tokens: padding tells nothing."""
+        return tokens

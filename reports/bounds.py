@@ -12,14 +12,18 @@ from reports.run import Run
 TABLE = "bounds.csv"
 COLUMNS = {"policy": str, "bound": str, "value": float, "note": str}
 BOUNDS = {
-    "unbiased": "an attacker who is right on average at every single image (Maeng et al. 2023). Assumes white Gaussian "
-    "noise, no prior knowledge of pictures and merges that stay the same nearby; attackers with a prior are biased and "
-    "may do better. Side information that is sent free of noise, the token count and the merge map are not counted.",
-    "any attacker": "any attacker on average over pictures (van Trees). Assumes that pictures are independent Gaussian "
-    "patches; real ones are more predictable than that, so the true bound is lower. Otherwise as above.",
-    "entropy": "any attacker on average over pictures (Xia et al. 2025). What the symbols can tell is bounded by a "
-    "Gaussian mixture; the pictures' own entropy is that of independent Gaussian patches, which is too high, so the "
-    "true bound is lower. Side information free of noise, the token count and the merge map are not counted.",
+    "unbiased": "an attacker who is right on average at every single image (Maeng et al. 2023), on average over "
+    "pictures. Assumes white Gaussian noise, no prior knowledge of pictures and merges that stay the same nearby; "
+    "attackers with a prior are biased and may do better. The confidence over pictures is the bootstrap's and fails "
+    "where rare pictures leak far more than all that were seen. Side information that is sent free of noise, the token "
+    "count and the merge map are not counted.",
+    "any attacker": "any attacker on average over pictures (van Trees), if pictures were independent Gaussian patches. "
+    "They are not: real ones are more predictable, the true bound is lower, and this is no guarantee. Otherwise as "
+    "above.",
+    "entropy": "any attacker on average over pictures (Xia et al. 2025), if pictures were independent Gaussian "
+    "patches. They are not: their entropy is lower, so is the true bound, and this is no guarantee. What the symbols "
+    "can tell is bounded on pictures that the mixture was not fitted to, at a confidence that holds for any pictures. "
+    "Side information free of noise, the token count and the merge map are not counted.",
 }
 
 
@@ -42,7 +46,8 @@ def brackets(run: Run) -> list[Bracket]:
     lines = []
     for row in table.to_dict("records"):
         policy = str(row["policy"])
-        scores = {a: psnr for a in run.attacks if len(psnr := run.values(policy, a, "psnr"))}
+        scores = {a: psnr for a in run.attacks if (psnr := run.repeated(policy, a, "psnr")).numel()}
+        # Squared errors are averaged, of every image in every repeat: a mean of decibels is no mean of errors.
         errors = {a: float((10 ** (-psnr / 10)).mean()) for a, psnr in scores.items()}
         if policy in run.policies and errors:
             best = min(errors, key=lambda name: errors[name])

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from atm.store import StoredRun, write
+from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Effect, Interval, bootstrap_mean, paired_effect
 
 POINTS = "points.jsonl"
@@ -57,10 +58,12 @@ class Comparison:
         return cls(stored.path, stored.about, stored.records(POINTS))
 
     def pairs(self) -> list[Pair]:
-        """Every matched pair with its paired test on the same images."""
+        """Every matched pair with its paired test on the same images, corrected for the number of pairs (Holm)."""
         known = {point["name"]: point for point in self.points}
-        matched = [p for p in self.points if p["matched_to"] in known and len(p["leakage"]) > 1]
-        return [_pair(known[p["matched_to"]], p) for p in matched]
+        matched = [(known[p["matched_to"]], p) for p in self.points if p["matched_to"] in known]
+        matched = [(merged, other) for merged, other in matched if len(other["leakage"]) > 1]
+        tests = [paired_p_value(merged["leakage"], other["leakage"], two_sided=True) for merged, other in matched]
+        return [_pair(merged, other, p) for (merged, other), p in zip(matched, holm(tests), strict=True)]
 
     def table(self) -> pd.DataFrame:
         """A row per system with the mean and the 95% interval of each cost and of the leakage."""
@@ -74,7 +77,7 @@ class Comparison:
         return pd.DataFrame(rows)
 
 
-def _pair(merged: dict[str, Any], other: dict[str, Any]) -> Pair:
+def _pair(merged: dict[str, Any], other: dict[str, Any], p_value: float) -> Pair:
     effect = paired_effect(merged["leakage"], other["leakage"])
     accuracy = bootstrap_mean([a - b for a, b in zip(merged["correct"], other["correct"], strict=True)])
     symbols = bootstrap_mean([a - b for a, b in zip(merged["symbols"], other["symbols"], strict=True)])
@@ -86,10 +89,8 @@ def _pair(merged: dict[str, Any], other: dict[str, Any]) -> Pair:
     )
     if difference.n < FEWEST:
         verdict = f"too few images to say whether {merged['name']} leaks more or less than {what}"
-    elif difference.low > 0:
-        verdict = f"{merged['name']} leaks more than {what}"
-    elif difference.high < 0:
-        verdict = f"{merged['name']} leaks less than {what}"
+    elif p_value < SURE:
+        verdict = f"{merged['name']} leaks {'more' if difference.estimate > 0 else 'less'} than {what}"
     else:
         verdict = f"no difference in leakage was found between {merged['name']} and {what}"
     if difference.n >= FEWEST and max(abs(difference.low), abs(difference.high)) < NEGLIGIBLE:

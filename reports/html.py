@@ -12,17 +12,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from atm.store import write
-from attacks import FLOORS
+from attacks import BLIND
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import Interval, bootstrap_mean
 from reports.bounds import BOUNDS, brackets
 from reports.figures import by_attack, trade_off
-from reports.harm import by_policy, label_bits, sentences
-from reports.level import NEAR_COPY, OWED, recognised
+from reports.harm import by_policy, label_bits
+from reports.level import FEWEST_IMAGES, NEAR_COPY, OWED, SOME, recognised
+from reports.luck import luck
 from reports.pairs import paired
 from reports.peers import check_against
 from reports.run import Run
-from reports.verdict import FEWEST_IMAGES, verdicts
+from reports.verdict import verdicts
 
 SHOWN = 8  # pictures per policy in the grid
 BEST = 5  # reconstructions of each that are shown
@@ -65,11 +66,10 @@ def render(run: Run, against: tuple[Run, ...] = ()) -> str:
         run=run,
         about=run.about,
         verdicts=judged,
-        floors=FLOORS,
+        blind=BLIND,
         costs={v.policy: _costs(run, v.policy) for v in judged},
         table=_table(run),
         harm=by_policy(run),
-        harm_sentences=sentences(run),
         bits=label_bits(run) if "traffic" in run.about.get("inferences", []) else {},
         trade_off=Markup(trade_off(run, judged)),
         by_attack=Markup(by_attack(run)),
@@ -77,6 +77,8 @@ def render(run: Run, against: tuple[Run, ...] = ()) -> str:
         recognisable=RECOGNISABLE_SSIM,
         owed=OWED,
         near_copy=NEAR_COPY,
+        some=SOME,
+        luck={v.policy: found for v in judged if (found := luck(run, v.policy)) is not None},
         fewest=FEWEST_IMAGES,
         pairs=paired(run),
         against=[other.folder.name for other in against],

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from atm.errors import AtmError
 from atm.store import StoredRun, inside
-from attacks import FLOORS
+from attacks import BLIND, RANDOM
 from privacy_metrics.leakage import leakage
 
 SCORES, LINKS, SECONDS, HISTORY = "scores.csv", "link.csv", "seconds.csv", "history.jsonl"
@@ -28,8 +28,8 @@ REPEAT = "repeat"
 # Columns of the tables, in order, with their types; None where they may be missing.
 SCORE = {"policy": str, "attack": str, "image": int, "metric": str, "value": float, REPEAT: int}
 LINK: dict[str, type | None] = {
-    "policy": str, "image": int, "label": None, "answer": None, "correct": None, "gflops": float, "tokens": None,
-    "symbols": None, REPEAT: int,
+    "policy": str, "image": int, "label": None, "answer": None, "correct": None, "gflops": float,
+    "coding_gflops": float, "tokens": None, "symbols": None, "header": None, REPEAT: int,
 }  # fmt: skip
 SECOND = {"policy": str, "attack": str, "fit": float, "reconstruct": float, REPEAT: int}
 KEY = ["policy", "attack", REPEAT]  # of a trained attack; of several lines the last counts
@@ -79,7 +79,7 @@ class Run:
 
     @cached_property
     def attacks(self) -> list[str]:
-        """Finished attacks in the order asked for, floors first."""
+        """Finished attacks in the order asked for, blind baselines first."""
         done = set(self.scores.attack)
         return [attack for attack in self.about["attacks"] if attack in done]
 
@@ -110,31 +110,31 @@ class Run:
         values = torch.tensor(rows.value.to_numpy(dtype=float))
         return values.reshape(max(rows[REPEAT].nunique(), 1), -1)
 
-    def worst_case(self, policy: str, floors_only: bool = False) -> Tensor:
-        """``[B]``: for each image the best SSIM that any attack (or any floor alone) reached, averaged over repeats."""
-        return self.worst_repeats(policy, floors_only).mean(0)
+    def worst_case(self, policy: str, blind_only: bool = False) -> Tensor:
+        """``[B]``: for each image the best SSIM of any attack (or any blind baseline), averaged over repeats."""
+        return self.worst_repeats(policy, blind_only).mean(0)
 
-    def worst_repeats(self, policy: str, floors_only: bool = False) -> Tensor:
-        """``[R, B]``: as `worst_case`, for each of the repeats that every finished attack has."""
-        names = [a for a in self.attacks if a in FLOORS] if floors_only else self.attacks
+    def worst_repeats(self, policy: str, blind_only: bool = False) -> Tensor:
+        """``[R, B]``: as `worst_case`, for each of the repeats that every finished attack has.
+
+        A random auxiliary picture is nobody's answer, and stays out of it.
+        """
+        names = [a for a in self.attacks if a != RANDOM and (a in BLIND or not blind_only)]
         scores = {a: values for a in names if (values := self.repeated(policy, a, "ssim")).numel()}
         fewest = min((len(values) for values in scores.values()), default=0)
         rows = [leakage({a: values[r] for a, values in scores.items()}) for r in range(fewest)]
         return torch.stack(rows) if rows else leakage({})
 
     def blind_repeats(self, policy: str) -> Tensor:
-        """``[R, B]``: as `worst_repeats`, without the tokens: the best SSIM of the floors.
+        """``[R, B]``: as `worst_repeats`, without the tokens: the better of the blind baselines, -1 where none ran.
 
-        `nearest` looks at the tokens. Where it is surely better than the mean image they helped it to find a similar
-        picture, and it is no floor but an attack.
+        Both give one answer to every picture, so that their maximum is the same whatever the seed. A random auxiliary
+        picture would raise it for whichever picture it happens to resemble, and hide what leaks there.
         """
-        mean, nearest = (self.repeated(policy, floor, "ssim") for floor in ("mean_image", "nearest"))
         worst = self.worst_repeats(policy)
-        if not mean.numel():
+        if not any(self.repeated(policy, a, "ssim").numel() for a in BLIND if a != RANDOM):
             return torch.full_like(worst, -1.0)
-        if nearest.shape == mean.shape and (nearest - mean).mean() <= 0:
-            mean = torch.maximum(mean, nearest)
-        return mean[: len(worst)]
+        return self.worst_repeats(policy, blind_only=True)[: len(worst)]
 
     def per_image(self, policy: str, column: str) -> Tensor:
         """``[B]`` of one column of the link table, averaged over repeats."""
@@ -143,7 +143,7 @@ class Run:
 
     def bandwidth_ratio(self, policy: str) -> float | None:
         """Channel bandwidth ratio: mean complex symbols per image over its 3HW source values, where they are known."""
-        values = self.about["codec"].get("source_values")
+        values = self.about.get("source_values")
         return float(self.per_image(policy, "symbols").mean()) / values if values else None
 
     def image_file(self, policy: str, attack: str, image: int) -> Path:

@@ -6,7 +6,6 @@ the scores of every picture, ``frames.json`` the tokens of every frame, ``points
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from scipy.stats import permutation_test
 
 from atm.errors import AtmError
 from atm.store import StoredRun, write
+from privacy_metrics.significance import holm
 from privacy_metrics.statistics import Interval, bootstrap_mean, paired_difference, wilson
 from privacy_metrics.traffic import Padding, padding
 
@@ -218,16 +218,6 @@ def read_points(stored: StoredRun) -> list[dict[str, Any]]:
     """The finished points; where there are several codecs, each policy is one system with each of them."""
     points, several = stored.records(POINTS), len({codec["name"] for codec in stored.about["codecs"]}) > 1
     return [{**p, "policy": f"{p['policy']}, {p['codec']}"} for p in points] if several else points
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number (Holm, Scandinavian Journal of Statistics 1979)."""
-    order = np.argsort(p_values)
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, p_values[index] * (len(p_values) - rank)))
-        corrected[index] = highest
-    return corrected
 
 
 def _more_than_none(differences: np.ndarray) -> float:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from atm.store import StoredRun
 from audit.search.config import SearchConfig
-from audit.search.front import Frame, curve, feasible, front, stagnation
+from audit.search.front import Frame, curve, feasible, front, stagnation, unkept
 from audit.search.objectives import OBJECTIVES, Bound, Objective
 from audit.search.trials import Trial, read_trials
 
@@ -83,9 +83,14 @@ class Outcome:
         return tuple(dict.fromkeys([*self.objectives, *(limit.objective for limit in self.limits)]))
 
     @cached_property
+    def starting(self) -> list[Trial]:
+        """Policies that were evaluated before there was a model."""
+        return [trial for trial in self.trials if trial.number < self.start]
+
+    @cached_property
     def frame(self) -> Frame:
         """In which units hypervolume is measured."""
-        return Frame.of(self.objectives, [t for t in self.trials if t.number < self.start], self.config.asked()[2])
+        return Frame.of(self.objectives, self.starting, self.config.asked()[2], self.limits)
 
     @cached_property
     def front(self) -> list[Trial]:
@@ -117,6 +122,10 @@ class Outcome:
             found.append(notice)
         if self.limits and not self.front:
             found.append(f"no policy keeps {', '.join(map(str, self.limits))}")
+        if unkept(self.starting, self.limits):
+            found.append(
+                "no starting policy keeps all constraints, so policies that break them set the hypervolume's reference"
+            )
         found += [f"{trial.name} failed: {trial.failure}" for trial in self.failures]
         return found
 

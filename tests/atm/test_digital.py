@@ -12,11 +12,12 @@ from scipy.stats import norm
 
 from atm import channels
 from atm.codec import Codec
+from atm.codecs import load_codec
 from atm.digital import MODES, DigitalCodec, allocate, blocks, centroids, parse
 from atm.errors import AtmError
 from atm.link import Link
 from atm.policy import MergePolicy
-from atm.zoo import load_codec, load_victim
+from atm.victims import load_victim
 from tests.atm.models import random_tokens
 
 TOKENS = random_tokens([40, 7, 64, 33, 12, 50, 28], width=24)

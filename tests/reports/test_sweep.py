@@ -8,7 +8,8 @@ from scipy.stats import ttest_1samp
 
 from atm.errors import AtmError
 from atm.store import RunStore
-from reports.sweep import Sweep, holm, sentences, write_sweep
+from privacy_metrics.significance import holm
+from reports.sweep import Sweep, sentences, write_sweep
 
 SNRS = (0.0, 10.0, 20.0)
 

@@ -11,7 +11,7 @@ import pytest
 
 from atm.policy import load
 from atm.store import RunStore
-from atm.zoo import read_weights, write_weights
+from atm.weight_files import read_weights, write_weights
 from audit.search.problem import PolicyProblem
 from tests.atm.models import tiny_vit
 from tests.audit.conftest import parse

@@ -44,7 +44,7 @@ def test_the_fast_ssim_is_ssim(shape):
 def test_each_fold_is_rebuilt_as_the_ridge_attack_of_the_other_folds_would(link, monkeypatch):
     """Against `numpy.linalg.lstsq` with an intercept for each position, for a strength that hardly regularises."""
     monkeypatch.setattr(privacy, "STRENGTHS", (1e-9,))
-    images = pictures(60, link.encoder.image_size)
+    images = pictures(60, link.encoder.input_shape[1])
     score = CrossFittedRidge()
     score.prepare(link, THREAT, images)
     features = patch_features(THREAT.tap_images(link, images)).double().float()
@@ -64,7 +64,7 @@ def test_each_fold_is_rebuilt_as_the_ridge_attack_of_the_other_folds_would(link,
 
 
 def test_no_image_takes_part_in_its_own_reconstruction(link):
-    images = pictures(24, link.encoder.image_size)
+    images = pictures(24, link.encoder.input_shape[1])
     features = torch.randn(24, link.encoder.patch_grid[0] ** 2, 5, generator=torch.Generator().manual_seed(0))
     score = CrossFittedRidge()
     score.prepare(link, THREAT, images)
@@ -80,7 +80,7 @@ def test_no_image_takes_part_in_its_own_reconstruction(link):
 
 
 def test_noise_for_tokens_leaks_no_more_than_the_mean_image(link):
-    images = pictures(80, link.encoder.image_size)
+    images = pictures(80, link.encoder.input_shape[1])
     score = CrossFittedRidge()
     score.prepare(link, THREAT, images)
     noise = torch.randn(80, link.encoder.patch_grid[0] ** 2, 9, generator=torch.Generator().manual_seed(0))
@@ -89,7 +89,7 @@ def test_noise_for_tokens_leaks_no_more_than_the_mean_image(link):
 
 
 def test_it_ranks_policies_as_the_attack_with_its_own_images_does(link):
-    images, own = pictures(60, link.encoder.image_size), pictures(200, link.encoder.image_size, seed=5)
+    images, own = pictures(60, link.encoder.input_shape[1]), pictures(200, link.encoder.input_shape[1], seed=5)
     score = CrossFittedRidge()
     score.prepare(link, THREAT, images)
     cheap, dear = [], []
@@ -106,7 +106,7 @@ def test_it_ranks_policies_as_the_attack_with_its_own_images_does(link):
 def test_what_the_adversary_may_not_know_the_score_may_not_use(link):
     denied = ThreatModel("blind", knows=Knowledge.EVERYTHING & ~Knowledge.MERGE_MAP)
     with pytest.raises(KnowledgeError, match="merge map"):
-        CrossFittedRidge().prepare(link, denied, pictures(8, link.encoder.image_size))
+        CrossFittedRidge().prepare(link, denied, pictures(8, link.encoder.input_shape[1]))
 
 
 def test_an_unknown_score_is_named():
