@@ -31,5 +31,5 @@ def shared_file() -> Callable[[str], Path]:
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
     """Attacks take their quick parameters, unless a test gives its own."""
-    original = base.made
-    monkeypatch.setattr(base, "made", lambda make, quick=False, **own: original(make, True, **own))
+    made = base.made
+    monkeypatch.setattr(base, "made", lambda attack, quick=False, **parameters: made(attack, True, **parameters))
