@@ -30,6 +30,6 @@ def shared_file() -> Callable[[str], Path]:
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
-    """Attacks that a session or a suite makes take their quick parameters, unless a test gives its own."""
+    """Attacks take their quick parameters, unless a test gives its own."""
     made = base.made
-    monkeypatch.setattr(base, "made", lambda make, quick=False, **parameters: made(make, True, **parameters))
+    monkeypatch.setattr(base, "made", lambda attack, quick=False, **parameters: made(attack, True, **parameters))
