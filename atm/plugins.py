@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
-from atm.errors import AtmError
+from atm.errors import AtmError, one_line
 
 
 def discover(package: ModuleType, group: str, method: str, other: str = "") -> dict[str, type[Any]]:
@@ -41,7 +41,10 @@ def discover(package: ModuleType, group: str, method: str, other: str = "") -> d
 
 def _own(package: ModuleType, method: str) -> Iterator[tuple[str, type[Any]]]:
     for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        module = importlib.import_module(info.name)
+        try:
+            module = importlib.import_module(info.name)
+        except Exception as error:  # whoever writes a file may make any mistake in it
+            raise AtmError(f"{info.name} cannot be loaded: {one_line(error)}") from error
         for _, candidate in inspect.getmembers(module, inspect.isclass):
             named = isinstance(getattr(candidate, "name", None), str)
             if candidate.__module__ == info.name and named and hasattr(candidate, method):
@@ -52,8 +55,10 @@ def _announced(group: str, method: str, other: str) -> Iterator[tuple[str, type[
     for point in entry_points(group=group):
         try:
             candidate = point.load()
-        except Exception as error:  # a stranger's module may fail in any way; name it instead of ending in a traceback
-            raise AtmError(f"{group} entry point {point.name!r} ({point.value}) cannot be loaded: {error}") from None
+        except Exception as error:  # a stranger's module may fail in any way
+            raise AtmError(
+                f"{group} entry point {point.name!r} ({point.value}) cannot be loaded: {one_line(error)}"
+            ) from None
         if other and inspect.isclass(candidate) and hasattr(candidate, other) and not hasattr(candidate, method):
             continue
         if not (inspect.isclass(candidate) and hasattr(candidate, method) and hasattr(candidate, "name")):
