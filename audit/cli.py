@@ -447,7 +447,8 @@ def _show(run: Any, report: Path, as_json: bool, against: tuple[Any, ...] = ()) 
     for v in judged:
         mean = {c: float(run.per_image(v.policy, c).mean()) for c in ("correct", "gflops", "tokens")}
         table.add_row(
-            escape(v.policy), f"{mean['correct']:.1%}" if run.about["task"] else "–", f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
+            escape(v.policy), f"{mean['correct']:.1%}" if run.about["task"] else "–",
+            f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
             show(v.leakage, 3), show(v.recognisable, 0, True), v.level,
         )  # fmt: skip
     out.print(table)
