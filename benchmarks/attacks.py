@@ -4,10 +4,11 @@
 and ``python -m benchmarks.attacks --rows rows.jsonl`` for the tables of what one or several runs wrote.
 
 For each threat model and policy the whole suite gets ``--budget`` seconds, shared by its attacks; then each peer
-(``benchmarks/peers.py``) gets as much alone. At its start each loop turns them into a number of steps. ``standard`` is the suite's worst case, for each image the best of its
-attacks by that metric, as the evaluator takes it; ``lead of the best`` compares the one attack of ours that is best on
-average with the one such peer. A peer that needs what the threat model denies is left out. What a step costs is measured:
-run nothing else on the cores, and as many runs side by side as there are cores, each with OMP_NUM_THREADS=1.
+(``benchmarks/peers.py``) gets as much alone. From them each loop chooses its number of steps before the first one.
+``standard`` is the suite's worst case, for each image the best of its attacks by that metric, as the evaluator takes
+it; ``lead of the best`` compares the one attack of ours that is best on average with the one such peer. A peer that
+needs what the threat model denies is left out. What a step costs is measured: run nothing else on the cores, and as
+many runs side by side as there are cores, each with OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations

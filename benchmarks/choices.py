@@ -42,7 +42,6 @@ from audit.setting import AttackConfig, prepare
 from privacy_metrics import score
 from privacy_metrics.perceptual import LpipsUnavailable, lpips
 
-
 Loss = Callable[[Tensor, Tensor], Tensor]
 OWN = "L1 + SSIM"  # what the decoder is trained with unless told otherwise
 

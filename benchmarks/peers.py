@@ -162,7 +162,7 @@ class _Search(Attack):
         self.encoder, self.patch = oracle.own_device().encoder, oracle.signal.patch[1]
 
     def reconstruct(self, seen: Observation) -> Tensor:
-        """All images at once, in as many steps as there is time for; the last iterate ``[B, 3, H, W]`` is the answer."""
+        """All images at once, for as many steps as there is time; the last iterate ``[B, 3, H, W]`` is the answer."""
         target = self.likelihood.target(seen)
         parameters, image_at = self.start(len(seen))
         optimizer = torch.optim.Adam(parameters, self.rate)

@@ -82,9 +82,8 @@ class Remembering:
 
 def ours(problem: Remembering, evals: int, seed: int) -> None:
     config = SearchConfig(evals=evals, seed=seed, objectives=tuple(o.name for o in problem.objectives))
-    with TemporaryDirectory() as folder:
-        with open_folder(Path(folder) / "run", config, False, False) as store:
-            explore(problem, config, store, InProcess(problem), lambda line: None)
+    with TemporaryDirectory() as folder, open_folder(Path(folder) / "run", config, False, False) as store:
+        explore(problem, config, store, InProcess(problem), lambda line: None)
 
 
 def random(problem: Remembering, evals: int, seed: int) -> None:

@@ -109,9 +109,8 @@ def _search(evals: int, seed: int, executor: Executor, stamps: list[float]) -> N
         if line.startswith("["):
             stamps.append(time.process_time())
 
-    with TemporaryDirectory() as folder:
-        with open_folder(Path(folder) / "run", config, False, False) as store:
-            explore(Analytic(), config, store, executor, say)
+    with TemporaryDirectory() as folder, open_folder(Path(folder) / "run", config, False, False) as store:
+        explore(Analytic(), config, store, executor, say)
 
 
 def main() -> None:
