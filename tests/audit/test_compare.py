@@ -11,7 +11,7 @@ import torch
 import audit.compare
 from audit.compare import CompareConfig, candidates, compare, drop_of_equal_bandwidth, noise_of_equal_accuracy
 from audit.setting import prepare
-from reports.compare import FEWEST, Comparison, _pair
+from reports.compare import FEWEST, Comparison
 from tests.audit.conftest import parse
 
 
@@ -93,13 +93,14 @@ def test_a_secret_order_is_met_by_attacks_that_recover_it(victim, pictures):
 
 
 @pytest.mark.parametrize(("shift", "says"), [(0.1, "leaks more"), (-0.1, "leaks less"), (0.0, "no difference")])
-def test_the_sentence_says_which_way_the_difference_goes(shift, says):
+def test_the_sentence_says_which_way_the_difference_goes(tmp_path, shift, says):
     generator = np.random.default_rng(0)
     base, noise = generator.uniform(0.2, 0.8, FEWEST), generator.normal(0, 0.02, FEWEST)
     noise -= noise.mean()
-    point = {"correct": [1] * FEWEST, "symbols": [10] * FEWEST, "kind": "dropping"}
+    point = {"correct": [1] * FEWEST, "symbols": [10] * FEWEST, "kind": "dropping", "matched_to": None}
     merged = point | {"name": "merged", "leakage": (base + shift + noise).tolist()}
-    pair = _pair(merged, point | {"name": "drop", "leakage": base.tolist()})
+    other = point | {"name": "drop", "matched_to": "merged", "leakage": base.tolist()}
+    (pair,) = Comparison(tmp_path, {}, [merged, other]).pairs()
     assert says in pair.sentence.lower()
     assert pair.leakage.difference.estimate == pytest.approx(shift, abs=1e-9)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -95,7 +97,9 @@ def test_codecs_are_compared_in_one_sweep(atm, victim, pictures, tmp_path):
     table = pd.read_csv(tmp_path / "s/points.csv")
     assert set(table.policy) == {f"{p}, {c}" for p in ("none", "uniform-0.5") for c in ("uncoded", "digital:10")}
     symbols = table[table.quantity == "symbols"].groupby("policy").estimate.mean()
-    assert symbols["none, digital:10"] == 17 * 32 and symbols["none, uncoded"] == 17 * 12
+    count, amplitude = 5, 32  # bits in the header, at 2/3 of a bit a symbol
+    assert symbols["none, digital:10"] == 17 * 32 + math.ceil(count * 1.5)
+    assert symbols["none, uncoded"] == 17 * 12 + math.ceil((count + amplitude) * 1.5)
     server = table[(table.quantity == "server") & (table.channel == "awgn")].set_index(["policy", "snr"]).estimate
     assert server["none, digital:10", 30] > server["none, digital:10", 5]
     assert "codec digital:10 (32 symbols a token)" in (tmp_path / "s/sweep.html").read_text()
