@@ -7,6 +7,7 @@ and is taken to arrive without error: by the server, and by whoever listens. Tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -55,7 +56,7 @@ def _side_bits(tokens: TokenBatch, side: Tensor) -> Tensor:
 def _size_bits(tokens: TokenBatch, side: Tensor) -> Tensor:
     """Of the number of ways to divide the patches that arrived among the tokens that hold them."""
     held, holding = _held(tokens)
-    return _log2_choose(held - 1, holding - 1).ceil()
+    return _choice_bits(held - 1, holding - 1)
 
 
 def _padding_bits(tokens: TokenBatch, side: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ def _padding_bits(tokens: TokenBatch, side: Tensor) -> Tensor:
 def _place_bits(tokens: TokenBatch, side: Tensor) -> Tensor:
     """Of the number of ways to choose the tokens' places among all, in order."""
     free = (tokens.lengths - tokens.prefix).double()
-    return _log2_choose(torch.full_like(free, float(_patches(tokens))), free).ceil()
+    return _choice_bits(torch.full_like(free, float(_patches(tokens))), free)
 
 
 HEADER, ALL = "header, free of error", "everyone on the air, and the server"
@@ -157,8 +158,9 @@ def _held(tokens: TokenBatch) -> tuple[Tensor, Tensor]:
     return arrived, (starts & (ordered != NOWHERE)).sum(1).double().cpu()
 
 
-def _log2_choose(n: Tensor, k: Tensor) -> Tensor:
-    """``log2`` of the binomial coefficient, float64; 0 where n or k is below 0."""
-    n, k = n.double().clamp_min(0), k.double().clamp_min(0)
-    k = torch.minimum(k, n)
-    return (torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)) / torch.log(torch.tensor(2.0).double())
+def _choice_bits(n: Tensor, k: Tensor) -> Tensor:
+    """``[B]`` float64: bits that number the ways to choose k of n, in whole numbers, since logarithms round up powers
+    of two; 0 where n or k is below 0.
+    """
+    pairs = zip(n.clamp_min(0).long().tolist(), k.clamp_min(0).long().tolist(), strict=True)
+    return torch.tensor([float((math.comb(n, min(k, n)) - 1).bit_length()) for n, k in pairs], dtype=torch.float64)

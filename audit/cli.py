@@ -14,7 +14,22 @@ from rich.markup import escape
 from rich.table import Table
 
 from atm.errors import AtmError, StorageError
-from audit.options import Force, Json, Resume, Seed, console, out
+from audit.options import (
+    Classes,
+    Force,
+    Head,
+    ImageSize,
+    Json,
+    Mean,
+    Resume,
+    Seed,
+    Std,
+    Victim,
+    Weights,
+    console,
+    out,
+)  # fmt: skip
+from audit.selfcheck_cli import selfcheck
 from audit.training_cli import convert, train
 
 app = typer.Typer(
@@ -26,6 +41,7 @@ app = typer.Typer(
     help="How much do the tokens of a split vision transformer give away?",
 )
 app.add_typer(train, name="train")
+app.command(epilog="Example: `atm selfcheck --json`")(selfcheck)
 app.command(epilog="Example: `atm convert checkpoint.pth weights.safetensors`")(convert)
 
 
@@ -57,8 +73,13 @@ def attack(
     attack: Annotated[
         list[str] | None, typer.Option(help="Attack to run; repeatable; default: standard, all permitted ones.")
     ] = None,
-    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
-    weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
     codec: Annotated[
         str, typer.Option(help="auto, jscc, uncoded, digital:SNR or a .safetensors file; auto:16 for another rate.")
     ] = "auto",
@@ -96,22 +117,12 @@ def attack(
     config = AttackConfig(
         policies=tuple(policy or AttackConfig.policies),
         attacks=tuple(attack or ()),
-        victim=victim,
-        weights=weights,
-        codec=codec,
-        data=data,
-        auxiliary_data=auxiliary_data,
-        channel=channel,
-        defense=defense,
-        threat=threat,
-        images=images,
-        auxiliary=auxiliary,
-        quick=quick,
-        seed=seed,
-        repeats=repeats,
-        budget=budget or None,
-        replay=replay,
-    )
+        victim=victim, weights=weights, image_size=image_size,
+        mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
+        codec=codec, data=data, auxiliary_data=auxiliary_data, channel=channel, defense=defense, threat=threat,
+        images=images, auxiliary=auxiliary, quick=quick, seed=seed, repeats=repeats,
+        budget=budget or None, replay=replay,
+    )  # fmt: skip
     _attack(config, out_folder, resume, force, as_json)
 
 
@@ -122,8 +133,13 @@ def compare(
         list[str] | None, typer.Option(help="Further defence of unmerged tokens, such as quantize:4; repeatable.")
     ] = None,
     attack: Annotated[list[str] | None, typer.Option(help="Attack to run; default: ridge and decoder.")] = None,
-    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
-    weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
     codec: Annotated[str, typer.Option(help="auto, uncoded or a .safetensors file.")] = "auto",
     data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
     channel: Annotated[str, typer.Option(help="See atm list channels.")] = "awgn:10",
@@ -142,8 +158,9 @@ def compare(
 
     config = CompareConfig(
         policies=tuple(policy or CompareConfig.policies), defenses=tuple(defense or ()),
-        attacks=tuple(attack or CompareConfig.attacks), victim=victim, weights=weights, codec=codec, data=data,
-        channel=channel, threat=threat, images=images, auxiliary=auxiliary, seed=seed,
+        attacks=tuple(attack or CompareConfig.attacks), victim=victim, weights=weights,
+        image_size=image_size, mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
+        codec=codec, data=data, channel=channel, threat=threat, images=images, auxiliary=auxiliary, seed=seed,
     )  # fmt: skip
     with console.status("loading") as status:
         made = run_compare(config, out_folder, resume=resume, force=force, say=lambda line: status.update(escape(line)))
@@ -206,8 +223,13 @@ def report(
 )
 def search(
     context: typer.Context,
-    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
-    weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
     codec: Annotated[str, typer.Option(help="auto, uncoded or a .safetensors file.")] = "auto",
     data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
     channel: Annotated[str, typer.Option(help="Such as awgn:10 or rayleigh:10; see atm list channels.")] = "awgn:10",
@@ -254,23 +276,12 @@ def search(
         raise AtmError(f"unexpected {' '.join(context.args)!r}; names of objectives follow --objectives")
     names = " ".join([*(objectives or ()), *context.args]).replace(",", " ").split()
     config = SearchConfig(
-        victim=victim,
-        weights=weights,
-        codec=codec,
-        data=data,
-        channel=channel,
-        threat=threat,
-        evals=evals,
-        objectives=tuple(names or DEFAULT),
-        at_least=tuple(at_least or ()),
-        at_most=tuple(at_most or ()),
-        reference=tuple(reference or ()),
-        score=score,
-        images=images,
-        auxiliary=auxiliary,
-        lowest=lowest,
-        seed=seed,
-    )
+        victim=victim, weights=weights, image_size=image_size,
+        mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
+        codec=codec, data=data, channel=channel, threat=threat, evals=evals,
+        objectives=tuple(names or DEFAULT), at_least=tuple(at_least or ()), at_most=tuple(at_most or ()),
+        reference=tuple(reference or ()), score=score, images=images, auxiliary=auxiliary, lowest=lowest, seed=seed,
+    )  # fmt: skip
     with console.status("loading") as status:
 
         def say(line: str) -> None:
@@ -363,8 +374,13 @@ def sweep(
         list[str] | None, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file; repeatable.")
     ] = None,
     attack: Annotated[list[str] | None, typer.Option(help="Trained anew at each point; repeatable.")] = None,
-    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
-    weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
     codec: Annotated[
         list[str] | None, typer.Option(help="auto, uncoded, digital:SNR or a .safetensors file; repeatable.")
     ] = None,
@@ -391,7 +407,9 @@ def sweep(
         eavesdropper_channel=eavesdropper_channel,
         policies=tuple(policy or SweepConfig.policies),
         attacks=tuple(attack or SweepConfig.attacks),
-        victim=victim, weights=weights, codecs=tuple(codec or SweepConfig.codecs),
+        victim=victim, weights=weights, image_size=image_size,
+        mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
+        codecs=tuple(codec or SweepConfig.codecs),
         data=data, auxiliary_data=auxiliary_data, threat=threat,
         images=images, auxiliary=auxiliary, seed=seed,
     )  # fmt: skip
@@ -422,12 +440,21 @@ def _show(run: Any, report: Path, as_json: bool, against: tuple[Any, ...] = ()) 
         print(json.dumps({"report": str(report), "policies": [_summary(run, v) for v in judged]}, allow_nan=False))
         return
     table = Table(title=f"Leakage of {run.about['victim']['name']} on {run.about['data']['name']}")
-    for heading in ("policy", str(run.about["task"]), "GFLOPs", "tokens", "leakage (SSIM)", "recognisable", "verdict"):
+    for heading in (
+        "policy",
+        run.about["task"] or "no task",
+        "GFLOPs",
+        "tokens",
+        "leakage (SSIM)",
+        "recognisable",
+        "verdict",
+    ):
         table.add_column(heading)
     for v in judged:
         mean = {c: float(run.per_image(v.policy, c).mean()) for c in ("correct", "gflops", "tokens")}
         table.add_row(
-            escape(v.policy), f"{mean['correct']:.1%}", f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
+            escape(v.policy), f"{mean['correct']:.1%}" if run.about["task"] else "–",
+            f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
             show(v.leakage, 3), show(v.recognisable, 0, True), v.level,
         )  # fmt: skip
     out.print(table)
@@ -464,69 +491,14 @@ def _summary(run: Any, verdict: Any) -> dict[str, Any]:
         "percentile_95": plain(verdict.tail),
         "maximum": plain(verdict.highest),
         "recognisable": plain(verdict.recognisable),
-        **{c: float(run.per_image(verdict.policy, c).mean()) for c in ("correct", "gflops", "tokens", "symbols")},
+        **{
+            c: None if c == "correct" and run.about["task"] is None else float(run.per_image(verdict.policy, c).mean())
+            for c in ("correct", "gflops", "tokens", "symbols")
+        },
         "bandwidth_ratio": run.bandwidth_ratio(verdict.policy),
         "ssim": {a: float(run.values(verdict.policy, a, "ssim").mean()) for a in run.attacks},
         "seconds": {a: round(float(s.sum()), 1) for a, s in _seconds(run, verdict.policy)},
     }
-
-
-@app.command(epilog="Example: `atm selfcheck --json`")
-def selfcheck(
-    full: Annotated[
-        bool, typer.Option("--full", help="More pictures and repeats: minutes instead of seconds.")
-    ] = False,
-    null: Annotated[
-        int, typer.Option(min=0, help="Judge only the systems that leak nothing, each with so many seeds.")
-    ] = 0,
-    seed: Seed = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line on standard output.")] = False,
-) -> None:
-    """Judge planted systems whose right verdict is known; exit code 1 if the evaluator is wrong about any."""
-    from audit.selfcheck import selfcheck as judge_all
-
-    if null:
-        _false_alarms(null, as_json)
-        return
-    table = Table(title="Planted systems")
-    for heading in ("system", "expected", "verdict", "why"):
-        table.add_column(heading)
-    wrong = total = 0
-    with console.status("loading") as status:
-        for judged in judge_all(full=full, seed=seed, say=lambda line: status.update(escape(line))):
-            total, wrong = total + 1, wrong + (not judged.right)
-            if as_json:
-                fields = {"system": judged.system, "expected": judged.expected, "verdict": judged.verdict}
-                print(json.dumps({**fields, "right": judged.right, "why": judged.why}), flush=True)
-            colour = "green" if judged.right else "red"
-            table.add_row(judged.system, judged.expected, f"[{colour}]{judged.verdict}[/]", escape(judged.why))
-    if not as_json:
-        out.print(table)
-        out.print(f"right about {total - wrong} of {total} systems")
-    if wrong:
-        raise typer.Exit(1)
-
-
-def _false_alarms(seeds: int, as_json: bool) -> None:
-    from audit.selfcheck import false_alarms
-    from reports.html import show
-
-    with console.status("loading") as status:
-        found = false_alarms(seeds, say=lambda line: status.update(escape(line)))
-    table = Table(title=f"Systems that leak nothing, {seeds} seeds each: at most 5% may be called leaks")
-    for heading in ("system", "called a leak", "p, corrected", "maximum over attacks, bias in SSIM"):
-        table.add_column(heading)
-    for row in found:
-        alarms = round(row.alarms.estimate * seeds)
-        if as_json:
-            print(json.dumps({"system": row.system, "alarms": alarms, "seeds": seeds, "bias": round(row.bias, 4)}))
-        colour = "green" if row.right else "red"
-        rate = f"[{colour}]{alarms} of {seeds}[/], {escape(show(row.alarms, 0, True))}"
-        table.add_row(row.system, rate, f"{row.p_value:.3f}", f"{row.bias:+.3f}")
-    if not as_json:
-        out.print(table)
-    if not all(row.right for row in found):
-        raise typer.Exit(1)
 
 
 @app.command("list", epilog="Example: `atm list attacks`")

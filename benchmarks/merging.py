@@ -107,6 +107,7 @@ def families(victim: Victim, images: Tensor, truth: Tensor, tries: int) -> dict[
 def rows(options: argparse.Namespace) -> Iterable[Row]:
     """The unmerged encoder and every policy of every family."""
     victim = load_victim(options.victim)
+    victim.need_task("benchmarks.merging")
     data = splits(
         options.data,
         victims=options.images,
@@ -114,12 +115,13 @@ def rows(options: argparse.Namespace) -> Iterable[Row]:
         size=victim.encoder.input_shape[1:],
         seed=options.seed,
     )
-    images, truth = data.victims.images, victim.answers(data.victims).truth
-    other = data.auxiliary
+    images, other = data.victims.images, data.auxiliary.images
+    truth, other_truth = victim.answers(data.victims).truth, victim.answers(data.auxiliary).truth
+    assert truth is not None and other_truth is not None
     dense = MergePolicy.uniform(1.0, victim.encoder.depth, name="none")
     base = measured(victim, dense, images, truth)
     yield _row(victim, "none", dense, base, base)
-    for family, policies in families(victim, other.images, victim.answers(other).truth, options.tries).items():
+    for family, policies in families(victim, other, other_truth, options.tries).items():
         for policy in track(policies, family):
             yield _row(victim, family, policy, measured(victim, policy, images, truth), base)
 

@@ -32,14 +32,20 @@ class Calls:
 
     def __init__(self, at: int = 0, error: BaseException | None = None, only: tuple[str, ...] = WRITING) -> None:
         self.at, self.error, self.only = at, error or Killed(), only
-        self.count, self.failing = 0, False
+        self.names: list[str] = []
+        self.failing = False
+
+    @property
+    def count(self) -> int:
+        """Calls so far."""
+        return len(self.names)
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(shutil if name == "rmtree" else os, name)
         return partial(self._call, name, function) if name in self.only else function
 
     def _call(self, name: str, function: Any, *args: Any, **options: Any) -> Any:
-        self.count += 1
+        self.names.append(name)
         if self.failing or self.count == self.at:
             if name == "write" and not self.failing:
                 function(args[0], args[1][: len(args[1]) // 2])  # torn

@@ -23,6 +23,21 @@ def test_a_kill_at_any_call_leaves_the_old_file_or_the_new_one(tmp_path):
     assert seen == {"old", "new"}
 
 
+def test_a_file_is_on_disk_before_its_name_is_and_its_name_before_the_call_returns(tmp_path):
+    with failing() as calls:
+        write(tmp_path / "file", "x")
+        files.append(tmp_path / "log", 0, b"x")
+        files.append(tmp_path / "log", 1, b"y")
+    assert calls.names == [
+        "write", "fsync", "replace", "fsync",
+        "ftruncate", "write", "fsync", "fsync",
+        "ftruncate", "write", "fsync",
+    ]  # fmt: skip
+    with failing() as calls:
+        write_folder(tmp_path / "folder", {"a": b"x", "b": b"y"})
+    assert calls.names == ["makedirs", "write", "fsync", "write", "fsync", "fsync", "replace", "fsync"]
+
+
 def test_a_kill_at_any_call_leaves_the_old_folder_none_or_the_new_one(tmp_path):
     folder, seen = tmp_path / "folder", set()
     old, new = {"a": b"old", "b": b"old"}, {"a": b"new", "b": b"new"}
