@@ -14,7 +14,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from atm.errors import AtmError, StorageError
-from audit.options import Force, Json, Resume, Seed, console, out
+from audit.options import (
+    Classes,
+    Force,
+    Head,
+    ImageSize,
+    Json,
+    Mean,
+    Resume,
+    Seed,
+    Std,
+    Victim,
+    Weights,
+    console,
+    out,
+)  # fmt: skip
 from audit.training_cli import convert, train
 
 app = typer.Typer(
@@ -57,8 +71,13 @@ def attack(
     attack: Annotated[
         list[str] | None, typer.Option(help="Attack to run; repeatable; default: standard, all permitted ones.")
     ] = None,
-    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
-    weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
     codec: Annotated[
         str, typer.Option(help="auto, jscc, uncoded, digital:SNR or a .safetensors file; auto:16 for another rate.")
     ] = "auto",
@@ -93,21 +112,11 @@ def attack(
     config = AttackConfig(
         policies=tuple(policy or AttackConfig.policies),
         attacks=tuple(attack or ()),
-        victim=victim,
-        weights=weights,
-        codec=codec,
-        data=data,
-        auxiliary_data=auxiliary_data,
-        channel=channel,
-        defense=defense,
-        threat=threat,
-        images=images,
-        auxiliary=auxiliary,
-        quick=quick,
-        seed=seed,
-        repeats=repeats,
-        budget=budget or None,
-    )
+        victim=victim, weights=weights, image_size=image_size,
+        mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
+        codec=codec, data=data, auxiliary_data=auxiliary_data, channel=channel, defense=defense, threat=threat,
+        images=images, auxiliary=auxiliary, quick=quick, seed=seed, repeats=repeats, budget=budget or None,
+    )  # fmt: skip
     _attack(config, out_folder, resume, force, as_json)
 
 
@@ -118,8 +127,13 @@ def compare(
         list[str] | None, typer.Option(help="Further defence of unmerged tokens, such as quantize:4; repeatable.")
     ] = None,
     attack: Annotated[list[str] | None, typer.Option(help="Attack to run; default: ridge and decoder.")] = None,
-    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
-    weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
     codec: Annotated[str, typer.Option(help="auto, uncoded or a .safetensors file.")] = "auto",
     data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
     channel: Annotated[str, typer.Option(help="See atm list channels.")] = "awgn:10",
@@ -138,8 +152,9 @@ def compare(
 
     config = CompareConfig(
         policies=tuple(policy or CompareConfig.policies), defenses=tuple(defense or ()),
-        attacks=tuple(attack or CompareConfig.attacks), victim=victim, weights=weights, codec=codec, data=data,
-        channel=channel, threat=threat, images=images, auxiliary=auxiliary, seed=seed,
+        attacks=tuple(attack or CompareConfig.attacks), victim=victim, weights=weights,
+        image_size=image_size, mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
+        codec=codec, data=data, channel=channel, threat=threat, images=images, auxiliary=auxiliary, seed=seed,
     )  # fmt: skip
     with console.status("loading") as status:
         made = run_compare(config, out_folder, resume=resume, force=force, say=lambda line: status.update(escape(line)))
@@ -202,8 +217,13 @@ def report(
 )
 def search(
     context: typer.Context,
-    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
-    weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
     codec: Annotated[str, typer.Option(help="auto, uncoded or a .safetensors file.")] = "auto",
     data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
     channel: Annotated[str, typer.Option(help="Such as awgn:10 or rayleigh:10; see atm list channels.")] = "awgn:10",
@@ -250,23 +270,12 @@ def search(
         raise AtmError(f"unexpected {' '.join(context.args)!r}; names of objectives follow --objectives")
     names = " ".join([*(objectives or ()), *context.args]).replace(",", " ").split()
     config = SearchConfig(
-        victim=victim,
-        weights=weights,
-        codec=codec,
-        data=data,
-        channel=channel,
-        threat=threat,
-        evals=evals,
-        objectives=tuple(names or DEFAULT),
-        at_least=tuple(at_least or ()),
-        at_most=tuple(at_most or ()),
-        reference=tuple(reference or ()),
-        score=score,
-        images=images,
-        auxiliary=auxiliary,
-        lowest=lowest,
-        seed=seed,
-    )
+        victim=victim, weights=weights, image_size=image_size,
+        mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
+        codec=codec, data=data, channel=channel, threat=threat, evals=evals,
+        objectives=tuple(names or DEFAULT), at_least=tuple(at_least or ()), at_most=tuple(at_most or ()),
+        reference=tuple(reference or ()), score=score, images=images, auxiliary=auxiliary, lowest=lowest, seed=seed,
+    )  # fmt: skip
     with console.status("loading") as status:
 
         def say(line: str) -> None:
@@ -359,8 +368,13 @@ def sweep(
         list[str] | None, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file; repeatable.")
     ] = None,
     attack: Annotated[list[str] | None, typer.Option(help="Trained anew at each point; repeatable.")] = None,
-    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
-    weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
     codec: Annotated[
         list[str] | None, typer.Option(help="auto, uncoded, digital:SNR or a .safetensors file; repeatable.")
     ] = None,
@@ -387,7 +401,9 @@ def sweep(
         eavesdropper_channel=eavesdropper_channel,
         policies=tuple(policy or SweepConfig.policies),
         attacks=tuple(attack or SweepConfig.attacks),
-        victim=victim, weights=weights, codecs=tuple(codec or SweepConfig.codecs),
+        victim=victim, weights=weights, image_size=image_size,
+        mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
+        codecs=tuple(codec or SweepConfig.codecs),
         data=data, auxiliary_data=auxiliary_data, threat=threat,
         images=images, auxiliary=auxiliary, seed=seed,
     )  # fmt: skip

@@ -42,6 +42,11 @@ class CompareConfig:
     attacks: tuple[str, ...] = ("ridge", "decoder")
     victim: str = "vit_photos"
     weights: str | None = None
+    image_size: str | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    head: str | None = None
+    classes: str | None = None
     codec: str = "auto"
     data: str = "photos"
     auxiliary_data: str | None = None

@@ -17,7 +17,7 @@ import atm.policy
 import atm.threat
 import defenses
 from atm import channels, codecs
-from atm.data import Splits, splits
+from atm.data import ImageSet, Splits, load, splits
 from atm.encoder import Encoder
 from atm.errors import AtmError, KnowledgeError, unknown
 from atm.knowledge import Knowledge
@@ -25,11 +25,13 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from atm.seeds import seed_of
 from atm.threat import ThreatModel
-from atm.victims import Victim, load_victim
+from atm.victims import Victim, load_victim, probe
 from attacks import BLIND, Attack, available, inferences
 from attacks.base import require
 from audit import harm
 
+PROBE = "probe"  # the head that is fitted here
+PROBED = 2000  # pictures that it is fitted to, at most
 STANDARD = "standard"  # the name of the whole suite
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
 
@@ -43,6 +45,11 @@ class AttackConfig:
         attacks: names; empty or ``standard`` means all that the threat model permits. Blind baselines always run.
         victim: see `atm.victims.load_victim`.
         weights: a file with a timm victim's weights.
+        image_size: ``224`` or ``224x160``; None takes what the weights were made for.
+        mean: per channel, that the victim's input is normalised with; empty takes its configuration's.
+        std: per channel, likewise.
+        head: a file of ``atm train head``, or ``probe`` to fit one to training pictures of ``data``.
+        classes: a text file with the names of the logits; None takes the victim's.
         codec: see `atm.codecs.load_codec`.
         data: see `atm.data.load`; the attacked pictures.
         auxiliary_data: where the adversary's own pictures come from; None takes them from ``data``.
@@ -63,6 +70,11 @@ class AttackConfig:
     attacks: tuple[str, ...] = ()
     victim: str = "vit_photos"
     weights: str | None = None
+    image_size: str | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    head: str | None = None
+    classes: str | None = None
     codec: str = "auto"
     data: str = "photos"
     auxiliary_data: str | None = None
@@ -156,7 +168,15 @@ def prepare(config: AttackConfig) -> Setting:
     names = () if STANDARD in config.attacks else config.attacks
     attacks, denied = choose_attacks(names, threat)
     wanted = _choose_inferences(names, threat)
-    victim = load_victim(config.victim, config.weights)
+    victim = load_victim(
+        config.victim,
+        config.weights,
+        image_size=config.image_size,
+        mean=config.mean or None,
+        std=config.std or None,
+        classes=config.classes,
+        head=None if config.head == PROBE else config.head,
+    )
     policies = _policies(config.policies, victim.encoder.depth)
     exits = list(dict.fromkeys(policy.device_layers for policy in policies))
     loaded = {layer: codecs.load_codec(config.codec, victim, layer) for layer in exits}
@@ -170,6 +190,8 @@ def prepare(config: AttackConfig) -> Setting:
         auxiliary_name=config.auxiliary_data,
         seed=config.seed,
     )
+    if config.head == PROBE:  # after the codecs, since the tokens stay the same
+        victim = _probed(victim, config, data.victims)
     data, unsent = (data, None) if threat.runs_the_device else _within(threat.queries, data)
     if harm.labels(data) is None:
         wanted = [name for name in wanted if not inferences()[name].needs_labels]
@@ -237,6 +259,24 @@ def prepare(config: AttackConfig) -> Setting:
         victim=victim,
         unsent=unsent,
     )
+
+
+def _probed(victim: Victim, config: AttackConfig, attacked: ImageSet) -> Victim:
+    """The victim with a head fitted to training pictures of the data, of which none is attacked."""
+    channels_in, height, width = victim.encoder.input_shape
+    train = load(
+        config.data,
+        "train",
+        size=(height, width),
+        channels=channels_in,
+        limit=PROBED,
+        seed=config.seed,
+        distinct=True,
+        seen=attacked.hashes,
+    )
+    if train.classes != attacked.classes:
+        raise AtmError(f"{config.data} has other classes to train on than to attack; give --head FILE")
+    return probe.probed(victim, train, seed=config.seed)
 
 
 def _adversary(config: AttackConfig) -> ThreatModel:

@@ -51,6 +51,11 @@ class SweepConfig:
     attacks: tuple[str, ...] = ("ridge",)
     victim: str = "vit_photos"
     weights: str | None = None
+    image_size: str | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    head: str | None = None
+    classes: str | None = None
     codecs: tuple[str, ...] = ("auto",)
     data: str = "photos"
     auxiliary_data: str | None = None
