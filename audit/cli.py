@@ -434,12 +434,21 @@ def _show(run: Any, report: Path, as_json: bool, against: tuple[Any, ...] = ()) 
         print(json.dumps({"report": str(report), "policies": [_summary(run, v) for v in judged]}, allow_nan=False))
         return
     table = Table(title=f"Leakage of {run.about['victim']['name']} on {run.about['data']['name']}")
-    for heading in ("policy", str(run.about["task"]), "GFLOPs", "tokens", "leakage (SSIM)", "recognisable", "verdict"):
+    for heading in (
+        "policy",
+        run.about["task"] or "no task",
+        "GFLOPs",
+        "tokens",
+        "leakage (SSIM)",
+        "recognisable",
+        "verdict",
+    ):
         table.add_column(heading)
     for v in judged:
         mean = {c: float(run.per_image(v.policy, c).mean()) for c in ("correct", "gflops", "tokens")}
         table.add_row(
-            escape(v.policy), f"{mean['correct']:.1%}", f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
+            escape(v.policy), f"{mean['correct']:.1%}" if run.about["task"] else "–",
+            f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
             show(v.leakage, 3), show(v.recognisable, 0, True), v.level,
         )  # fmt: skip
     out.print(table)
@@ -476,7 +485,10 @@ def _summary(run: Any, verdict: Any) -> dict[str, Any]:
         "percentile_95": plain(verdict.tail),
         "maximum": plain(verdict.highest),
         "recognisable": plain(verdict.recognisable),
-        **{c: float(run.per_image(verdict.policy, c).mean()) for c in ("correct", "gflops", "tokens", "symbols")},
+        **{
+            c: None if c == "correct" and run.about["task"] is None else float(run.per_image(verdict.policy, c).mean())
+            for c in ("correct", "gflops", "tokens", "symbols")
+        },
         "bandwidth_ratio": run.bandwidth_ratio(verdict.policy),
         "ssim": {a: float(run.values(verdict.policy, a, "ssim").mean()) for a in run.attacks},
         "seconds": {a: round(float(s.sum()), 1) for a, s in _seconds(run, verdict.policy)},

@@ -24,10 +24,16 @@ COSTS = {
 }
 
 
+def costs(run: Run) -> dict[str, str]:
+    """Columns that say what privacy costs, and their labels; there is no accuracy where the victim has no task."""
+    return {column: label for column, label in COSTS.items() if column != "correct" or run.about["task"] is not None}
+
+
 def trade_off(run: Run, verdicts: list[Verdict]) -> str:
     """Leakage against accuracy, compute, tokens and symbols; a point per policy with 95% intervals."""
-    figure, axes = plt.subplots(1, len(COSTS), figsize=(12, 3.1), sharey=True, constrained_layout=True)
-    for axis, (column, label) in zip(axes, COSTS.items(), strict=True):
+    shown = costs(run)
+    figure, axes = plt.subplots(1, len(shown), figsize=(12, 3.1), sharey=True, constrained_layout=True)
+    for axis, (column, label) in zip(axes, shown.items(), strict=True):
         for verdict, colour in zip(verdicts, _cycle(len(verdicts)), strict=True):
             cost = bootstrap_mean(run.per_image(verdict.policy, column))
             axis.errorbar(

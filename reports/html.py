@@ -16,7 +16,7 @@ from attacks import BLIND
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import Interval, bootstrap_mean
 from reports.bounds import BOUNDS, brackets
-from reports.figures import by_attack, trade_off
+from reports.figures import by_attack, costs, trade_off
 from reports.harm import by_policy, label_bits
 from reports.level import FEWEST_IMAGES, NEAR_COPY, OWED, SOME, recognised
 from reports.luck import luck
@@ -97,7 +97,7 @@ def show(interval: Interval, digits: int = 2, percent: bool = False) -> str:
 
 
 def _costs(run: Run, policy: str) -> dict[str, Interval]:
-    return {c: bootstrap_mean(run.per_image(policy, c)) for c in ("correct", "gflops", "tokens", "symbols")}
+    return {c: bootstrap_mean(run.per_image(policy, c)) for c in costs(run)}
 
 
 def _table(run: Run) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from atm.errors import AtmError
 from atm.weight_files import read_tensors
 
 PATCHES = "patch_embed.proj.weight"
-HEAD = re.compile(r"(?:^|\.)(?:head|fc|classifier|cls_head|linear|probe|\d+)(?:\.\d+)*\.weight$")
+HEAD = re.compile(r"[./](?:head|fc|classifier|cls_head|linear|probe|\d+)(?:\.\d+)*\.weight$")
 # What wrappers add to every name where no patch embedding tells the prefix.
 WRAPPERS = ("module.", "model.", "_orig_mod.", "state_dict.", "model_state_dict.", "net.", "backbone.", "encoder.")
 

@@ -12,6 +12,7 @@ from audit.setting import AttackConfig, prepare
 from audit.sweep import SweepConfig
 from reports.run import Run
 from tests.atm.victims.saved import NAME, model, save
+from tests.audit.conftest import parse
 
 FEW = ("--images", 4, "--auxiliary", 40, "--attack", "mean_image", "--policy", "none", "--codec", "uncoded")
 
@@ -35,6 +36,10 @@ def test_a_backbone_without_a_head_is_attacked_all_the_same(atm, pictures, backb
     code, _, err = atm(*attack(tmp_path / "a", pictures, backbone))
     assert code == 0, err
     assert Run.read(tmp_path / "a").about["task"] is None
+    assert "NaN" not in (tmp_path / "a/report.html").read_text()
+    code, out, err = atm("report", tmp_path / "a", "--json")
+    assert code == 0, err
+    assert parse(out)["policies"][0]["correct"] is None
 
 
 def test_a_head_from_a_file(atm, pictures, backbone, tmp_path):

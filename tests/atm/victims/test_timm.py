@@ -142,7 +142,7 @@ def test_an_unknown_name_has_a_short_suggestion(name):
 
 
 def test_a_model_that_cannot_be_run_is_refused_before_its_weights_are_read():
-    with pytest.raises(AtmError, match="resnet18"):
+    with pytest.raises(AtmError, match="ResNet is not supported as a victim"):
         load_victim("resnet18", "there is no such file.safetensors")
 
 
