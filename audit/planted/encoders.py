@@ -98,7 +98,7 @@ def shown(share: float) -> TokensOf:
 
     def tokens(images: Tensor) -> TokenBatch:
         seen = (images[:, 0, 0, 0] == 1).float()[:, None, None] * (torch.arange(PATCHES) < share * PATCHES)[:, None]
-        return patchwise(to_patches(images, GRID) * seen)
+        return patchwise((to_patches(images, GRID) - 0.5) * seen)  # grey, the best guess, where nothing is shown
 
     return tokens
 
