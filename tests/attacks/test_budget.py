@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import torch
+from attacks.shared import effort
 
 import attacks.training
 from atm.link import Link
@@ -13,7 +14,6 @@ from attacks.budget import spent, time_budget
 from attacks.decoder import Decoder
 from attacks.optimization import Optimization
 from attacks.ridge import Ridge
-from attacks.shared import effort
 from attacks.training import Schedule
 from audit.evaluate import attack
 from audit.setting import AttackConfig

@@ -10,8 +10,7 @@ from attacks.ridge import Ridge
 from attacks.whole import Whole
 from privacy_metrics import psnr
 from tests.atm.models import tiny_encoder
-from tests.attacks.planted import PlantedLink, pictures
-from tests.attacks.test_attacks import rebuild
+from tests.attacks.planted import PlantedLink, pictures, rebuild
 
 
 def test_a_secret_order_of_tokens_is_undone_where_ridge_is_misled():
@@ -23,7 +22,7 @@ def test_a_secret_order_of_tokens_is_undone_where_ridge_is_misled():
 
 def test_it_is_least_squares_where_there_are_enough_pictures(monkeypatch):
     """With little regularisation and fewer token values than pictures, the dual solution is the ordinary one."""
-    monkeypatch.setattr("attacks.whole.STRENGTHS", (1e-9,))
+    monkeypatch.setattr("attacks.linear.STRENGTHS", (1e-9,))
     link = PlantedLink(lambda p: p[:, :, :24] * (torch.arange(16)[:, None] < 2))
     random = torch.Generator().manual_seed(0)  # pixels without correlation, so that the system is well conditioned
     auxiliary, victims = (torch.rand(count, 3, 32, 32, generator=random) for count in (500, 5))
