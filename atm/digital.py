@@ -201,8 +201,8 @@ def fitted(argument: str, encoder: Encoder, exit_layer: int | None = None) -> Di
         exit_layer: the layer after which the tokens leave the device; None is the last.
     """
     codec = parse(argument, encoder.width)
-    channels, *size = encoder.input_shape
-    images = data.load("photos", "train", size=size, channels=channels, limit=FITTED_TO).images
+    channels, height, width = encoder.input_shape
+    images = data.load("photos", "train", size=(height, width), channels=channels, limit=FITTED_TO).images
     policy = MergePolicy.uniform(1.0, encoder.depth, exit_layer=exit_layer)
     with torch.no_grad():
         codec.fit_to(torch.cat([encoder(part, policy).tokens.values for part in images.split(64)]))

@@ -21,6 +21,11 @@ class KnowledgeError(AtmError):
     """An attack needs knowledge that the threat model denies to the adversary."""
 
 
+def one_line(error: BaseException) -> str:
+    """The kind and the words of an error that is not ours."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def unknown(kind: str, name: str, known: Collection[str]) -> AtmError:
     """The error for a name that nothing answers to, with the nearest known names as suggestions, or a few of all.
 

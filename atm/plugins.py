@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
-from atm.errors import AtmError
+from atm.errors import AtmError, one_line
 
 
 def discover(package: ModuleType, group: str, kind: type[Any], *others: type[Any]) -> dict[str, type[Any]]:
@@ -41,7 +41,10 @@ def discover(package: ModuleType, group: str, kind: type[Any], *others: type[Any
 
 def _own(package: ModuleType, kind: type[Any]) -> Iterator[tuple[str, type[Any]]]:
     for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        module = importlib.import_module(info.name)
+        try:
+            module = importlib.import_module(info.name)
+        except Exception as error:  # whoever writes a file may make any mistake in it
+            raise AtmError(f"{info.name} cannot be loaded: {one_line(error)}") from error
         for _, candidate in inspect.getmembers(module, inspect.isclass):
             if candidate.__module__ == info.name and issubclass(candidate, kind) and not _lacks(candidate):
                 yield info.name, candidate
@@ -52,8 +55,8 @@ def _announced(group: str, kind: type[Any], others: tuple[type[Any], ...]) -> It
         where = f"{group} entry point {point.name!r} ({point.value})"
         try:
             candidate = point.load()
-        except Exception as error:  # a stranger's module may fail in any way; name it instead of ending in a traceback
-            raise AtmError(f"{where} cannot be loaded: {' '.join(str(error).split())}") from None
+        except Exception as error:  # a stranger's module may fail in any way
+            raise AtmError(f"{where} cannot be loaded: {one_line(error)}") from None
         if inspect.isclass(candidate) and issubclass(candidate, others):
             continue
         if not (inspect.isclass(candidate) and issubclass(candidate, kind)):

@@ -81,6 +81,9 @@ def attack(
         float,
         typer.Option(help="Seconds per policy, shared by the attacks; a report says what it cut; 0 sets no limit."),
     ] = 600.0,
+    replay: Annotated[
+        str | None, typer.Option(help="Run whose numbers of steps are taken again, whatever the machine and --budget.")
+    ] = None,
     seed: Seed = 0,
     out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write.")] = Path("runs/attack"),
     resume: Resume = False,
@@ -107,6 +110,7 @@ def attack(
         seed=seed,
         repeats=repeats,
         budget=budget or None,
+        replay=replay,
     )
     _attack(config, out_folder, resume, force, as_json)
 

@@ -172,6 +172,7 @@ def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: Mer
 
 def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> dict[str, Any]:
     """Costs and leakage of one system, image by image; every attack is fitted anew, on other random numbers."""
+    assert setting.truth is not None  # `compare` needs a task
     originals = setting.data.victims.images
     auxiliary = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
     link = _defended(config, setting, setting.link(candidate.policy), candidate.defence)

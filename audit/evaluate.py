@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import product
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from atm.data import Splits
-from atm.errors import AtmError
+from atm.errors import AtmError, one_line
 from atm.link import Transmission
 from atm.policy import MergePolicy
 from atm.seeds import seed_of
@@ -94,6 +95,7 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
     _refuse_overlap(setting.data)
     originals = setting.data.victims.images
     auxiliary = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
+    replayed = {} if config.replay is None else _steps(StoredRun(config.replay, "attack"))
     taken, missing = score(originals[:1], originals[:1], setting.metrics)
     folder.describe(
         {
@@ -106,7 +108,7 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
         }
     )
     folder.save_images("original", originals)
-    plan = _plan(config, folder)
+    plan = _plan(folder, replayed)
     campaigns = [_campaign(setting, config, plan, repeat) for repeat in range(config.repeats)]
     total, done = len(setting.policies) * len(setting.attacks) * config.repeats, 0
     for policy, repeat in product(setting.policies, range(config.repeats)):
@@ -130,9 +132,10 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
             say(f"[{done}/{total}] {name} on {policy.name}{again}")
             begun = time.monotonic()
             seconds = max(ends - begun, 0.0) * shares[number] / sum(shares[number:])
-            attack = _fitted(setting, session, name, session.budget(seconds, name))
-            ready = time.monotonic()
-            rebuilt = attack.reconstruct(seen).cpu()
+            with _named(name, policy):
+                attack = _fitted(setting, session, name, session.budget(seconds, name))
+                ready = time.monotonic()
+                rebuilt = attack.reconstruct(seen).cpu()
             folder.add_seconds(policy.name, name, ready - begun, time.monotonic() - ready, repeat)
             _check(name, rebuilt, originals)
             scores, _ = score(rebuilt, originals, setting.metrics)
@@ -146,15 +149,36 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
                 continue
             say(f"{name} on {policy.name}{again}")
             torch.manual_seed(session.seeded(name))
-            scores = harm.run(inferences()[name](), session.oracle(), setting.data.victims, seen)
+            with _named(name, policy):
+                scores = harm.run(inferences()[name](), session.oracle(), setting.data.victims, seen)
             folder.add_scores(policy.name, name, scores, None, repeat)
 
 
-def _plan(config: AttackConfig, folder: RunFolder) -> Plan:
-    """Steps that this run, or the one that is replayed, chose before; new choices are on disk before they count."""
-    before = [] if config.replay is None else StoredRun(config.replay, "attack").records(STEPS)
-    known = {record["loop"]: int(record["steps"]) for record in [*before, *folder.records(STEPS)]}
-    return Plan(known, lambda loop, steps: folder.append(STEPS, {"loop": loop, "steps": steps}))
+@contextmanager
+def _named(attack: str, policy: MergePolicy) -> Iterator[None]:
+    """An attack is one file that anybody may write: where it fails in any way, the error says which, in one line."""
+    try:
+        yield
+    except AtmError:
+        raise
+    except Exception as error:
+        raise AtmError(f"attack {attack!r} failed on policy {policy.name!r}: {one_line(error)}") from error
+
+
+def _steps(run: StoredRun) -> dict[str, int]:
+    return {record["loop"]: int(record["steps"]) for record in run.records(STEPS)}
+
+
+def _plan(folder: RunFolder, replayed: Mapping[str, int]) -> Plan:
+    """Steps that this run, or the one that is replayed, chose before; all choices are on disk before they count."""
+
+    def record(loop: str, steps: int) -> None:
+        folder.append(STEPS, {"loop": loop, "steps": steps})
+
+    known = {line["loop"]: int(line["steps"]) for line in folder.records(STEPS)}
+    for loop in [loop for loop in replayed if loop not in known]:
+        record(loop, replayed[loop])
+    return Plan({**replayed, **known}, record)
 
 
 def _campaign(setting: Setting, config: AttackConfig, plan: Plan, repeat: int) -> Campaign:

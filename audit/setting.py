@@ -160,12 +160,12 @@ def prepare(config: AttackConfig) -> Setting:
     policies = _policies(config.policies, victim.encoder.depth)
     exits = list(dict.fromkeys(policy.device_layers for policy in policies))
     loaded = {layer: codecs.load_codec(config.codec, victim, layer) for layer in exits}
-    channels_in, *size = victim.encoder.input_shape
+    channels_in, height, width = victim.encoder.input_shape
     data = splits(
         config.data,
         victims=config.images,
         auxiliary=min(config.auxiliary, threat.auxiliary or config.auxiliary),
-        size=size,
+        size=(height, width),
         channels=channels_in,
         auxiliary_name=config.auxiliary_data,
         seed=config.seed,

@@ -131,6 +131,7 @@ class Bench:
         assert setting.victim is not None
         setting.victim.need_task("atm sweep")
         data = setting.data
+        assert setting.truth is not None  # as it has a task
         self.originals, self.truth = data.victims.images, setting.truth
         self.auxiliary = torch.cat([data.auxiliary.images, data.validation.images])
         self.labels = torch.cat([data.victims.labels, data.auxiliary.labels, data.validation.labels])

@@ -138,7 +138,8 @@ def head(
 
 def _pictures(target: Victim, data: str, test_data: str | None, seed: int) -> tuple[ImageSet, ImageSet]:
     """Pictures to train and to test on, as the victim takes them."""
-    channels, *size = target.encoder.input_shape
+    channels, height, width = target.encoder.input_shape
+    size = height, width
     train = load(data, "train", size=size, channels=channels, limit=8000, seed=seed)
     return train, load(test_data or data, "test", size=size, channels=channels, limit=2000, seed=seed)
 

@@ -216,7 +216,7 @@ def write_sweep(folder: str | Path) -> Path:
 
 def read_points(stored: StoredRun) -> list[dict[str, Any]]:
     """The finished points; where there are several codecs, each policy is one system with each of them."""
-    points, several = stored.records(POINTS), len(stored.about["codecs"]) > 1
+    points, several = stored.records(POINTS), len({codec["name"] for codec in stored.about["codecs"]}) > 1
     return [{**p, "policy": f"{p['policy']}, {p['codec']}"} for p in points] if several else points
 
 

@@ -27,8 +27,9 @@ FAMILIES = ("vit", "deit", "dinov2", "dinov2_with_registers", "clip", "siglip")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 HALF = ((0.5,) * 3, (0.5,) * 3)
-NORMALISED = {"vit": HALF, "deit": IMAGENET, "dinov2": IMAGENET, "dinov2_with_registers": IMAGENET, "clip": CLIP,
-              "siglip": HALF}  # fmt: skip
+NORMALISED: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "vit": HALF, "deit": IMAGENET, "dinov2": IMAGENET, "dinov2_with_registers": IMAGENET, "clip": CLIP, "siglip": HALF
+}  # fmt: skip
 ACTIVATIONS = {"gelu": "gelu", "quick_gelu": "quick_gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 
 # Tensors that the answer does not depend on.
@@ -93,9 +94,7 @@ def load(repository: Repository, raw: Mapping[str, Any], size: Size | None) -> L
         model.set_input_size(img_size=size)
         undone.append(f"positions resampled from {made_for[0]}x{made_for[1]} pixels")
     preprocessing = repository.json("preprocessor_config.json")
-    mean, std = NORMALISED[family]
-    if model.patch_embed.proj.weight.shape[1] != len(mean):
-        mean, std = (0.5,), (0.5,)
+    mean, std = NORMALISED[family] if model.patch_embed.proj.weight.shape[1] == 3 else ((0.5,), (0.5,))
     description: dict[str, Any] = {"architecture": text or str(raw["model_type"]), "source": repository.name}
     if undone:
         description["undone"] = undone
@@ -207,7 +206,7 @@ def _build(
     averaged = "ForImageClassification" in architecture and family in ("clip", "siglip")
     if family == "clip":
         options |= {"pre_norm": True}
-        return VisionTransformer(**options, **({"global_pool": "avg", "final_norm": False} if averaged else {}))
+        return VisionTransformer(**(options | ({"global_pool": "avg", "final_norm": False} if averaged else {})))
     if family == "siglip":
         if averaged:
             return VisionTransformer(**options, global_pool="avg", fc_norm=False)

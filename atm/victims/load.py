@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import timm
@@ -65,7 +65,7 @@ def load_victim(
     return victim if head is None else probe.with_head_file(victim, Path(head))
 
 
-def _own(path: Path, settings: dict[str, object]) -> Loaded:
+def _own(path: Path, settings: Mapping[str, object]) -> Loaded:
     for setting, value in settings.items():
         if value is not None:
             option = setting.replace("_", "-")
@@ -73,7 +73,7 @@ def _own(path: Path, settings: dict[str, object]) -> Loaded:
     return own.load(path)
 
 
-def _from_repository(name: str, settings: dict[str, object], size: Size | None) -> Loaded:
+def _from_repository(name: str, settings: Mapping[str, object], size: Size | None) -> Loaded:
     folder = Path(name).is_dir() if name else False
     found = HUB.fullmatch(name)
     if not folder and found is None:

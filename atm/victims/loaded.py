@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
-
 from atm.errors import AtmError
+from atm.victims.victim import Task
 
 Size = tuple[int, int]
 
@@ -26,12 +25,12 @@ class Loaded:
         digest: SHA-256 of the file; empty where it is to be taken over the tensors.
     """
 
-    model: nn.Module
+    model: Any
     mean: tuple[float, ...]
     std: tuple[float, ...]
     description: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
-    task: str | None = "classification"
+    task: Task | None = "classification"
     digest: str = ""
 
 

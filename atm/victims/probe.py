@@ -107,7 +107,7 @@ def _regression(z: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Ten
         return loss
 
     with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)
     return weight.detach().float(), bias.detach().float()
 
 

@@ -39,7 +39,7 @@ def load(name: str, weights: str | Path | None, size: Size | None) -> Loaded:
     blank = _blank(name)
     if weights is not None:
         return _filled(name, blank, read_state(Path(weights)), Path(weights).name, size)
-    options = {} if size is None else {"img_size": size}
+    options: dict[str, Any] = {} if size is None else {"img_size": size}
     check_size(size, blank.patch_embed.patch_size)
     with hub(f"timm's pretrained weights of {name!r}; give --weights FILE.safetensors instead: they"):
         model = timm.create_model(name, pretrained=True, **options)
@@ -183,6 +183,7 @@ def _projects(name: str, model: Any) -> bool:
     if infer_imagenet_subset({"num_classes": classes}) is not None:
         return False
     architecture = name.partition(".")[0]
-    published = {timm.get_pretrained_cfg(each).num_classes for each in timm.list_pretrained(f"{architecture}.*")}
+    configs = [timm.get_pretrained_cfg(each) for each in timm.list_pretrained(f"{architecture}.*")]
+    published = {config.num_classes for config in configs if config is not None}
     bias = getattr(model.head, "bias", None)
     return classes in published and (bias is None or not bool(bias.detach().any()))

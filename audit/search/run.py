@@ -83,7 +83,7 @@ def make_problem(config: SearchConfig) -> PolicyProblem:
     measured = tuple(dict.fromkeys([*objectives, *(limit.objective for limit in limits)]))
     privacy = create_score(config.score)
     setting = prepare(config.attack(policies=("none",), attacks=("mean_image",), auxiliary=20))
-    if "accuracy" in config.objectives:
+    if any(each.name == "accuracy" for each in measured):
         assert setting.victim is not None
         setting.victim.need_task("atm search")
     return PolicyProblem(setting, measured, privacy, config.lowest, config.seed)

@@ -11,10 +11,11 @@ import torch
 from atm.channels import Awgn, Noiseless
 from atm.link import Link
 from atm.policy import MergePolicy
+from atm.store import RunStore
 from atm.threat import ThreatModel
 from audit.bounds import bounds, image_dfil, noise_variance, symbol_information
 from reports.bounds import add_bounds, brackets
-from reports.run import LINK, REPEAT, SCORES, Run
+from reports.run import LINK, SCORE, Run
 from tests.atm.models import tiny_encoder
 from tests.attacks.planted import pictures
 
@@ -79,12 +80,13 @@ def test_the_bound_of_unbiased_attackers_is_below_that_of_their_exact_leakage():
 def test_errors_and_not_decibels_are_averaged_over_repeats(tmp_path):
     """One picture rebuilt with errors of 1e-2 and 1e-4: 5.05e-3 on average, and 1e-3 is that of 30 dB."""
     scores = pd.DataFrame(
-        [["none", "ridge", 0, "psnr", value, repeat] for repeat, value in enumerate([20.0, 40.0])],
-        columns=[*SCORES, REPEAT],
+        [["none", "ridge", 0, "psnr", value, repeat] for repeat, value in enumerate([20.0, 40.0])], columns=list(SCORE)
     )
-    add_bounds(tmp_path, "none", pd.DataFrame([{"bound": "unbiased", "value": 1e-4, "note": ""}]))
     about = {"policies": [{"name": "none"}], "attacks": ["ridge"]}
-    (line,) = brackets(Run(tmp_path, about, scores, pd.DataFrame(columns=[*LINK, REPEAT])))
+    with RunStore(tmp_path / "run", "attack", {}) as store:
+        store.begin({**about, "config": {}})
+        add_bounds(store, "none", pd.DataFrame([{"bound": "unbiased", "value": 1e-4, "note": ""}]))
+    (line,) = brackets(Run(tmp_path / "run", about, scores, pd.DataFrame(columns=list(LINK))))
     assert line.error == pytest.approx(5.05e-3)
 
 

@@ -26,19 +26,19 @@ def test_every_repeat_draws_anew_and_the_first_is_the_run_without_repeats(atm, v
 
 def test_a_killed_repeat_goes_on_as_if_nothing_had_happened(atm, victim, pictures, tmp_path, monkeypatch):
     assert atm(*ask(victim, pictures, tmp_path / "whole"), "--repeats", 2)[0] == 0
-    original, started = audit.evaluate.create, []
+    original, started = audit.evaluate._fitted, []
 
-    def create(name):
+    def fitted(setting, session, name, budget):
         started.append(name)
-        if len(started) == 5:
+        if len(started) == 7:
             raise KeyboardInterrupt
-        return original(name)
+        return original(setting, session, name, budget)
 
-    monkeypatch.setattr(audit.evaluate, "create", create)
+    monkeypatch.setattr(audit.evaluate, "_fitted", fitted)
     assert atm(*ask(victim, pictures, tmp_path / "killed"), "--repeats", 2)[0] == 130
     cut = Run.read(tmp_path / "killed")
     assert not cut.finished and len(cut.worst_repeats("none")) == 1, "only whole repeats count"
-    monkeypatch.setattr(audit.evaluate, "create", original)
+    monkeypatch.setattr(audit.evaluate, "_fitted", original)
     assert atm(*ask(victim, pictures, tmp_path / "killed"), "--repeats", 2, "--resume")[0] == 0
     for table in ("scores.csv", "link.csv"):
         assert (tmp_path / "whole" / table).read_bytes() == (tmp_path / "killed" / table).read_bytes()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import attacks
 import audit.evaluate
 import audit.selfcheck
 from attacks.mean_image import MeanImage
@@ -58,13 +59,13 @@ def test_an_evaluator_that_counts_plain_pictures_as_leaks_is_caught(monkeypatch)
 def test_an_attack_that_beats_the_bound_is_caught(monkeypatch):
     """A cheat that knows the pictures: nothing honest gets below the error of the conditional mean."""
 
-    class Oracle(MeanImage):
+    class Cheat(MeanImage):
         name = "ridge"
 
         def reconstruct(self, seen):
             return pictures.gaussian(SMALL.images, SMALL.auxiliary, 0).victims.images * 0.9 + 0.05
 
-    monkeypatch.setattr(parts, "create", lambda name: Oracle() if name == "ridge" else audit.evaluate.create(name))
+    monkeypatch.setattr(parts, "create", lambda name: Cheat() if name == "ridge" else attacks.create(name))
     assert verdict("sound defence with a known bound") == "beats the bound"
 
 

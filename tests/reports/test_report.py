@@ -14,6 +14,7 @@ from PIL import Image
 
 from atm.errors import AtmError
 from atm.policy import MergePolicy
+from atm.wire import Wire
 from audit.folder import RunFolder
 from privacy_metrics.statistics import Interval
 from reports.html import render, show, write_report
@@ -28,14 +29,15 @@ def make_run(folder, ssim: dict[str, list[float]], name="none", attacks=None, hi
     images = len(next(iter(ssim.values())))
     attacks = attacks or list(ssim)
     rows = [[name, a, i, "ssim", v, 0] for a, values in ssim.items() for i, v in enumerate(values)]
-    link = [[name, i, 0, 0, 1, 0.1, 65, 650, 0] for i in range(images)]
+    link = [[name, i, 0, 0, 1, 0.1, 0.01, 65, 660, 10, 0] for i in range(images)]
     content = {
         "created": "2026-01-01", "command": "atm attack", "config": {"seed": 0},
         "attacks": attacks, "denied": [],
         "policies": [MergePolicy.uniform(1.0, 3, name=name).as_dict()], "metrics": {"ssim": "SSIM"}, "notes": [],
         "task": "accuracy", "channel": "awgn:10", "threat": {"name": "server"}, "threat_in_words": "She knows.",
         "victim": {"name": "vit", "digest": "0", "layers": 3, "width": 8, "patches": 16},
-        "codec": {"name": "jscc", "symbols_per_token": 10, "digest": ""}, "versions": {"python": "3"},
+        "codec": {"3": {"name": "jscc", "symbols_per_token": 10, "digest": ""}}, "versions": {"python": "3"},
+        "wire": {name: Wire.of(side=True, sizes=False, padding=False, places=False).as_rows()},
         "data": {"name": "photos", "victims": images, "auxiliary": 9, "removed": 0, "victims_digest": "1",
                  "auxiliary_digest": "2", "skipped": []},
     }  # fmt: skip
@@ -77,15 +79,15 @@ def test_nothing_is_found_only_when_no_flag_is_raised(tmp_path):
     )
     assert cut.level == "inconclusive" and "unfinished: decoder" in cut.flags[0].found
     denied = judge(make_run(tmp_path, {"mean_image": floor, "ridge": values}, denied=["optimization"]), "none")
-    assert denied.level == "inconclusive" and "optimization" in denied.flags[0].found
-    floors = judge(make_run(tmp_path, {"mean_image": floor}), "none")
-    assert floors.level == "inconclusive" and "only the floors" in floors.flags[0].found
+    assert denied.level == "no leak found" and "cannot run optimization" in denied.sentence
+    blind = judge(make_run(tmp_path, {"mean_image": floor}), "none")
+    assert blind.level == "inconclusive" and "only blind baselines" in blind.flags[0].found
 
 
 def test_leakage_is_the_worst_case_over_attacks(tmp_path):
     run = make_run(tmp_path, {"mean_image": [0.1, 0.4], "ridge": [0.3, 0.2]})
     assert run.worst_case("none").tolist() == [0.3, 0.4]
-    assert run.worst_case("none", floors_only=True).tolist() == [0.1, 0.4]
+    assert run.worst_case("none", blind_only=True).tolist() == [0.1, 0.4]
 
 
 class Page(HTMLParser):
@@ -120,6 +122,14 @@ def test_intervals_are_shown_with_every_number(tmp_path):
     text = render(run)
     assert "0.850 [0.8" in text and "0.150 [0.1" in text
     assert show(Interval(0.5, float("nan"), float("nan"), 1)) == "0.50 [no interval from 1]"
+
+
+def test_what_is_on_the_wire_is_shown_for_every_policy_with_who_sees_it(tmp_path):
+    wire = Wire.of(side=True, sizes=True, padding=True, places=True).as_rows()
+    text = render(make_run(tmp_path, {"mean_image": [0.1] * 3, "ridge": [0.9] * 3}, wire={"none": wire}))
+    assert "On the wire, none" in text and len(wire) == 6
+    for row in wire:
+        assert f"{row['field']}: {row['carries']} ({row['protected']}; seen by {row['seen by']})" in text
 
 
 def test_a_missing_picture_does_not_stop_the_report(tmp_path):

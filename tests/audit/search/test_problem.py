@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from atm.encoder import Encoder
 from atm.policy import MergePolicy
 from audit.search.config import SearchConfig
 from audit.search.memory import peak_bytes
@@ -35,7 +36,7 @@ def test_every_objective_is_measured_and_pays_for_nothing_twice(problem):
 
 def test_numbers_are_those_of_the_link(problem):
     policy = MergePolicy.uniform(0.5, 3)
-    link = problem.setting.link.with_policy(policy)
+    link = problem.setting.link(policy)
     sent = link.transmit(problem.images, problem.seed + 1)
     values = problem.measure(policy).values
     assert values["gflops"] == pytest.approx(float(sent.flops.mean()) / 1e9)
@@ -50,10 +51,8 @@ def test_policies_that_merge_alike_have_one_effect(problem):
 
 def test_nothing_is_sent_twice(problem, monkeypatch):
     counted = []
-    original = type(problem.setting.link.encoder).forward
-    monkeypatch.setattr(
-        type(problem.setting.link.encoder), "forward", lambda *a: counted.append(len(a[1])) or original(*a)
-    )
+    original = Encoder.forward
+    monkeypatch.setattr(Encoder, "forward", lambda *a: counted.append(len(a[1])) or original(*a))
     cheap = ("accuracy", "gflops", "tokens", "symbols", "leakage")
     monkeypatch.setattr(problem, "measured", tuple(OBJECTIVES[name] for name in cheap))
     problem.measure(MergePolicy.uniform(0.5, 3))
