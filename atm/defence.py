@@ -22,7 +22,7 @@ class Defence(ABC):
         name: on the command line and in reports.
         denies: what its secret randomness keeps from an adversary whatever else she knows.
         pads: whether it sends tokens that stand for nothing, of which the server must be told.
-        fitted_at: the layer after whose tokens it was made, from 1; it protects no others. None before `defenses.fitted`.
+        fitted_at: the layer after whose tokens it was made, from 1; it protects no others. None before it was fitted.
     """
 
     name: str

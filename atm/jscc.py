@@ -28,8 +28,8 @@ class JsccCodec(nn.Module, Codec):
 
     A token's symbols are ordered: a lower rate sends the first of them, and the receiver sees zeros in place of the
     rest. The sender knows how many patches each token stands for. This receiver uses nothing but how many tokens each
-    image has, and which of them are protected (they stand first) or padding, whatever else is on the wire. Padding is
-    sent like the tokens that it copies, as if each stood for one patch, and no other token attends to it on either side.
+    image has, and which of them are protected (they stand first) or padding, whatever is on the wire. Padding is
+    sent like the tokens that it copies, as if each stood for one patch; no other token attends to it on either side.
 
     Args:
         width: values per token.

@@ -20,6 +20,7 @@ from tests.systems import CHAINS, CHANNELS, CODECS, DEFENCES, EXITS, VICTIMS, pi
 IMAGES = pictures(6)
 PADDED = [text for text in (*DEFENCES, *CHAINS) if "pad" in text]
 
+
 def cells(*defences: str) -> pytest.MarkDecorator:
     """Parameters ``defence, codec, exit_layer, victim`` of every cell of the matrix in which a system can be."""
     return pytest.mark.parametrize(
