@@ -11,14 +11,28 @@ import torch
 import defenses
 from atm import channels
 from atm.encoder import Encoded
-from atm.errors import AtmError
+from atm.errors import AtmError, KnowledgeError
+from atm.knowledge import Knowledge
 from atm.link import Link, Transmission
+from atm.threat import PRESETS
 from atm.tokens import NOWHERE, TokenBatch
+from atm.wire import PLACES
+from attacks.alignment import Alignment
+from attacks.ridge import Ridge
+from attacks.session import Session
+from attacks.training import Schedule
 from defenses.adversarial import Adversarial
 from tests.systems import CHAINS, CHANNELS, CODECS, DEFENCES, EXITS, VICTIMS, pictures, refused, system
 
-IMAGES = pictures(6)
-PADDED = [text for text in (*DEFENCES, *CHAINS) if "pad" in text]
+IMAGES, OWN = pictures(6), pictures(30, 1)
+# Where tokens are dropped behind it, padding may be gone, or the token that it copies.
+PADDED = [text for text in (*DEFENCES, *CHAINS) if "pad" in text and "drop" not in text.partition("pad")[2]]
+# Every defence against every adversary; codec, exit and victim take turns, so that each meets both.
+ATTACKED = [
+    (defence, threat, CODECS[(d + t) % len(CODECS)], EXITS[(d + t // 2) % len(EXITS)], VICTIMS[(d + t // 3) % 2])
+    for d, defence in enumerate(("", *DEFENCES, *CHAINS))
+    for t, threat in enumerate(PRESETS)
+]
 
 
 def cells(*defences: str) -> pytest.MarkDecorator:
@@ -74,6 +88,35 @@ def assert_conserved(tokens: TokenBatch) -> None:
     counted[(tokens.offsets[:, None] + torch.arange(tokens.prefix)).flatten()] = 1
     assert torch.equal(counted, tokens.sizes)
     assert bool(arrived.any(1).all()), "of each image something arrives"
+
+
+@pytest.mark.parametrize(("defence", "threat", "codec", "exit_layer", "victim"), ATTACKED)
+def test_every_adversary_who_can_be_finishes_her_attack(defence, threat, codec, exit_layer, victim, monkeypatch):
+    if refused(defence, victim):
+        pytest.skip("the device cannot be")
+    monkeypatch.setattr(Alignment, "QUICK", {"schedule": Schedule(steps=3, every=3)})
+    link = system(defence, codec, exit_layer, victim, "awgn:15")
+    hidden_places = Knowledge.ORDER not in PRESETS[threat].knows and PLACES in link.wire.fields
+    try:
+        session = Session(link, PRESETS[threat], OWN)
+    except KnowledgeError as error:
+        assert hidden_places and "places" in str(error)
+        return
+    assert not hidden_places
+    transmission, seen, true_map = session.victims(IMAGES)
+    assert len(seen) == len(IMAGES) == len(true_map) and bool(transmission.logits.isfinite().all())
+    known = {Knowledge.MERGE_MAP: seen.tokens.source, Knowledge.SIZES: seen.tokens.sizes, Knowledge.SNR: seen.snr_db}
+    for knowledge, shown in known.items():
+        assert (shown is not None) == (knowledge in session.threat.knows)
+    if seen.tokens.sizes is not None:
+        assert bool((seen.tokens.sizes > 0).all()), "who knows which tokens are padding throws them away"
+    able = any(option in session.threat.knows for option in Ridge.needs_one_of)
+    if not able:
+        with pytest.raises(KnowledgeError, match="'ridge' needs"):
+            session.fitted(Ridge)
+        return
+    rebuilt = session.fitted(Ridge).reconstruct(seen)
+    assert rebuilt.shape == IMAGES.shape and bool(rebuilt.isfinite().all())
 
 
 @cells(*PADDED)
