@@ -71,7 +71,7 @@ def test_a_plan_is_replayed_to_the_bit_and_trials_leave_no_trace(name, brief):
     assert recorded and torch.equal(free, tried), "a trial changes nothing"
     short: dict[str, int] = {}
     cut = run_with(name, Plan(record=short.__setitem__), 0.0)
-    assert short.keys() == recorded.keys() and any(short[loop] < recorded[loop] for loop in short)
+    assert short.keys() <= recorded.keys() and any(short[loop] < recorded[loop] for loop in short)
     again = run_with(
         name, Plan.replaying(short, lambda *_: pytest.fail("a choice that was made is not made again")), float("inf")
     )
@@ -154,7 +154,7 @@ def test_descents_start_from_the_decoder_that_was_attacked_with(victim, pictures
             make, "QUICK", {"schedule": Schedule(steps=5)} if make is not Optimization else {"steps": 2}
         )
     monkeypatch.setattr(
-        "attacks.decoder.train", lambda *given: trained.append(given[-1]) or attacks.training.train(*given)
+        "attacks.decoder.train", lambda *given: trained.append(given[-2]) or attacks.training.train(*given)
     )
     names = ("decoder", "optimization")
     config = AttackConfig(("none", "uniform-0.5"), names, str(victim), data=str(pictures), images=4, auxiliary=60)
@@ -165,7 +165,7 @@ def test_descents_start_from_the_decoder_that_was_attacked_with(victim, pictures
 
 def test_the_command_of_a_run_without_a_limit_asks_for_none():
     """The command line has one unless told otherwise."""
-    assert "--budget 0 " in AttackConfig().command("out") and "--budget 5.0 " in AttackConfig(budget=5.0).command("out")
+    assert "--budget 0 " in AttackConfig(budget=None).command("out") and "--budget 5.0 " in AttackConfig(budget=5.0).command("out")
 
 
 def test_a_descent_ends_too(brief):

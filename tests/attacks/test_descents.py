@@ -31,7 +31,7 @@ STEPS = 60
 DESCENTS = {
     "optimization": lambda: Optimization(steps=STEPS),
     "deep_prior": lambda: DeepPrior(steps=STEPS),
-    "generative": lambda: Generative(steps=STEPS // 2),
+    "generative": lambda: Generative(steps=STEPS),
 }
 
 
