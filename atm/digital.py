@@ -99,7 +99,7 @@ class DigitalCodec(nn.Module, Codec):
     def fit_to(self, values: Tensor) -> None:
         """Take mean, principal axes and bit allocation from example tokens ``[T, d]``."""
         self.mean.copy_(values.mean(0))
-        variances, axes = torch.linalg.eigh(torch.cov(values.T.double()))
+        variances, axes = torch.linalg.eigh(torch.cov(values.cpu().double().T))  # not every device has float64
         self.axes.copy_(axes)
         self.deviation.copy_(variances.clamp_min(1e-12).sqrt())
         self.bits.copy_(allocate(variances.clamp_min(1e-12), self.payload))

@@ -28,7 +28,8 @@ class JsccCodec(nn.Module, Codec):
 
     A token's symbols are ordered: a lower rate sends the first of them, and the receiver sees zeros in place of the
     rest. The sender knows how many patches each token stands for. This receiver uses nothing but how many tokens each
-    image has, and which of them are protected (they stand first), whatever else is on the wire.
+    image has, and which of them are protected (they stand first) or padding, whatever is on the wire. Padding is
+    sent like the tokens that it copies, as if each stood for one patch; no other token attends to it on either side.
 
     Args:
         width: values per token.
@@ -115,7 +116,7 @@ class JsccCodec(nn.Module, Codec):
         return symbols, symbols.real.new_empty(len(tokens), 0)
 
     def decode(self, symbols: Tensor, side: Tensor, like: TokenBatch, snr_db: float | Tensor) -> Tensor:
-        """The receiver's estimate of the tokens ``[T, d]``; of ``like`` it reads lengths and prefix alone."""
+        """The receiver's estimate of the tokens ``[T, d]``; of ``like`` it reads lengths, prefix and padding."""
         rate = symbols.shape[-1]
         received = nn.functional.pad(torch.view_as_real(symbols).flatten(-2), (0, 2 * (self.most_symbols - rate)))
         kinds = _kinds(like)
@@ -178,7 +179,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, attention: Tensor, mlp: Tensor, tokens: TokenBatch) -> Tensor:
         q, k, v = self.qkv(_modulated(self.norm(x), attention)).unflatten(-1, (3, self.heads, -1)).unbind(1)
-        x = x + self.proj(ragged_attention(q, k, v, tokens).flatten(1))
+        heard = None if tokens.padding is None else q.new_zeros(len(q)).masked_fill(tokens.padding, -torch.inf)
+        x = x + self.proj(ragged_attention(q, k, v, tokens, heard).flatten(1))
         return x + self.mlp(_modulated(self.norm(x), mlp))
 
 

@@ -84,6 +84,9 @@ class Link:
         codec: tokens to symbols and back; None sends them uncoded.
         channel: between device and server; None is noiseless.
         defence: what the device does to the tokens before they are coded; None does nothing.
+
+    Raises:
+        AtmError: the defence was fitted to the tokens of another layer.
     """
 
     def __init__(
@@ -99,6 +102,11 @@ class Link:
         self.codec: Codec = codec if codec is not None else UncodedAnalog(encoder.width)
         self.channel: Channel = channel if channel is not None else Noiseless()
         self.defence = defence
+        if defence is not None and defence.fitted_at not in (None, self.policy.device_layers):
+            raise AtmError(
+                f"policy {self.policy.name!r} sends after layer {self.policy.device_layers}, but defence "
+                f"{defence.name!r} was fitted to the tokens of layer {defence.fitted_at}"
+            )
 
     @cached_property
     def wire(self) -> Wire:
@@ -124,13 +132,13 @@ class Link:
         """The same system under another policy that sends after the same layer.
 
         Raises:
-            AtmError: it sends after another layer, for whose tokens neither codec nor defence was made.
+            AtmError: it sends after another layer, for whose tokens the codec or the defence was not made.
         """
         policy = policy.for_depth(self.encoder.depth)
-        if policy.device_layers != self.policy.device_layers and (self.defence or self.codec.learned):
+        if policy.device_layers != self.policy.device_layers and self.codec.learned:
             raise AtmError(
-                f"policy {policy.name!r} sends after layer {policy.device_layers}, but codec and defence were made for "
-                f"the tokens of layer {self.policy.device_layers}"
+                f"policy {policy.name!r} sends after layer {policy.device_layers}, but codec {self.codec.name!r} was "
+                f"made for the tokens of layer {self.policy.device_layers}"
             )
         return Link(self.encoder, policy, self.codec, self.channel, self.defence)
 

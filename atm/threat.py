@@ -168,7 +168,8 @@ class ThreatModel:
             return sent.with_values(transmission.received.values)
         heard = self._heard(transmission, link, seed)
         if Knowledge.CODEC in self.knows:
-            return sent.with_values(link.receive(heard.symbols, transmission.side, sent, heard.snr_db).values)
+            told = sent if Knowledge.SIZES in self.on(link).knows else replace(sent, sizes=None)  # not even of padding
+            return sent.with_values(link.receive(heard.symbols, transmission.side, told, heard.snr_db).values)
         return sent.with_values(torch.view_as_real(heard.symbols).flatten(1))  # she cannot decode them
 
     def describe(self) -> str:

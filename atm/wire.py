@@ -152,10 +152,10 @@ def _held(tokens: TokenBatch) -> tuple[Tensor, Tensor]:
     if tokens.source is None:
         free = (tokens.lengths - tokens.prefix).double()
         return free, free
-    arrived = (tokens.source != NOWHERE).sum(1).double().cpu()
+    arrived = (tokens.source != NOWHERE).sum(1).cpu().double()
     ordered = tokens.source.sort(1).values
     starts = torch.cat([torch.ones_like(ordered[:, :1], dtype=torch.bool), ordered[:, 1:] != ordered[:, :-1]], 1)
-    return arrived, (starts & (ordered != NOWHERE)).sum(1).double().cpu()
+    return arrived, (starts & (ordered != NOWHERE)).sum(1).cpu().double()
 
 
 def _choice_bits(n: Tensor, k: Tensor) -> Tensor:

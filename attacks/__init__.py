@@ -20,12 +20,12 @@ RETRIEVAL = "nearest"  # answers with a picture that the adversary has, and rebu
 
 def available() -> dict[str, type[Any]]:
     """Every attack by name: those in this folder and those of other installed packages."""
-    return discover(sys.modules[__name__], "atm.attacks", "reconstruct", "infer")
+    return discover(sys.modules[__name__], "atm.attacks", Attack, Inference)
 
 
 def inferences() -> dict[str, type[Any]]:
     """Every inference by name, found as `available` finds attacks."""
-    return discover(sys.modules[__name__], "atm.attacks", "infer", "reconstruct")
+    return discover(sys.modules[__name__], "atm.attacks", Inference, Attack)
 
 
 def create(name: str, quick: bool = False) -> Attack:

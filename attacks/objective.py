@@ -126,7 +126,7 @@ class Likelihood:
         tokens = tokens.with_values(tokens.values.float())
         if source is not None:
             tokens = merging.merge(tokens, _matches(source, tokens), self.link.policy.average)
-            tokens = _without_dropped(tokens, source == NOWHERE)
+            tokens = tokens.without_patches(source == NOWHERE)
         tokens, symbols, _ = self.link.emit_expected(tokens)
         return per_patch(tokens.with_values(symbols) if self.on_symbols else tokens)
 
@@ -141,19 +141,6 @@ def _matches(source: Tensor, unmerged: TokenBatch) -> merging.Matches:
     begin = unmerged.offsets.to(source.device)[image] + unmerged.prefix
     similarity = torch.ones(len(image), device=source.device)
     return merging.Matches(begin + patch, begin + first[image, patch], similarity, image)
-
-
-def _without_dropped(tokens: TokenBatch, dropped: Tensor) -> TokenBatch:
-    """The tokens but those in which only dropped patches ``[B, P]`` ended; where all are, one is kept all the same."""
-    assert tokens.source is not None
-    if not bool(dropped.any()):
-        return tokens
-    dropped = dropped & ~dropped.all(1, keepdim=True)
-    rows = tokens.source + tokens.offsets.to(tokens.source.device)[:, None]
-    gone = torch.zeros(len(tokens.values), dtype=torch.bool, device=rows.device)
-    gone[rows[dropped]] = True
-    lengths = torch.bincount(tokens.image_of_token[~gone].cpu(), minlength=len(tokens))
-    return tokens.rearranged((~gone).nonzero().squeeze(1), lengths)
 
 
 class _StraightThrough(Defence):

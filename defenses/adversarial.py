@@ -34,7 +34,7 @@ class Adversarial(Defence):
 
     def fit(self, link: Link, images: Tensor) -> None:
         """Train projection and decoder in turns, from the tokens' principal components."""
-        tokens = calibration_tokens(link, images)
+        tokens, images = calibration_tokens(link, images), images.to(link.device)
         with torch.no_grad():
             answers = link.encoder.finish(tokens, link.policy).softmax(-1)
         patches = _patches(images, link.encoder.patch_grid)
@@ -46,6 +46,7 @@ class Adversarial(Defence):
 
         width = tokens.values.shape[1]
         decoder = nn.Sequential(nn.Linear(width, 128), nn.GELU(), nn.Linear(128, patches.shape[-1]))
+        decoder.to(link.device)
         deviation = (patches - patches.mean(0)).square().mean()
         learn = torch.optim.Adam(decoder.parameters(), 3e-3)
         protect = torch.optim.Adam([self.down, self.up], 1e-3)

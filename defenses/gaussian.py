@@ -8,7 +8,7 @@ from torch import Tensor
 from atm.defence import Defence
 from atm.link import Link
 from atm.tokens import TokenBatch
-from defenses.base import calibration_tokens, check, deviation, fitted_or_fail, random
+from defenses.base import calibration_tokens, check, deviation, fitted_or_fail, normal
 
 
 class Gaussian(Defence):
@@ -32,8 +32,7 @@ class Gaussian(Defence):
         """The tokens with independent noise on every value."""
         fitted_or_fail(self.sigma, self.name)
         assert self.sigma is not None
-        noise = random(tokens.values.shape, tokens.values, generator)
-        return tokens.with_values(tokens.values + self.sigma * noise)
+        return tokens.with_values(tokens.values + self.sigma * normal(tokens.values, generator))
 
     def expected(self, tokens: TokenBatch) -> TokenBatch:
         """The tokens: the noise has mean 0."""

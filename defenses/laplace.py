@@ -10,7 +10,7 @@ from torch import Tensor
 from atm.defence import Defence
 from atm.link import Link
 from atm.tokens import TokenBatch
-from defenses.base import calibration_tokens, check, deviation, fitted_or_fail, random
+from defenses.base import calibration_tokens, check, deviation, fitted_or_fail, uniform
 
 
 class Laplace(Defence):
@@ -35,7 +35,7 @@ class Laplace(Defence):
         """The tokens with independent noise on every value, by inversion of the distribution."""
         fitted_or_fail(self.scale, self.name)
         assert self.scale is not None
-        u = random(tokens.values.shape, tokens.values, generator, normal=False) - 0.5
+        u = uniform(tokens.values, generator) - 0.5
         noise = -u.sign() * torch.log1p(-2 * u.abs().clamp_max(0.5 - 1e-7))
         return tokens.with_values(tokens.values + self.scale * noise)
 

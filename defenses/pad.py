@@ -9,7 +9,7 @@ import torch
 
 from atm.defence import Defence
 from atm.tokens import TokenBatch
-from defenses.base import check, free_rows, random, with_protected
+from defenses.base import check
 
 
 class Pad(Defence):
@@ -29,15 +29,18 @@ class Pad(Defence):
 
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """The tokens and behind them the padding."""
-        filled, real = [], []
-        for rows in free_rows(tokens):
-            missing = -(tokens.prefix + len(rows)) % self.bucket if len(rows) else 0
-            pick = random(torch.Size([missing]), tokens.values, generator, normal=False).cpu() * len(rows)
-            filled.append(torch.cat([rows, rows[pick.long().clamp_max(len(rows) - 1)]]))
-            real.append(torch.arange(tokens.prefix + len(filled[-1])) < tokens.prefix + len(rows))
-        padded = with_protected(tokens, filled)
-        sizes = padded.values.new_ones(len(padded.values)) if padded.sizes is None else padded.sizes
-        return replace(padded, sizes=sizes * torch.cat(real).to(sizes))
+        free = tokens.lengths - tokens.prefix
+        missing = torch.where(free > 0, -tokens.lengths % self.bucket, 0)
+        image = torch.repeat_interleave(torch.arange(len(tokens)), missing)
+        drawn = torch.rand(len(image), generator=generator, dtype=torch.float64)
+        copied = (tokens.offsets + tokens.prefix)[image] + (drawn * free[image]).long()
+
+        own = len(tokens.values)
+        order = torch.argsort(torch.cat([tokens.image_of_token.cpu(), image]), stable=True)
+        rows = torch.cat([torch.arange(own), copied])[order].to(tokens.values.device)
+        padded = tokens.rearranged(rows, tokens.lengths + missing)
+        sizes = padded.values.new_ones(len(rows)) if padded.sizes is None else padded.sizes
+        return replace(padded, sizes=sizes * (order < own).to(sizes))
 
     def expected(self, tokens: TokenBatch) -> TokenBatch:
         """The tokens: padding tells nothing."""

@@ -8,7 +8,6 @@ from atm.defence import Defence
 from atm.errors import AtmError
 from atm.knowledge import Knowledge
 from atm.tokens import TokenBatch
-from defenses.base import free_rows, random, with_protected
 
 
 class Shuffle(Defence):
@@ -31,8 +30,7 @@ class Shuffle(Defence):
                 "defence 'shuffle' hides nothing here: this victim's attention needs the places of its tokens, so they "
                 "are sent along; choose a victim with absolute position embeddings"
             )
-        orders = [random(rows.shape, tokens.values, generator, normal=False).argsort() for rows in free_rows(tokens)]
-        return with_protected(tokens, [rows[o.cpu()] for rows, o in zip(free_rows(tokens), orders, strict=True)])
+        return tokens.shuffled(generator)[0]
 
     def expected(self, tokens: TokenBatch) -> TokenBatch:
         """The tokens: the order is found out, not guessed."""

@@ -149,7 +149,7 @@ def _of_rates(run: Run, policy: str, about: str, wanted: Callable[[Rate], bool],
         f"{words} for {_share(told.rate)} of pictures ({told.inference}: {told.words}); {without} {told.chance:.0%}"
     )
     if hers and level not in (LEAKS, IN_PART):
-        sentence = f"The label is the answer that the server is meant to give, and no more is learnt: {measured}."
+        sentence = f"The label is the answer that the server is meant to give, so reading it is no finding: {measured}."
         return Finding(about, HERS, sentence, told.rate, told.chance)
     return Finding(about, level, f"{_opening(level)}{measured}.", told.rate, told.chance)
 

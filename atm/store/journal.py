@@ -3,7 +3,8 @@
 A *log* (JSON lines, CSV) only grows. Its new lines are written first and entered here second, so whatever stands behind
 the last line entered was torn by a kill, or is not ours. A *document* (JSON, a picture) is replaced whole; its digest
 is entered first and the file renamed second, so a document is the last or the last but one entered. An entry is one
-line with a checksum of its own; a torn last entry is as if it were not there.
+line with a checksum over itself and the entry before, so that none is changed, missing or there twice unnoticed; a torn
+last entry is as if it were not there.
 """
 
 from __future__ import annotations
@@ -47,12 +48,12 @@ class Journal:
         self.path = inside(folder, CHECKSUMS)
         self.logs: dict[str, Log] = {}
         self.digests: dict[str, list[str]] = {}
-        self._size = 0
+        self._size, self._check = 0, ""
         lines = read(self.path).split(b"\n")[:-1]  # what follows the last newline was torn
         for number, line in enumerate(lines, 1):
             try:
-                self._enter(_opened(line))
-            except (ValueError, TypeError, KeyError):
+                self._enter(json.loads(line))
+            except (ValueError, TypeError, KeyError, AttributeError):
                 if number == len(lines):
                     break
                 raise AtmError(f"{self.path}, line {number} is damaged; {ADVICE}") from None
@@ -87,12 +88,20 @@ class Journal:
         return lines, len(content) - min(log.size, len(content))
 
     def _add(self, entry: dict[str, Any]) -> None:
-        line = _closed(entry)
-        append(self.path, self._size, line + b"\n")
-        self._size += len(line) + 1
+        entry = {"check": self._chained(entry), **entry}
+        line = encoded(json.dumps(entry)) + b"\n"
+        append(self.path, self._size, line)
+        self._size += len(line)
         self._enter(entry)
 
+    def _chained(self, entry: dict[str, Any]) -> str:
+        return checksum(encoded(self._check + json.dumps(entry)))
+
     def _enter(self, entry: dict[str, Any]) -> None:
+        check = self._chained({key: value for key, value in entry.items() if key != "check"})
+        if entry["check"] != check:
+            raise ValueError("an entry's own checksum is wrong")
+        self._check = check
         for name, value in entry.get("digests", {}).items():
             self.digests.setdefault(name, []).append(value)
         if "file" in entry:
@@ -123,14 +132,3 @@ def read(path: Path) -> bytes:
         return b""
     except OSError as error:
         raise AtmError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def _closed(entry: dict[str, Any]) -> bytes:
-    return encoded(json.dumps({"check": checksum(encoded(json.dumps(entry))), **entry}))
-
-
-def _opened(line: bytes) -> dict[str, Any]:
-    entry = json.loads(line)
-    if entry.pop("check") != checksum(encoded(json.dumps(entry))):
-        raise ValueError("an entry's own checksum is wrong")
-    return dict(entry)

@@ -83,10 +83,7 @@ def load(repository: Repository, raw: Mapping[str, Any], size: Size | None) -> L
     assert made_for is not None and patch is not None
     check_size(size, patch)
     tidy = tidied({name: t for name, t in repository.tensors().items() if not UNUSED.match(name)}, repository.name)
-    state = renamed(tidy.tensors)
-    if family == "dinov2_with_registers":  # timm adds no position to registers, and the class token's beforehand
-        state["cls_token"] = state["cls_token"] + state["pos_embed"][:, :1]
-        state["pos_embed"] = state["pos_embed"][:, 1:]
+    state = _as_read(family, text, renamed(tidy.tensors))
     model = _build(family, text, config, state, made_for, patch)
     load_state(model, state, repository.name)
     undone = list(tidy.undone)
@@ -169,6 +166,24 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
+def _as_read(family: str, architecture: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that the architecture's answer depends on, where timm adds positions as it does."""
+    if family == "dinov2_with_registers":  # timm adds no position to registers, and the class token's beforehand
+        joined = state["cls_token"] + state["pos_embed"][:, :1]
+        return {**state, "cls_token": joined, "pos_embed": state["pos_embed"][:, 1:]}
+    if family == "deit" and "head_dist.weight" not in state:  # the distillation token is one that no head reads
+        return {("reg_token" if name == "dist_token" else name): tensor for name, tensor in state.items()}
+    if _averages(family, architecture):
+        unread = "attn_pool." if family == "siglip" else "norm."
+        return {name: tensor for name, tensor in state.items() if not name.startswith(unread)}
+    return state
+
+
+def _averages(family: str, architecture: str) -> bool:
+    """Whether the classifier reads the mean patch instead of what the pretraining's objective read."""
+    return family in ("clip", "siglip") and "ForImageClassification" in architecture
+
+
 def _build(
     family: str, architecture: str, config: Any, state: Mapping[str, Tensor], made_for: Size, patch: Size
 ) -> VisionTransformer:
@@ -195,7 +210,6 @@ def _build(
         distilled = "head_dist.weight" in state
         if distilled:
             return VisionTransformerDistilled(**{k: v for k, v in options.items() if k != "class_token"})
-        # the distillation token is one more token that no head reads
         return VisionTransformer(**options, reg_tokens=1)
     if family.startswith("dinov2"):
         options |= {"init_values": 1.0, "mlp_layer": SwiGLUPacked} if gated else {"init_values": 1.0}
@@ -203,12 +217,11 @@ def _build(
             options |= {"reg_tokens": state["reg_token"].shape[1], "no_embed_class": True}
         kind = TokenAndMean if "ForImageClassification" in architecture else VisionTransformer
         return kind(**options)
-    averaged = "ForImageClassification" in architecture and family in ("clip", "siglip")
+    averaged = _averages(family, architecture)
     if family == "clip":
         options |= {"pre_norm": True}
         return VisionTransformer(**(options | ({"global_pool": "avg", "final_norm": False} if averaged else {})))
     if family == "siglip":
-        if averaged:
-            return VisionTransformer(**options, global_pool="avg", fc_norm=False)
-        return VisionTransformer(**options, global_pool="map", fc_norm=False)
+        attentive = not averaged and "attn_pool.latent" in state
+        return VisionTransformer(**options, global_pool="map" if attentive else "avg", fc_norm=False)
     return VisionTransformer(**options)

@@ -22,7 +22,6 @@ from attacks.oracle import Oracle
 from attacks.ridge import Ridge
 from attacks.session import Session
 from audit.planted.encoders import PATCHES
-from defenses.base import free_rows, with_protected
 
 
 class GradientBreaking(Defence):
@@ -99,9 +98,9 @@ class RandomLength(Defence):
 
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """The first of the tokens, from 1 to all."""
-        rows = free_rows(tokens)
-        counts = (1 + torch.rand(len(rows), generator=generator) * (PATCHES - 1)).long().tolist()
-        return with_protected(tokens, [own[:count] for own, count in zip(rows, counts, strict=True)])
+        counts = (1 + torch.rand(len(tokens), generator=generator) * (PATCHES - 1)).long() + tokens.prefix
+        kept = tokens.rank < counts[tokens.image_of_token.cpu()]
+        return tokens.only(kept.to(tokens.values.device))
 
 
 class SideCodec(UncodedAnalog):

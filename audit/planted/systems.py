@@ -20,6 +20,7 @@ REFUSED = "refused"
 POLICY = MergePolicy.uniform(1.0, 2, name="planted")
 EARLY = MergePolicy.uniform(1.0, 2, exit_layer=1, name="planted")
 NOISE = 0.3
+EAVESDROPPER = PRESETS["eavesdropper"]  # who is meant to learn nothing, not even the label
 
 
 @dataclass(frozen=True)
@@ -124,12 +125,15 @@ BROKEN = (
 )  # fmt: skip
 
 NULL = (
-    System("constant tokens", NOT_FOUND, encoders.constant, labels=True),
+    System("constant tokens", NOT_FOUND, encoders.constant, labels=True, threat=EAVESDROPPER),
     System("another image's tokens", NOT_FOUND, encoders.of_another),
     System("signal far below the noise", NOT_FOUND, channel=Awgn(-40.0), codec=parts.FixedPower(WIDTH)),
-    System("constant tokens under noise", NOT_FOUND, encoders.constant, defence=parts.GaussianNoise(1.0), labels=True),
-    System("one-time pad", NOT_FOUND, attacks=("ridge", "nearest"), defence=parts.OneTimePad(), labels=True),
-    System("random token count", NOT_FOUND, encoders.constant, defence=parts.RandomLength(), labels=True),
+    System("constant tokens under noise", NOT_FOUND, encoders.constant, defence=parts.GaussianNoise(1.0), labels=True,
+           threat=EAVESDROPPER),
+    System("one-time pad", NOT_FOUND, attacks=("ridge", "nearest"), defence=parts.OneTimePad(), labels=True,
+           threat=EAVESDROPPER),
+    System("random token count", NOT_FOUND, encoders.constant, defence=parts.RandomLength(), labels=True,
+           threat=EAVESDROPPER),
     System("one constant token", NOT_FOUND, encoders.one_constant_token, attacks=("ridge", "whole"), labels=True),
     System("position told to the adversary anyway", NOT_FOUND, encoders.places, ("ridge", "codes")),
     System("sound defence with a known bound", NOT_FOUND, encoders.without_class_token, pictures=pictures.gaussian,
