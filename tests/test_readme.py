@@ -32,7 +32,12 @@ def test_the_three_things_run_as_commands_and_as_python(tmp_path):
     commands = [line for block in blocks(README, "console") for line in block.splitlines() if line.startswith("atm ")]
     snippets = blocks(README, "python")
     assert [c.split()[1] for c in commands] == ["attack", "report", "search"] and len(snippets) == 3
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "2"}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),  # this checkout, wherever the environment has its own
+        "OMP_NUM_THREADS": "2",
+    }
     for command, snippet in zip(commands, snippets, strict=True):
         for words in (["sh", "-c", command], [sys.executable, "-c", snippet]):
             done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
