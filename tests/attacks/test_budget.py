@@ -165,7 +165,9 @@ def test_descents_start_from_the_decoder_that_was_attacked_with(victim, pictures
 
 def test_the_command_of_a_run_without_a_limit_asks_for_none():
     """The command line has one unless told otherwise."""
-    assert "--budget 0 " in AttackConfig(budget=None).command("out") and "--budget 5.0 " in AttackConfig(budget=5.0).command("out")
+    assert "--budget 0 " in AttackConfig(budget=None).command("out") and "--budget 5.0 " in AttackConfig(
+        budget=5.0
+    ).command("out")
 
 
 def test_a_descent_ends_too(brief):
