@@ -18,8 +18,8 @@ COMMANDS = {
     "attack": (
         "run.json",
         ["--auxiliary", 40, "--images", 4, "--policy", "none", "--policy", "uniform-0.5", "--quick", "--budget", 0,
-         "--attack", "ridge"],
-        ["scores.csv", "link.csv", "bounds.csv", "history.jsonl", "steps.jsonl", "images"],
+         "--attack", "ridge", "--attack", "position"],
+        ["scores.csv", "link.csv", "bounds.csv", "history.jsonl", "images"],
     ),
     "compare": (
         "compare.json",
