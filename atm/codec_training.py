@@ -22,7 +22,7 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from atm.progress import track
 from atm.tokens import TokenBatch
-from atm.zoo import Victim
+from atm.victims import Victim
 
 RATES = (32, 16, 48, 64)
 UNMERGED = 1 / 3  # part of the steps on tokens that were not merged at all
@@ -46,6 +46,7 @@ def train_codec(
     rates: Sequence[int] = RATES,
     hidden: int | None = None,
     depth: int = 1,
+    exit_layer: int | None = None,
     steps: int = 4000,
     batch: int = 64,
     task_weight: float = 1.0,
@@ -60,6 +61,7 @@ def train_codec(
         rates: complex symbols per token that it learns to use; the first is its default.
         hidden: values per token inside the codec; None takes two thirds of the victim's width.
         depth: transformer blocks on either side.
+        exit_layer: the layer after which tokens leave the device; None is the last. A codec is for one layer's tokens.
         steps: of AdamW, under a one-cycle schedule.
         batch: pictures per step.
         task_weight: of the divergence from the victim's own answers (KL, in nats), beside the standardised squared
@@ -69,7 +71,7 @@ def train_codec(
     """
     torch.manual_seed(seed)
     encoder = victim.encoder
-    sources = _sources(victim, train)
+    sources = _sources(victim, train, exit_layer)
     codec = JsccCodec(encoder.width, rates, hidden or max(32, round(encoder.width / 48) * 32), depth)
     codec.start_from(TokenBatch.cat([source.tokens for source in sources]))
     optimizer = torch.optim.AdamW(codec.parameters(), RATE_OF_LEARNING, weight_decay=1e-4)
@@ -102,6 +104,7 @@ def train_codec(
         "kind": "codec",
         "architecture": codec.config,
         "victim": victim.digest,
+        "exit_layer": sources[0].policy.device_layers,
         "data": {"name": train.name, "images": len(train), "digest": train.digest},
         "snr_range_db": SNR_RANGE_DB,
         "policies": [list(source.policy.thresholds) for source in sources],
@@ -143,13 +146,13 @@ def accuracies(
     }
 
 
-def _sources(victim: Victim, train: ImageSet) -> list[Source]:
+def _sources(victim: Victim, train: ImageSet, exit_layer: int | None) -> list[Source]:
     """All pictures unmerged, and a share of them under each of some random policies, encoded once."""
     depth = victim.encoder.depth
     images = train.images
     shares = torch.randperm(len(images)).chunk(POLICIES)
-    asked = [(MergePolicy.preset("none", depth), images)]
-    asked += [(_random_policy(depth), images[share]) for share in shares]
+    asked = [(MergePolicy.uniform(1.0, depth, name="none", exit_layer=exit_layer), images)]
+    asked += [(_random_policy(depth, exit_layer), images[share]) for share in shares]
     sources = []
     for policy, pictures in track(asked, "encoding the training pictures"):
         sent = Link(victim.encoder, policy).transmit(pictures)
@@ -157,10 +160,11 @@ def _sources(victim: Victim, train: ImageSet) -> list[Source]:
     return sources
 
 
-def _random_policy(depth: int) -> MergePolicy:
+def _random_policy(depth: int, exit_layer: int | None) -> MergePolicy:
     """Thresholds between a random floor and 1, each layer its own."""
     floor = float(torch.empty(()).uniform_(LOWEST_THRESHOLD, 1.0))
-    return MergePolicy(tuple(round(t, 3) for t in torch.empty(depth).uniform_(floor, 1.0).tolist()), name="random")
+    thresholds = tuple(round(t, 3) for t in torch.empty(depth).uniform_(floor, 1.0).tolist())
+    return MergePolicy(thresholds, exit_layer=exit_layer, name="random")
 
 
 def _through(codec: JsccCodec, tokens: TokenBatch, snr_db: float) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from atm import data
 from atm.channels.base import decibels
+from atm.codec import Codec
 from atm.encoder import Encoder
 from atm.errors import AtmError
 from atm.policy import MergePolicy
@@ -54,7 +55,7 @@ ITERATIONS = 15
 AT_A_TIME = 64  # blocks that are decoded together
 
 
-class DigitalCodec(nn.Module):
+class DigitalCodec(nn.Module, Codec):
     """Quantised tokens under an LDPC code and QAM, for one SNR.
 
     Tokens are turned onto their principal axes, each axis gets bits where they reduce the error most, and is quantised
@@ -98,7 +99,7 @@ class DigitalCodec(nn.Module):
     def fit_to(self, values: Tensor) -> None:
         """Take mean, principal axes and bit allocation from example tokens ``[T, d]``."""
         self.mean.copy_(values.mean(0))
-        variances, axes = torch.linalg.eigh(torch.cov(values.T.double()))
+        variances, axes = torch.linalg.eigh(torch.cov(values.cpu().double().T))  # not every device has float64
         self.axes.copy_(axes)
         self.deviation.copy_(variances.clamp_min(1e-12).sqrt())
         self.bits.copy_(allocate(variances.clamp_min(1e-12), self.payload))
@@ -191,16 +192,18 @@ def blocks(tokens: TokenBatch, longest: int) -> dict[int, Tensor]:
     return {size: torch.stack(rows) for size, rows in sorted(found.items())}
 
 
-def fitted(argument: str, encoder: Encoder) -> DigitalCodec:
+def fitted(argument: str, encoder: Encoder, exit_layer: int | None = None) -> DigitalCodec:
     """The codec for a victim, fitted to its tokens of the embedded photographs, which need no download.
 
     Args:
         argument: see `parse`.
         encoder: the victim.
+        exit_layer: the layer after which the tokens leave the device; None is the last.
     """
     codec = parse(argument, encoder.width)
-    images = data.load("photos", "train", size=encoder.image_size, limit=FITTED_TO).images
-    policy = MergePolicy.uniform(1.0, encoder.depth)
+    channels, height, width = encoder.input_shape
+    images = data.load("photos", "train", size=(height, width), channels=channels, limit=FITTED_TO).images
+    policy = MergePolicy.uniform(1.0, encoder.depth, exit_layer=exit_layer)
     with torch.no_grad():
         codec.fit_to(torch.cat([encoder(part, policy).tokens.values for part in images.split(64)]))
     return codec.eval()

@@ -6,6 +6,7 @@ compute exactly what timm computes. What is particular to a family of models sta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,31 +42,45 @@ class Encoded:
     layer_tokens: Tensor
     flops: Tensor
 
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @classmethod
+    def cat(cls, parts: Sequence[Encoded]) -> Encoded:
+        """Several batches as one."""
+        return cls(
+            TokenBatch.cat([part.tokens for part in parts]),
+            torch.cat([part.layer_tokens for part in parts], 1),
+            torch.cat([part.flops for part in parts]),
+        )
+
+    def select(self, images: Tensor) -> Encoded:
+        """That of some images, by their numbers ``[n]``."""
+        return Encoded(self.tokens.select(images), self.layer_tokens[:, images], self.flops[images])
+
 
 class Encoder(nn.Module):
     """Device and server parts of one vision transformer.
 
     Args:
         vit: timm's model, as it is; `atm.families` says which ones.
-        mean: per-channel mean that the model expects its input to be normalised with.
+        mean: per-channel mean that the model expects its input to be normalised with; one number is every channel's.
         std: per-channel deviation, likewise.
 
     Raises:
-        AtmError: the model is not built as this encoder can run it.
+        AtmError: the model is not built as this encoder can run it, or has another number of channels.
     """
 
-    def __init__(
-        self, vit: nn.Module, mean: tuple[float, ...] = (0.5,) * 3, std: tuple[float, ...] = (0.5,) * 3
-    ) -> None:
+    def __init__(self, vit: nn.Module, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> None:
         super().__init__()
         check_supported(vit)
         self.vit: Any
         self.vit = vit
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        self._embedding_flops = _count_flops(self.vit.patch_embed, self.image_size)
+        self.register_buffer("mean", _per_channel("mean", mean, self.input_shape[0]), persistent=False)
+        self.register_buffer("std", _per_channel("std", std, self.input_shape[0]), persistent=False)
+        self._embedding_flops = _count_flops(self.vit.patch_embed, self.input_shape)
         self._layer_weights = torch.tensor([_layer_weights(block) for block in self.vit.blocks], dtype=torch.float64)
 
     @property
@@ -79,9 +94,24 @@ class Encoder(nn.Module):
         return int(self.vit.embed_dim)
 
     @property
-    def image_size(self) -> int:
-        """Side of the input images in pixels."""
-        return int(self.vit.patch_embed.img_size[0])
+    def uses_places(self) -> bool:
+        """Whether attention needs to know where each token stood (rotary positions, relative bias)."""
+        return families.uses_places(self.vit)
+
+    def counts_sizes(self, policy: MergePolicy) -> bool:
+        """Whether the server's layers or head weigh a token by how many patches it stands for, under a policy.
+
+        Where nothing merges every token stands for one patch, and nobody needs to be told.
+        """
+        merges = any(policy.merges_at(layer) for layer in range(policy.device_layers))
+        later = policy.proportional_attention and policy.device_layers < self.depth
+        return merges and (later or self.vit.global_pool != "token")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the input images."""
+        height, width = self.vit.patch_embed.img_size
+        return _first_weight(self.vit.patch_embed).shape[1], int(height), int(width)
 
     @property
     def patch_grid(self) -> tuple[int, int]:
@@ -97,18 +127,16 @@ class Encoder(nn.Module):
         """Run the device's layers under a policy.
 
         Args:
-            images: ``[B, 3, H, W]`` float in [0, 1].
+            images: ``[B, C, H, W]`` float in [0, 1], of the model's `input_shape`.
             policy: one rule for each layer of the model.
 
         Raises:
             AtmError: images of another size than the model's, or a policy of another depth.
         """
         policy.for_depth(self.depth)
-        if images.shape[1:] != (3, self.image_size, self.image_size):
-            raise AtmError(
-                f"images of shape {list(images.shape[1:])} do not fit a victim for "
-                f"3x{self.image_size}x{self.image_size}"
-            )
+        if images.shape[1:] != self.input_shape:
+            wanted = "x".join(map(str, self.input_shape))
+            raise AtmError(f"images of shape {list(images.shape[1:])} do not fit a victim for {wanted}")
         parts = [self.start(part) for part in images.split(self._images_at_once(images))]
         counts = [torch.cat([part.lengths for part in parts])]
         for layer in range(policy.device_layers):
@@ -119,12 +147,19 @@ class Encoder(nn.Module):
 
     def finish(self, tokens: TokenBatch, policy: MergePolicy) -> Tensor:
         """The server's part: the layers after the exit, then the task head. ``[B, classes]`` logits."""
+        return families.head(self.vit, self._rest(tokens, policy))
+
+    def pool(self, tokens: TokenBatch, policy: MergePolicy) -> Tensor:
+        """The server's part up to what the task head reads: ``[B, features]``."""
+        return families.pooled(self.vit, self._rest(tokens, policy))
+
+    def _rest(self, tokens: TokenBatch, policy: MergePolicy) -> TokenBatch:
         for layer in range(policy.device_layers, self.depth):
             tokens = self.transform(self.mix(tokens, policy, layer)[0], layer)
-        return families.head(self.vit, tokens)
+        return tokens
 
     def start(self, images: Tensor) -> TokenBatch:
-        """The tokens of images ``[B, 3, H, W]`` in [0, 1] before the first layer."""
+        """The tokens of images ``[B, C, H, W]`` in [0, 1] before the first layer."""
         x = families.embed(self.vit, self.normalise(images))
         return TokenBatch.dense(x, self.vit.num_prefix_tokens, places=families.uses_places(self.vit))
 
@@ -233,12 +268,25 @@ def _weights(part: nn.Module) -> int:
     return sum(linear.weight.numel() for linear in part.modules() if isinstance(linear, nn.Linear))
 
 
-def _count_flops(embedding: nn.Module, size: int) -> float:
+def _first_weight(embedding: nn.Module) -> Tensor:
+    """The kernel ``[out, channels, h, w]`` that sees the pixels."""
+    return next(part.weight for part in embedding.modules() if isinstance(part, nn.Conv2d))
+
+
+def _per_channel(name: str, numbers: Sequence[float], channels: int) -> Tensor:
+    """``[1, C, 1, 1]`` from a number for each channel, or one for all of them."""
+    values = torch.tensor(tuple(numbers), dtype=torch.float32)
+    if len(values) not in (1, channels):
+        raise AtmError(f"{name} has {len(values)} numbers for {channels} input channels; give one, or one for each")
+    return values.expand(channels).reshape(1, channels, 1, 1).clone()
+
+
+def _count_flops(embedding: nn.Module, shape: tuple[int, int, int]) -> float:
     """Operations that the patch embedding spends on one image."""
     parameter = next(embedding.parameters())
     was_training = embedding.training
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        embedding.eval()(torch.zeros(1, 3, size, size, device=parameter.device, dtype=parameter.dtype))
+        embedding.eval()(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
     embedding.train(was_training)
     return float(counter.get_total_flops())
 

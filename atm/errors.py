@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection
+
+SUGGESTIONS = 5
+MANY = 25  # names that a line still holds
 
 
 class AtmError(Exception):
     """Bad input. The message is one line: what was wrong, with which file or value, and what to do."""
 
 
+class StorageError(AtmError):
+    """Something could not be written. The message is one line: which file, and what the operating system said."""
+
+
 class KnowledgeError(AtmError):
     """An attack needs knowledge that the threat model denies to the adversary."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> AtmError:
-    """The error for a name that nothing answers to, with the nearest known name as a suggestion.
+def one_line(error: BaseException) -> str:
+    """The kind and the words of an error that is not ours."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def unknown(kind: str, name: str, known: Collection[str]) -> AtmError:
+    """The error for a name that nothing answers to, with the nearest known names as suggestions, or a few of all.
 
     Args:
         kind: what was looked up, for example ``"attack"``.
         name: what the user wrote.
-        known: every name that would have worked.
+        known: every name that would have worked, the most usual ones first.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(names)}"
+    near = difflib.get_close_matches(name, names, n=1 if len(names) <= MANY else SUGGESTIONS, cutoff=0.5)
+    if near:
+        hint = f"did you mean {' or '.join(map(repr, near))}?"
+    elif len(names) <= MANY:
+        hint = f"choose one of {', '.join(names)}"
+    else:
+        hint = f"there are {len(names)}, such as {', '.join(list(known)[:SUGGESTIONS])}"
     return AtmError(f"unknown {kind} {name!r}: {hint}")

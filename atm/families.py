@@ -147,23 +147,45 @@ def _same(x: Tensor) -> Tensor:
 
 
 def head(model: Any, tokens: TokenBatch) -> Tensor:
-    """``[B, classes]`` logits from the tokens after the last layer.
-
-    Pooling over patches counts a token as many times as it has patches, in the average as in attention pooling.
-    """
+    """``[B, classes]`` logits from the tokens after the last layer; its pooled values where the model has no head."""
     if hasattr(model, "head_dist"):
         first, second = model.norm(tokens.protected()[:, :2]).unbind(1)
         return (model.head(first) + model.head_dist(second)) / 2
+    return model.head(model.head_drop(pooled(model, tokens)))
+
+
+def pooled(model: Any, tokens: TokenBatch) -> Tensor:
+    """``[B, features]``, what the task head reads of the tokens after the last layer.
+
+    Pooling over patches counts a token as many times as it has patches, in the average as in attention pooling. Where
+    two heads read a token each (distilled DeiT), their mean stands for both.
+    """
+    if hasattr(model, "head_dist"):
+        return model.norm(tokens.protected()[:, :2]).mean(1)
     if model.global_pool == "token":
-        pooled = model.norm(tokens.protected()[:, 0])  # norms act on each token alone
-    else:
-        tokens = tokens.with_values(model.norm(tokens.values))
-        attentive = getattr(model, "attn_pool", None)
-        # timm's EVA pools its prefix with attention, its ViT only where the model says so
-        prefix = getattr(model, "pool_include_prefix", isinstance(model, eva.Eva) and attentive is not None)
-        weights = _patches(tokens, prefix)
-        pooled = _average(tokens, weights) if attentive is None else _attend(attentive, tokens, weights)
-    return model.head(model.head_drop(model.fc_norm(pooled)))
+        return model.fc_norm(model.norm(tokens.protected()[:, 0]))  # norms act on each token alone
+    tokens = tokens.with_values(model.norm(tokens.values))
+    attentive = getattr(model, "attn_pool", None)
+    # timm's EVA pools its prefix with attention, its ViT only where the model says so
+    prefix = getattr(model, "pool_include_prefix", isinstance(model, eva.Eva) and attentive is not None)
+    weights = _patches(tokens, prefix)
+    mean = _average(tokens, weights) if attentive is None else _attend(attentive, tokens, weights)
+    return torch.cat((tokens.protected()[:, 0], mean), -1) if isinstance(model, TokenAndMean) else model.fc_norm(mean)
+
+
+class TokenAndMean(vit.VisionTransformer):
+    """DINOv2's own classifier: its head reads the class token and the mean patch, one behind the other."""
+
+    def __init__(self, num_classes: int = 0, **options: Any) -> None:
+        super().__init__(num_classes=0, **options)
+        self.global_pool = "avg"  # of which the class token is a part; its norm stays before the pooling
+        self.num_classes = num_classes
+        self.head = nn.Linear(2 * self.embed_dim, num_classes)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits ``[B, classes]`` from the normed tokens ``[B, n, d]``."""
+        both = torch.cat((x[:, 0], x[:, self.num_prefix_tokens :].mean(1)), -1)
+        return both if pre_logits else self.head(both)
 
 
 def _patches(tokens: TokenBatch, prefix: bool) -> Tensor:
@@ -197,6 +219,7 @@ BACKBONES = (vit.VisionTransformer.forward_features, eva.Eva.forward_features, b
 HEADS = (
     vit.VisionTransformer.forward_head,
     VisionTransformerDistilled.forward_head,
+    TokenAndMean.forward_head,
     eva.Eva.forward_head,
     beit.Beit.forward_head,
 )
@@ -226,9 +249,6 @@ def check(model: Any) -> None:
     pool = getattr(model, "attn_pool", None)
     if pool is not None and (not isinstance(pool, AttentionPoolLatent) or pool.pos_embed is not None):
         raise AtmError(f"{kind.__name__} with {type(pool).__name__} that has positions is not supported as a victim")
-    rows, columns = model.patch_embed.img_size
-    if rows != columns:
-        raise AtmError(f"{kind.__name__} for {rows}x{columns} images is not supported as a victim; use square images")
 
 
 def _with_attention(model: Any) -> list[Any]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from atm.attention import ragged_attention
-from atm.codec import unit_power
+from atm.codec import Codec, unit_power
 from atm.errors import AtmError
 from atm.tokens import TokenBatch
 
@@ -23,12 +23,13 @@ SNR_RANGE_DB = (0.0, 20.0)  # of the training; beyond it a codec works as at the
 HEAD = 32  # values per attention head
 
 
-class JsccCodec(nn.Module):
+class JsccCodec(nn.Module, Codec):
     """Tokens of any number and any image sizes to complex symbols and back.
 
     A token's symbols are ordered: a lower rate sends the first of them, and the receiver sees zeros in place of the
-    rest. The sender knows how many patches each token stands for. The receiver is told nothing but how many tokens
-    each image has, and which of them are protected (they stand first).
+    rest. The sender knows how many patches each token stands for. This receiver uses nothing but how many tokens each
+    image has, and which of them are protected (they stand first) or padding, whatever is on the wire. Padding is
+    sent like the tokens that it copies, as if each stood for one patch; no other token attends to it on either side.
 
     Args:
         width: values per token.
@@ -108,19 +109,26 @@ class JsccCodec(nn.Module):
         kinds = _kinds(tokens)
         x = (tokens.values - self.mean[kinds]) / self.deviation[kinds]
         if tokens.sizes is not None:
-            x = x + tokens.sizes.to(x).log()[:, None] * self.size_embedding
+            x = x + tokens.sizes.to(x).clamp_min(1).log()[:, None] * self.size_embedding
         out = self.encoder(x, self._condition(snr_db, self.symbols_per_token, tokens), tokens)
         pairs = out.float().unflatten(-1, (-1, 2))[:, : self.symbols_per_token]
         symbols, _ = unit_power(torch.view_as_complex(pairs.contiguous()), tokens)
         return symbols, symbols.real.new_empty(len(tokens), 0)
 
     def decode(self, symbols: Tensor, side: Tensor, like: TokenBatch, snr_db: float | Tensor) -> Tensor:
-        """The receiver's estimate of the tokens ``[T, d]``; of ``like`` it reads lengths and prefix alone."""
+        """The receiver's estimate of the tokens ``[T, d]``; of ``like`` it reads lengths, prefix and padding."""
         rate = symbols.shape[-1]
         received = nn.functional.pad(torch.view_as_real(symbols).flatten(-2), (0, 2 * (self.most_symbols - rate)))
         kinds = _kinds(like)
         out = self.decoder(received, self._condition(snr_db, rate, like), like).float()
         return out * self.deviation[kinds] + self.mean[kinds]
+
+    def flops(self, lengths: Tensor) -> Tensor:
+        """``[B]`` float64: of projections, MLPs and attention of the encoding side."""
+        blocks, n = len(self.encoder.blocks), lengths.double()
+        one = sum(p.weight.numel() for p in (self.encoder.first.patch, self.encoder.last.patch))
+        one += sum(m.weight.numel() for m in self.encoder.blocks.modules() if isinstance(m, nn.Linear))
+        return 2 * n * one + 4 * n.square() * self.encoder.hidden * blocks
 
     def scale_of(self, tokens: TokenBatch) -> Tensor:
         """``[T, d]``: the deviation of each value over the tokens that this codec was trained on."""
@@ -171,7 +179,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, attention: Tensor, mlp: Tensor, tokens: TokenBatch) -> Tensor:
         q, k, v = self.qkv(_modulated(self.norm(x), attention)).unflatten(-1, (3, self.heads, -1)).unbind(1)
-        x = x + self.proj(ragged_attention(q, k, v, tokens).flatten(1))
+        heard = None if tokens.padding is None else q.new_zeros(len(q)).masked_fill(tokens.padding, -torch.inf)
+        x = x + self.proj(ragged_attention(q, k, v, tokens, heard).flatten(1))
         return x + self.mlp(_modulated(self.norm(x), mlp))
 
 

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from atm.channels import Channel, Noiseless, Received
 from atm.codec import Codec, UncodedAnalog
-from atm.encoder import Encoder
+from atm.defence import Defence
+from atm.encoder import Encoded, Encoder
+from atm.errors import AtmError
+from atm.knowledge import Knowledge
 from atm.policy import MergePolicy
 from atm.tokens import TokenBatch
-
-
-class Defence(Protocol):
-    """What the device does to its tokens before they leave; a new one is one file in ``defenses/``.
-
-    A defence may have two more members: ``fit(link, images)``, which prepares it on calibration images of the device,
-    never the victims', before anything is sent, and ``denies`` (`atm.threat.Knowledge`), what its secret randomness
-    keeps from an adversary whatever else she knows.
-    """
-
-    name: str
-
-    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
-        """The tokens that are sent instead."""
-        ...
+from atm.wire import Wire
 
 
 @dataclass(frozen=True)
@@ -42,10 +32,12 @@ class Transmission:
         on_air: ``[T, k]`` complex64, the symbols that the device radiated; average power 1 per image.
         side: ``[B, s]`` float, what the codec sent beside them, free of error.
         received_symbols: ``[T, k]`` complex64, what the server's antenna gave.
-        received: the tokens that the server decoded.
+        received: the tokens that the server decoded, with what else of them is on the wire.
         logits: ``[B, classes]``, the server's answer.
         flops: ``[B]`` float64, what the device computed for each image in its encoder.
-        symbols: ``[B]`` int64, channel uses of each image.
+        coding_flops: ``[B]`` float64, what it computed in its defence and codec.
+        symbols: ``[B]`` int64, channel uses of each image, header included.
+        header: ``[B]`` int64, those of the header alone.
         snr_db: what the server's receiver measured: one number, ``[B]`` where it differs between images, or ``[T, k]``
             for a codec that uses the SNR of every symbol.
     """
@@ -57,7 +49,9 @@ class Transmission:
     received: TokenBatch
     logits: Tensor
     flops: Tensor
+    coding_flops: Tensor
     symbols: Tensor
+    header: Tensor
     snr_db: float | Tensor
 
     def __len__(self) -> int:
@@ -74,7 +68,9 @@ class Transmission:
             received=TokenBatch.cat([p.received for p in parts]),
             logits=torch.cat([p.logits for p in parts]),
             flops=torch.cat([p.flops for p in parts]),
+            coding_flops=torch.cat([p.coding_flops for p in parts]),
             symbols=torch.cat([p.symbols for p in parts]),
+            header=torch.cat([p.header for p in parts]),
             snr_db=_cat_snr([p.snr_db for p in parts]),
         )
 
@@ -88,6 +84,9 @@ class Link:
         codec: tokens to symbols and back; None sends them uncoded.
         channel: between device and server; None is noiseless.
         defence: what the device does to the tokens before they are coded; None does nothing.
+
+    Raises:
+        AtmError: the defence was fitted to the tokens of another layer.
     """
 
     def __init__(
@@ -103,9 +102,44 @@ class Link:
         self.codec: Codec = codec if codec is not None else UncodedAnalog(encoder.width)
         self.channel: Channel = channel if channel is not None else Noiseless()
         self.defence = defence
+        if defence is not None and defence.fitted_at not in (None, self.policy.device_layers):
+            raise AtmError(
+                f"policy {self.policy.name!r} sends after layer {self.policy.device_layers}, but defence "
+                f"{defence.name!r} was fitted to the tokens of layer {defence.fitted_at}"
+            )
+
+    @cached_property
+    def wire(self) -> Wire:
+        """What this link sends, and how."""
+        return Wire.of(
+            side=self.codec.sends_side,
+            sizes=self.encoder.counts_sizes(self.policy),
+            padding=self.defence is not None and self.defence.pads,
+            places=self.encoder.uses_places and self.policy.device_layers < self.encoder.depth,
+        )
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the victim lives, and with it all tensors of a transmission but lengths and counts."""
+        return next(chain(self.encoder.parameters(), self.encoder.buffers()), torch.empty(0)).device
+
+    @property
+    def denies(self) -> Knowledge:
+        """What the defence's secret randomness keeps from every adversary."""
+        return Knowledge.NOTHING if self.defence is None else self.defence.denies
 
     def with_policy(self, policy: MergePolicy) -> Link:
-        """The same system under another policy."""
+        """The same system under another policy that sends after the same layer.
+
+        Raises:
+            AtmError: it sends after another layer, for whose tokens the codec or the defence was not made.
+        """
+        policy = policy.for_depth(self.encoder.depth)
+        if policy.device_layers != self.policy.device_layers and self.codec.learned:
+            raise AtmError(
+                f"policy {policy.name!r} sends after layer {policy.device_layers}, but codec {self.codec.name!r} was "
+                f"made for the tokens of layer {self.policy.device_layers}"
+            )
         return Link(self.encoder, policy, self.codec, self.channel, self.defence)
 
     def with_defence(self, defence: Defence | None) -> Link:
@@ -125,45 +159,71 @@ class Link:
         symbols, side = self.codec.encode(tokens, self.channel.snr_db)
         return tokens, symbols, side
 
+    def emit_expected(self, tokens: TokenBatch) -> tuple[TokenBatch, Tensor, Tensor]:
+        """As `emit`, with what is expected of the defence in place of its random draw."""
+        tokens = tokens if self.defence is None else self.defence.expected(tokens)
+        symbols, side = self.codec.encode(tokens, self.channel.snr_db)
+        return tokens, symbols, side
+
     def receive(self, symbols: Tensor, side: Tensor, sent: TokenBatch, snr_db: float | Tensor) -> TokenBatch:
-        """The receiver's part: tokens from symbols at one SNR in dB, or one for each image ``[B]``."""
-        return sent.with_values(self.codec.decode(symbols, side, sent, snr_db))
+        """The receiver's part: tokens from symbols at one SNR in dB, or one for each image ``[B]``.
+
+        It is told of ``sent`` what is on the wire, and nothing else.
+        """
+        told = self.wire.delivered(sent)
+        return told.with_values(self.codec.decode(symbols, side, told, snr_db))
 
     def tune_in(
         self, channel: Channel, symbols: Tensor, lengths: Tensor, generator: torch.Generator | None
     ) -> Received:
         """What arrives over a channel, the server's or another's, in the form that the codec decodes best."""
         arrived = channel.carry(symbols, generator, lengths)
-        return arrived if getattr(self.codec, "soft", False) else Received(*arrived.per_image(lengths))
+        return arrived if self.codec.soft else Received(*arrived.per_image(lengths))
 
     def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Transmission:
         """One batch from end to end, differentiable in ``images``."""
-        tokens, symbols, side, flops = self.send(images, generator)
+        return self.relay(self.encoder(images, self.policy), generator)
+
+    def relay(self, encoded: Encoded, generator: torch.Generator | None = None) -> Transmission:
+        """The way of one batch from the end of the encoder on."""
+        tokens, symbols, side = self.emit(encoded.tokens, generator)
         arrived = self.tune_in(self.channel, symbols, tokens.lengths, generator)
         received = self.receive(arrived.symbols, side, tokens, arrived.snr_db)
+        header = self.wire.header_symbols(tokens, side)
+        coding = self.codec.flops(tokens.lengths)
         return Transmission(
             sent=tokens,
             on_air=symbols,
             side=side,
             received_symbols=arrived.symbols,
             received=received,
-            logits=self.encoder.finish(received.without_padding(), self.policy),
-            flops=flops,
-            symbols=tokens.lengths * symbols.shape[1],
+            logits=self.encoder.finish(received.without_padding()[0], self.policy),
+            flops=encoded.flops,
+            coding_flops=coding if self.defence is None else coding + self.defence.flops(tokens.lengths),
+            symbols=tokens.lengths * symbols.shape[1] + header,
+            header=header,
             snr_db=arrived.snr_db,
         )
 
     @torch.no_grad()
-    def transmit(self, images: Tensor, seed: int = 0, batch: int = 128) -> Transmission:
+    def encode(self, images: Tensor, batch: int = 128) -> Encoded:
+        """What the device computes of any number of images, for who transmits them several times."""
+        return Encoded.cat([self.encoder(part.to(self.device), self.policy) for part in images.split(batch)])
+
+    @torch.no_grad()
+    def transmit(self, images: Tensor | Encoded, seed: int = 0, batch: int = 128) -> Transmission:
         """Any number of images from end to end.
 
         Args:
-            images: ``[B, 3, H, W]`` float in [0, 1].
+            images: ``[B, C, H, W]`` float in [0, 1], or what `encode` made of them, which gives the same.
             seed: of the channel's and the defence's randomness; the same seed gives the same transmission.
             batch: images that run at a time.
         """
         generator = torch.Generator().manual_seed(seed)
-        return Transmission.cat([self.forward(part, generator) for part in images.split(batch)])
+        if isinstance(images, Encoded):
+            rows = torch.arange(len(images)).split(batch)
+            return Transmission.cat([self.relay(images.select(part), generator) for part in rows])
+        return Transmission.cat([self.forward(part.to(self.device), generator) for part in images.split(batch)])
 
 
 def _cat_snr(parts: Sequence[float | Tensor]) -> float | Tensor:

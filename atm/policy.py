@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from atm.errors import AtmError, unknown
+from atm.store import write
 
 Match = Literal["value", "key", "hidden"]
 Average = Literal["norm", "size", "mean"]
@@ -146,7 +147,7 @@ class MergePolicy:
         path = Path(path)
         content = self.as_dict()
         text = json.dumps(content, indent=2) if path.suffix == ".json" else yaml.safe_dump(content, sort_keys=False)
-        path.write_text(text, encoding="utf-8")
+        write(path, text)
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain lists, numbers and strings."""

@@ -36,6 +36,5 @@ def seed_sionna(generator: torch.Generator | None) -> None:
 
     Its own ``config.seed`` would also seed torch's global generator, which belongs to the caller.
     """
-    device = "cpu" if generator is None else generator.device
-    number = int(torch.randint(2**62, (), device=device, generator=generator))
+    number = int(torch.randint(2**62, (), generator=generator))
     sionna("").config.torch_rng("cpu").manual_seed(number)

@@ -5,14 +5,11 @@ An attack is handed an `Observation`, which holds what the threat model grants a
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from enum import Flag, auto
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 import yaml
@@ -20,38 +17,12 @@ from torch import Tensor
 
 from atm import channels
 from atm.errors import AtmError, KnowledgeError, unknown
-from atm.link import Defence, Link, Transmission
+from atm.knowledge import WORDS, Knowledge
+from atm.link import Link, Transmission
 from atm.tokens import TokenBatch
+from atm.wire import PLACES
 
 FEWEST = 20  # images that any attack can learn from
-_queried: WeakKeyDictionary[Link, set[bytes]] = WeakKeyDictionary()  # different images that adversaries sent
-
-
-class Knowledge(Flag):
-    """What an adversary may know, and what an attack may need."""
-
-    NOTHING = 0
-    WEIGHTS = auto()
-    CODEC = auto()
-    POLICY = auto()
-    MERGE_MAP = auto()
-    SIZES = auto()
-    SNR = auto()
-    AUXILIARY = auto()
-    ORDER = auto()
-    EVERYTHING = WEIGHTS | CODEC | POLICY | MERGE_MAP | SIZES | SNR | AUXILIARY | ORDER
-
-
-WORDS: dict[Knowledge, str] = {
-    Knowledge.WEIGHTS: "the victim's weights",
-    Knowledge.CODEC: "the codec's weights",
-    Knowledge.POLICY: "the merging policy",
-    Knowledge.MERGE_MAP: "which patches each token stands for (the merge map)",
-    Knowledge.SIZES: "how many patches each token stands for",
-    Knowledge.SNR: "the signal-to-noise ratio",
-    Knowledge.AUXILIARY: "auxiliary images of the same distribution, none of them a victim's",
-    Knowledge.ORDER: "the order in which the device sent the tokens",
-}
 TAPS: dict[str, str] = {
     "server": "is the server itself, or has taken it over: she sees the tokens that it decodes",
     "eavesdropper": "listens on the air with her own antenna: she sees the radio symbols through her own channel",
@@ -116,10 +87,19 @@ class ThreatModel:
             words = ", ".join(WORDS[flag] for flag in missing)
             raise KnowledgeError(f"attack {attack!r} needs {words}, which threat model {self.name!r} denies")
 
-    def under(self, defence: Defence | None) -> ThreatModel:
-        """The same adversary without what a defence's secret randomness keeps from her."""
-        denied = getattr(defence, "denies", Knowledge.NOTHING)
-        return replace(self, knows=self.knows & ~denied) if self.knows & denied else self
+    def on(self, link: Link) -> ThreatModel:
+        """The same adversary as she is against one link: she also knows what is on its wire, and no longer what its
+        defence's secret randomness keeps from her.
+        """
+        told = link.wire.tells if self.tap != "before-codec" else Knowledge.NOTHING
+        knows = (self.knows | told) & ~link.denies
+        return replace(self, knows=knows) if knows != self.knows else self
+
+    @property
+    def runs_the_device(self) -> bool:
+        """Whether she has all that it takes to send images through a device of her own, for which nobody counts."""
+        needs = Knowledge.WEIGHTS | Knowledge.POLICY
+        return (needs if self.tap == "before-codec" else needs | Knowledge.CODEC) in self.knows
 
     def observe(self, transmission: Transmission, link: Link, seed: int = 0) -> Observation:
         """What she sees of a transmission.
@@ -129,75 +109,68 @@ class ThreatModel:
             link: the system; an eavesdropper decodes with its codec.
             seed: of the noise on her own channel, and of the order in which she finds tokens whose order she lacks.
         """
-        return self._see(transmission, link, seed, self.under(link.defence).knows)
+        return self._see(transmission, link, seed, self.on(link).knows)
+
+    def rehearse(self, transmission: Transmission, link: Link, seed: int = 0) -> Observation:
+        """What `observe` shows, with the merge map that she knows of images which she sent through her own device.
+
+        Raises:
+            KnowledgeError: she has no device of her own.
+        """
+        self.require(Knowledge.WEIGHTS | Knowledge.POLICY, "a rehearsal")
+        return self._see(transmission, link, seed, self.on(link).knows | Knowledge.MERGE_MAP)
 
     def true_map(self, transmission: Transmission, link: Link, seed: int = 0) -> Tensor:
         """``[B, P]`` int64: the merge map of what `observe` shows; an evaluator scores by it, no attack is given it."""
-        source = self._see(transmission, link, seed, self.knows | Knowledge.MERGE_MAP).tokens.source
+        source = self._see(transmission, link, seed, self.on(link).knows | Knowledge.MERGE_MAP).tokens.source
         assert source is not None
         return source
 
     def _see(self, transmission: Transmission, link: Link, seed: int, knows: Knowledge) -> Observation:
-        received, symbols, snr_db = transmission.received, transmission.received_symbols, transmission.snr_db
+        tokens, rows = self._tapped(transmission, link, seed), torch.arange(len(transmission.on_air))
+        symbols, snr_db, side = transmission.received_symbols, transmission.snr_db, transmission.side
         if self.tap == "before-codec":
-            received, symbols, snr_db = transmission.sent, symbols[:, :0], math.inf
+            symbols, snr_db, side = symbols[:, :0], math.inf, side[:, :0]
         if self.tap == "eavesdropper":
-            channel = link.channel if self.channel is None else channels.parse(self.channel)
-            generator = torch.Generator().manual_seed(seed)
-            heard = link.tune_in(channel, transmission.on_air, transmission.sent.lengths, generator)
+            heard = self._heard(transmission, link, seed)
             symbols, snr_db = heard.symbols, heard.snr_db
-            if Knowledge.CODEC in self.knows:
-                received = link.receive(symbols, transmission.side, transmission.sent, snr_db)
-            else:  # she cannot decode: her tokens are the symbols as they are
-                received = transmission.sent.with_values(torch.view_as_real(symbols).flatten(1))
+        if self.tap == "server" or Knowledge.SIZES in knows:  # she knows which tokens are padding
+            tokens, rows = tokens.without_padding()
         if Knowledge.ORDER not in knows:
-            received, rows = received.shuffled(torch.Generator().manual_seed(seed))
-            symbols = symbols[rows]
-            if isinstance(snr_db, Tensor) and snr_db.ndim == 2:
-                snr_db = snr_db[rows]
+            tokens, order = tokens.shuffled(torch.Generator().manual_seed(seed))
+            rows = rows[order.cpu()]
+        rows = rows.to(symbols.device)
+        places = Knowledge.MERGE_MAP in knows or (PLACES in link.wire.fields and self.tap != "before-codec")
         return Observation(
             tokens=replace(
-                received,
-                sizes=received.sizes if Knowledge.SIZES in knows else None,
-                source=received.source if Knowledge.MERGE_MAP in knows else None,
-                places=received.places if Knowledge.MERGE_MAP in knows else None,
+                tokens,
+                sizes=tokens.sizes if Knowledge.SIZES in knows else None,
+                source=tokens.source if Knowledge.MERGE_MAP in knows else None,
+                places=tokens.places if places else None,
             ),
-            symbols=symbols,
-            snr_db=snr_db if Knowledge.SNR in knows else None,
+            symbols=symbols[rows],
+            side=side,
+            snr_db=_of_rows(snr_db, rows) if Knowledge.SNR in knows else None,
         )
 
-    def tap_images(self, link: Link, images: Tensor, seed: int = 0) -> Observation:
-        """What she sees when these images are sent; how an attack makes its training pairs from auxiliary images.
+    def _heard(self, transmission: Transmission, link: Link, seed: int) -> channels.Received:
+        channel = link.channel if self.channel is None else channels.parse(self.channel)
+        return link.tune_in(
+            channel, transmission.on_air, transmission.sent.lengths, torch.Generator().manual_seed(seed)
+        )
 
-        Raises:
-            KnowledgeError: she has sent more different images over this link than her queries.
-        """
-        self._count(link, images)
-        return self.observe(link.transmit(images, seed), link, seed + 1)
-
-    def rehearse(self, link: Link, images: Tensor, seed: int = 0) -> Observation:
-        """What she sees when she plays the device with images of her own: the same, and her own merge map.
-
-        Whoever has the device's weights and its policy runs it herself, and knows where each of her own patches went,
-        also where a defence hides that of the victims.
-
-        Raises:
-            KnowledgeError: she lacks the weights or the policy.
-        """
-        self.require(Knowledge.WEIGHTS | Knowledge.POLICY, "a rehearsal")
-        self._count(link, images)
-        knows = self.under(link.defence).knows | Knowledge.MERGE_MAP
-        return self._see(link.transmit(images, seed), link, seed + 1, knows)
-
-    def _count(self, link: Link, images: Tensor) -> None:
-        if self.queries is None:
-            return
-        sent = _queried.setdefault(link, set())
-        sent.update(hashlib.sha256(image.numpy().tobytes()).digest() for image in images)
-        if len(sent) > self.queries:
-            raise KnowledgeError(
-                f"threat model {self.name!r} allows {self.queries} queries, and {len(sent)} different images were sent"
-            )
+    def _tapped(self, transmission: Transmission, link: Link, seed: int) -> TokenBatch:
+        """The tokens at her tap, with all that the sender knows of them."""
+        sent = transmission.sent
+        if self.tap == "before-codec":
+            return sent
+        if self.tap == "server":
+            return sent.with_values(transmission.received.values)
+        heard = self._heard(transmission, link, seed)
+        if Knowledge.CODEC in self.knows:
+            told = sent if Knowledge.SIZES in self.on(link).knows else replace(sent, sizes=None)  # not even of padding
+            return sent.with_values(link.receive(heard.symbols, transmission.side, told, heard.snr_db).values)
+        return sent.with_values(torch.view_as_real(heard.symbols).flatten(1))  # she cannot decode them
 
     def describe(self) -> str:
         """The threat model in a few sentences."""
@@ -253,11 +226,13 @@ class Observation:
         tokens: the tokens as she decodes them, or if she eavesdrops without the codec the symbols of each as ``2 k``
             real values; without sizes or merge map where she does not know them.
         symbols: ``[T, k]`` complex64, the radio symbols as her antenna gave them.
+        side: ``[B, s]`` float, what the codec sent beside its symbols; nothing before the codec.
         snr_db: her signal-to-noise ratio: one number, or ``[B]`` where it differs between images.
     """
 
     tokens: TokenBatch
     symbols: Tensor
+    side: Tensor
     snr_db: float | Tensor | None
 
     def __len__(self) -> int:
@@ -270,8 +245,18 @@ class Observation:
         return Observation(
             tokens=self.tokens.select(images),
             symbols=self.symbols[tokens.values],
+            side=self.side[images.to(self.side.device)],
             snr_db=snr[images] if isinstance(snr, Tensor) and snr.ndim == 1 else snr,
         )
+
+    def without_map(self, keep_places: bool = False) -> Observation:
+        """The same, its merge map forgotten, and the places of its tokens unless these are on the wire."""
+        places = self.tokens.places if keep_places else None
+        return replace(self, tokens=replace(self.tokens, source=None, places=places))
+
+
+def _of_rows(snr_db: float | Tensor, rows: Tensor) -> float | Tensor:
+    return snr_db[rows] if isinstance(snr_db, Tensor) and snr_db.ndim == 2 else snr_db
 
 
 PRESETS: dict[str, ThreatModel] = {

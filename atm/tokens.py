@@ -117,31 +117,31 @@ class TokenBatch:
             places=None if self.places is None else self.places[rows],
         )
 
-    def shuffled(self, generator: torch.Generator) -> tuple[TokenBatch, Tensor]:
+    @cached_property
+    def padding(self) -> Tensor | None:
+        """``[T]`` bool: which tokens stand for nothing (size 0); None where the holder of this batch knows of none."""
+        if self.sizes is None:
+            return None
+        padding = self.sizes == 0
+        return padding if bool(padding.any()) else None
+
+    def shuffled(self, generator: torch.Generator | None) -> tuple[TokenBatch, Tensor]:
         """The same tokens in random order within each image, protected ones first, and the rows ``[T]`` they came from.
 
-        The merge map is renumbered with them.
+        Merge map and places go with them.
         """
-        device = self.values.device
+        rows = self.ordered_by(torch.rand(len(self.values), generator=generator, dtype=torch.float64))
+        return self.rearranged(rows.to(self.values.device), self.lengths), rows
+
+    def ordered_by(self, keys: Tensor) -> Tensor:
+        """``[T]`` int64 on the CPU: rows, image by image, protected tokens first and the others by ascending key.
+
+        Args:
+            keys: ``[T]`` float on the CPU; those of protected tokens are not asked.
+        """
         image = torch.repeat_interleave(torch.arange(len(self)), self.lengths)
-        within = self.rank
-        key = torch.rand(len(image), generator=generator, dtype=torch.float64)
-        key = torch.where(within < self.prefix, within.double() - self.prefix, key)
-        rows = torch.argsort(key, stable=True)
-        rows = rows[torch.argsort(image[rows], stable=True)]
-        moved = torch.empty_like(within)
-        moved[rows] = within
-        source = self.source
-        if source is not None:
-            source = moved.to(device)[source + self.offsets.to(device)[:, None]]
-        rows = rows.to(device)
-        return replace(
-            self,
-            values=self.values[rows],
-            sizes=None if self.sizes is None else self.sizes[rows],
-            source=source,
-            places=None if self.places is None else self.places[rows],
-        ), rows
+        rows = torch.argsort(torch.where(self.rank < self.prefix, -torch.inf, keys), stable=True)
+        return rows[torch.argsort(image[rows], stable=True)]
 
     def rearranged(self, rows: Tensor, lengths: Tensor) -> TokenBatch:
         """Other tokens of the same images: left out, in another order, or repeated.
@@ -171,13 +171,31 @@ class TokenBatch:
             places=None if self.places is None else self.places[rows],
         )
 
-    def without_padding(self) -> TokenBatch:
-        """The tokens that stand for something; those of size 0 are padding, which the server throws away."""
-        if self.sizes is None or bool((self.sizes > 0).all()):
-            return self
-        real = self.sizes > 0
-        lengths = torch.bincount(self.image_of_token[real], minlength=len(self)).cpu()
-        return self.rearranged(real.nonzero().squeeze(1), lengths)
+    def only(self, kept: Tensor) -> TokenBatch:
+        """The tokens that a mask ``[T]`` of bool keeps, in their order; it should keep the protected ones."""
+        lengths = torch.bincount(self.image_of_token[kept].cpu(), minlength=len(self))
+        return self.rearranged(kept.nonzero().squeeze(1), lengths)
+
+    def without_padding(self) -> tuple[TokenBatch, Tensor]:
+        """The tokens that stand for something, and the rows ``[T']`` on the CPU that they came from."""
+        if self.padding is None:
+            return self, torch.arange(len(self.values))
+        return self.only(~self.padding), (~self.padding).nonzero().squeeze(1).cpu()
+
+    def without_patches(self, dropped: Tensor) -> TokenBatch:
+        """The tokens but those in which only dropped patches ended. Needs the merge map.
+
+        Args:
+            dropped: ``[B, P]`` bool; an image of which all are dropped keeps its tokens.
+        """
+        if self.source is None:
+            raise ValueError("the tokens of some patches are known only with the merge map (source)")
+        stays = (~dropped | dropped.all(1, keepdim=True)) & (self.source != NOWHERE)
+        rows = self.source.clamp_min(0) + self.offsets.to(self.source.device)[:, None]
+        gone = torch.zeros(len(self.values), dtype=torch.bool, device=rows.device)
+        gone[rows[dropped & (self.source != NOWHERE)]] = True
+        gone[rows[stays]] = False
+        return self.only(~gone)
 
     def per_patch(self) -> Tensor:
         """``[B, P, d]``: for each patch the token it ended in, zeros where it ended nowhere. Needs the merge map."""

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from atm import precision
 from atm.data import ImageSet
 from atm.encoder import Encoder
-from atm.zoo import build_vit
+from atm.victims.own import build_vit
 
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.25, 0.25, 0.25)
@@ -61,7 +61,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def architecture(recipe: Recipe, size: int, classes: int) -> dict[str, Any]:
-    """Keyword arguments of `atm.zoo.build_vit` for a recipe, images of ``size`` pixels and a number of classes."""
+    """Keyword arguments of `atm.victims.own.build_vit` for a recipe, an image size and a number of classes."""
     return {
         "img_size": size,
         "patch_size": recipe.patch_size,

@@ -9,25 +9,27 @@ from typing import Any
 
 from atm.errors import unknown
 from atm.plugins import discover
+from attacks import base
 from attacks.base import Attack, Inference, require
-from attacks.shared import effort, made
 
-# A report shows these beside every attack: what an adversary gets who learns (next to) nothing from the tokens.
-FLOORS = ("mean_image", "nearest")
+# Blind baselines read no token; a report shows beside every attack what they reach.
+RANDOM = "random_image"
+BLIND = ("mean_image", "best_constant", RANDOM)
+RETRIEVAL = "nearest"  # answers with a picture that the adversary has, and rebuilds none
 
 
 def available() -> dict[str, type[Any]]:
     """Every attack by name: those in this folder and those of other installed packages."""
-    return discover(sys.modules[__name__], "atm.attacks", "reconstruct", "infer")
+    return discover(sys.modules[__name__], "atm.attacks", Attack, Inference)
 
 
 def inferences() -> dict[str, type[Any]]:
     """Every inference by name, found as `available` finds attacks."""
-    return discover(sys.modules[__name__], "atm.attacks", "infer", "reconstruct")
+    return discover(sys.modules[__name__], "atm.attacks", Inference, Attack)
 
 
-def create(name: str) -> Attack:
-    """An attack with its default parameters, or its quick ones within `attacks.shared.effort`.
+def create(name: str, quick: bool = False) -> Attack:
+    """An attack with its default parameters, or its quick ones.
 
     Raises:
         AtmError: there is no attack of that name.
@@ -35,7 +37,8 @@ def create(name: str) -> Attack:
     known = available()
     if name not in known:
         raise unknown("attack", name, known)
-    return made(known[name])
+    found: Attack = base.made(known[name], quick)
+    return found
 
 
-__all__ = ["FLOORS", "Attack", "Inference", "available", "create", "effort", "inferences", "require"]
+__all__ = ["BLIND", "RANDOM", "RETRIEVAL", "Attack", "Inference", "available", "create", "inferences", "require"]

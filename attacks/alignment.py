@@ -7,9 +7,8 @@ several, so here it is each patch that chooses its token: a distribution over th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -17,13 +16,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from atm import precision
-from atm.link import Link
-from atm.threat import Knowledge, Observation, ThreatModel
+from atm.knowledge import Knowledge
+from atm.threat import Observation
 from atm.tokens import NOWHERE, TokenBatch
-from attacks.base import held_out
+from attacks.base import Method, frame_features, held_out
 from attacks.network import Block
-from attacks.shared import fitted
 from attacks.training import Schedule, train
+
+if TYPE_CHECKING:
+    from attacks.oracle import Oracle
 
 # The adversary is told the map, or can run the device herself on her own images and learn to recover it.
 ALIGNABLE = (Knowledge.MERGE_MAP, Knowledge.WEIGHTS | Knowledge.POLICY)
@@ -33,25 +34,11 @@ MOST_TOLD = 50.0  # certainty enough; without noise a token tells its position b
 DAMPING = 1e-3  # of the covariance of tokens, relative to its mean eigenvalue
 
 
-def alignment_for(link: Link, threat: ThreatModel, images: Tensor) -> Alignment | None:
-    """A fitted `Alignment`, or None for an adversary who is told the merge map."""
-    told = Knowledge.MERGE_MAP in threat.under(link.defence).knows
-    return None if told else fitted(Alignment, link, threat, images)
-
-
-def aligned(link: Link, threat: ThreatModel, images: Tensor) -> Callable[[Observation], Observation]:
-    """What puts a merge map into this adversary's observations: nothing if it is there, else a fitted `Alignment`."""
-    alignment = alignment_for(link, threat, images)
-    return (lambda seen: seen) if alignment is None else alignment.complete
-
-
 def token_features(seen: Observation) -> Tensor:
-    """``[T, f]``: the tokens' values, and their logarithmic sizes where the adversary knows them."""
+    """``[T, f]``: the tokens' values, their logarithmic sizes where the adversary knows them, and the frame's own."""
     tokens = seen.tokens
-    parts = [tokens.values] if tokens.sizes is None else [tokens.values, tokens.sizes.log()[:, None]]
-    if isinstance(seen.snr_db, Tensor) and seen.snr_db.ndim == 1:
-        parts.append((seen.snr_db.clamp(-20, 30) / 10)[tokens.image_of_token][:, None])
-    return torch.cat(parts, -1)
+    parts = [tokens.values] if tokens.sizes is None else [tokens.values, tokens.sizes.clamp_min(1).log()[:, None]]
+    return torch.cat([*parts, *(each[tokens.image_of_token] for each in frame_features(seen))], -1)
 
 
 def assigned(scores: Tensor, tokens: TokenBatch) -> Tensor:
@@ -73,7 +60,7 @@ def assigned(scores: Tensor, tokens: TokenBatch) -> Tensor:
 
 
 @dataclass
-class Alignment:
+class Alignment(Method):
     """A set transformer over the tokens corrects what each token tells by itself of where it belongs.
 
     By itself it tells it in closed form: tokens of one position are taken for Gaussian around that position's mean,
@@ -93,35 +80,37 @@ class Alignment:
     layers: int = 2
     schedule: Schedule = field(default_factory=lambda: Schedule(rate=3e-3, steps=4000, patience=3))
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Run the device on the auxiliary images, whose merge maps the adversary therefore has, and train."""
-        threat.require(ALIGNABLE[1], self.name)
-        seen = threat.rehearse(link, images)
-        self.ordered = Knowledge.ORDER in threat.under(link.defence).knows
+        oracle.threat.require(ALIGNABLE[1], self.name)
+        seen, count = oracle.rehearse(), len(oracle.images)
+        self.ordered = Knowledge.ORDER in oracle.knows
         features, source = self._features(seen), seen.tokens.source
         assert source is not None
         self.mean, self.scale = features.mean(0), features.std(0).clamp_min(1e-6)
         complete, places = _complete(seen.tokens, source)
         # Asked of her own tokens, because a defence may put them into another order.
         self.in_place = self.ordered and bool(complete.any() and (source[complete] == places).all())
-        train_rows, held = held_out(len(images))
+        train_rows, held = held_out(count)
         tokens = seen.tokens.with_values((features - self.mean) / self.scale)
         few = tokens.select(train_rows[:MOST])
         assert few.source is not None
         self.discriminant = _discriminant(few.values, few.source, few.offsets)
-        tokens = tokens.with_values(self._told(tokens.values))
-        self.network = _Matcher(features.shape[1], source.shape[1], self.width, self.layers)
+        tokens = tokens.with_values(self._told(tokens))
+        network = _Matcher(features.shape[1], source.shape[1], self.width, self.layers)
+        self.network = network.to(features.device)
 
         def loss_on(rows: Tensor) -> Tensor:
             scores = self._scores(tokens.select(rows))
             return cross_entropy(scores.flatten(0, 1), source[rows].flatten(), ignore_index=NOWHERE)
 
-        self.history = train(self.network, loss_on, train_rows, held, self.schedule, "the alignment")
+        self.history = train(self.network, loss_on, train_rows, held, self.schedule, "the alignment", oracle.budget)
 
     @torch.no_grad()
     def scores(self, seen: Observation) -> Tensor:
         """``[B, P, t]``: the logarithmic probability of each patch to have ended in each token of its image."""
-        tokens = seen.tokens.with_values(self._told((self._features(seen) - self.mean) / self.scale))
+        tokens = seen.tokens.with_values((self._features(seen) - self.mean) / self.scale)
+        tokens = tokens.with_values(self._told(tokens))
         return self._scores(tokens).log_softmax(-1)
 
     def complete(self, seen: Observation) -> Observation:
@@ -145,10 +134,14 @@ class Alignment:
         last = (tokens.lengths - 1).clamp_min(1).to(features.device)[tokens.image_of_token]
         return torch.cat([features, rank[:, None].float(), (rank / last)[:, None]], 1)
 
-    def _told(self, features: Tensor) -> Tensor:
-        """Features, and what they tell by themselves of each position."""
+    def _told(self, tokens: TokenBatch) -> Tensor:
+        """``[T, f + P]``: features, and what they tell of each position; a place that is known leaves no doubt."""
         slopes, offsets = self.discriminant
-        return torch.cat([features, features @ slopes + offsets], 1)
+        told = tokens.values @ slopes + offsets
+        if tokens.places is not None:
+            own = tokens.places[:, None] - tokens.prefix == torch.arange(told.shape[1], device=told.device)
+            told = told + 2 * MOST_TOLD * own
+        return torch.cat([tokens.values, told], 1)
 
     def _scores(self, tokens: TokenBatch) -> Tensor:
         with precision.fast(tokens.values.device):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,22 +9,21 @@ import torch
 from torch import Tensor
 
 from atm import precision
-from atm.link import Link
+from atm.knowledge import Knowledge
 from atm.policy import MergePolicy
-from atm.threat import FEWEST, Knowledge, Observation, ThreatModel
-from attacks.alignment import ALIGNABLE, aligned
-from attacks.base import held_out, patch_features
-from attacks.budget import remaining, spent, time_budget
+from atm.threat import FEWEST, Observation, ThreatModel
+from attacks.alignment import ALIGNABLE
+from attacks.base import Attack, Method, held_out, patch_features, require
 from attacks.network import InversionNetwork
-from attacks.shared import fitted
-from attacks.training import PIXELS, Schedule, reconstruction_loss, train
+from attacks.oracle import OWN_DEVICE, Oracle
+from attacks.training import PIXELS, Schedule, train
 
-PROBE = 32  # images whose sending is timed
+PROBE = 32  # images that are sent at a time, which is a step of sending
 SENDING = 0.3  # of a time budget, at most, goes into sending the auxiliary images; the rest is for training
 
 
 @dataclass
-class Amortized:
+class Amortized(Attack):
     """The decoder's network, told the policy's thresholds, on what several random policies do to the same images.
 
     Who has the weights can run the encoder under any policy. So it is fitted once for an encoder, channel and
@@ -40,7 +37,7 @@ class Amortized:
     """
 
     name: ClassVar[str] = "amortized"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | Knowledge.POLICY | Knowledge.WEIGHTS
+    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | OWN_DEVICE
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
     order: ClassVar[int] = 6
     QUICK: ClassVar[dict[str, Any]] = {"policies": 3, "most": 1000, "schedule": replace(PIXELS, steps=200, every=50)}
@@ -54,66 +51,74 @@ class Amortized:
         """Little: what one policy gives is there for the next, and where there is only one, others do better."""
         return 0.5
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
-        """Find the decoder of this encoder and adversary, or train it."""
-        threat.require(self.needs, self.name)
-        self.thresholds = torch.tensor(link.policy.thresholds)
-        self.align = aligned(link, threat, images)
-        system = link.with_policy(MergePolicy.uniform(1.0, link.encoder.depth))
-        key = {"policies": self.policies, "most": self.most, "schedule": self.schedule, "system": _system(link)}
-        self.decoder = fitted(ManyPolicies, system, threat, images, owner=link.encoder, **key)
+    def fit(self, oracle: Oracle) -> None:
+        """Find the decoder of this system and adversary, or train it."""
+        require(self, oracle.threat)
+        self.thresholds = torch.tensor(oracle.policy().thresholds)
+        self.complete = oracle.complete
+        self.decoder = oracle.shared(ManyPolicies, policies=self.policies, most=self.most, schedule=self.schedule)
         self.history = self.decoder.history
 
     @torch.no_grad()
     def reconstruct(self, seen: Observation) -> Tensor:
         """One forward pass."""
-        return self.decoder.rebuild(patch_features(self.align(seen)), self.thresholds)
+        return self.decoder.rebuild(patch_features(self.complete(seen)), self.thresholds)
 
 
 @dataclass
-class ManyPolicies:
+class ManyPolicies(Method):
     """The decoder behind `Amortized`, fitted to one system and to many policies for it."""
 
-    name: ClassVar[str] = "amortized"
+    name: ClassVar[str] = "many-policies"
 
     policies: int
     most: int
     schedule: Schedule
-    system: str
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Send the auxiliary images under every policy, then train on all of it."""
-        images, depth = images[_few(len(images), _affordable(link, images, self.most))], link.encoder.depth
-        self.mean_image = images.mean(0)
-        chosen = _spread(self.policies, depth)
-        features: list[Tensor] = []
-        with time_budget(SENDING * remaining()):
-            while len(features) < len(chosen) and not (features and spent()):
-                one = link.with_policy(chosen[len(features)])
-                features.append(patch_features(aligned(one, threat, images)(threat.tap_images(one, images))))
-        fewer = len(features) < len(chosen)
-        chosen = chosen[: len(features)]
-        x, self.told = torch.stack(features), torch.tensor([policy.thresholds for policy in chosen])
+        signal, depth = oracle.signal, oracle.policy().depth
+        chosen, rows = self._affordable(oracle, _spread(self.policies, depth, oracle.policy().exit_layer))
+        images = oracle.images[rows]
+        self.signal, self.mean_image = signal, images.mean(0)
+        self.told = torch.tensor([policy.thresholds for policy in chosen], device=images.device)
+        x = torch.stack([_features(oracle.under(policy), images) for policy in chosen])
         self.mean, self.scale = x.flatten(0, 2).mean(0), x.flatten(0, 2).std(0).clamp_min(1e-6)
         x = precision.stored((x - self.mean) / self.scale)
-        side = images.shape[-1] // link.encoder.patch_grid[1]
-        self.network = InversionNetwork(x.shape[-1] + depth, 0, link.encoder.patch_grid, side, 128, 1)
+        self.network = InversionNetwork(x.shape[-1] + depth, 0, signal, 128, 1).to(images.device)
 
-        def loss_on(rows: Tensor) -> Tensor:
-            which, image = rows // len(images), rows % len(images)
-            return reconstruction_loss(self._run(x[which, image], self.told[which]), images[image])
+        def loss_on(part: Tensor) -> Tensor:
+            which, image = part // len(images), part % len(images)
+            return signal.loss(self._run(x[which, image], self.told[which]), images[image])
 
         offsets = torch.arange(len(chosen))[:, None] * len(images)
-        train_rows, validation = ((offsets + rows).flatten() for rows in held_out(len(images)))
+        train_rows, validation = ((offsets + part).flatten() for part in held_out(len(images)))
         few = validation[torch.randperm(len(validation))[:512]]
-        self.history = train(self.network, loss_on, train_rows, few, self.schedule, "the amortized decoder")
-        self.history.cut = self.history.cut or fewer
+        what = "the amortized decoder"
+        self.history = train(self.network, loss_on, train_rows, few, self.schedule, what, oracle.budget)
+        self.history.cut = (
+            self.history.cut or len(chosen) < self.policies or len(rows) < self.most <= len(oracle.images)
+        )
+
+    def _affordable(self, oracle: Oracle, policies: list[MergePolicy]) -> tuple[list[MergePolicy], Tensor]:
+        """The policies, and rows of the auxiliary images, that can be sent in `SENDING` of the time.
+
+        Few policies are worth more than few images, so images are given up last.
+        """
+        device, few = oracle.own_device(), oracle.images[:PROBE]
+        count = min(self.most, len(oracle.images))
+        batches = -(-count // PROBE)
+        sending = oracle.budget.part(SENDING, "sending")
+        steps = sending.steps("images", batches * len(policies), lambda: device.transmit(few), least=1)
+        kept = policies[: max(steps // batches, 1)]
+        return kept, _few(len(oracle.images), max(min(count, steps * PROBE), FEWEST))
 
     def rebuild(self, features: Tensor, thresholds: Tensor) -> Tensor:
-        """Features ``[B, P, f]`` under one policy ``[layers]`` -> ``[B, 3, H, W]`` in [0, 1]."""
+        """Features ``[B, P, f]`` under one policy ``[layers]`` -> ``[B, C, H, W]`` in [0, 1]."""
         x = precision.stored((features - self.mean) / self.scale)
-        parts = [self._run(part, thresholds.expand(len(part), -1)) for part in x.split(256)]
-        return torch.cat(parts).clamp(0, 1)
+        told = thresholds.to(x.device)
+        parts = [self._run(part, told.expand(len(part), -1)) for part in x.split(256)]
+        return self.signal.clip(torch.cat(parts))
 
     def _run(self, features: Tensor, thresholds: Tensor) -> Tensor:
         told = (1 - thresholds)[:, None].expand(-1, features.shape[1], -1)
@@ -122,21 +127,17 @@ class ManyPolicies:
             return self.network(start, torch.cat([features, told.to(features.dtype)], -1)).float()
 
 
-def _spread(count: int, depth: int) -> list[MergePolicy]:
+def _features(oracle: Oracle, images: Tensor) -> Tensor:
+    """``[N, P, f]`` of what she sees of some of her images under one policy; they are sent for this alone."""
+    return patch_features(oracle.complete(oracle.tap(images)))
+
+
+def _spread(count: int, depth: int, exit_layer: int | None) -> list[MergePolicy]:
     """Policies from no merging to much."""
-    uniform = [1.0, 0.8, 0.4, 0.9][: max(count, 1)]
+    uniform = [(t,) * depth for t in [1.0, 0.8, 0.4, 0.9][: max(count, 1)]]
     random = torch.rand(max(count - len(uniform), 0), depth).sqrt() * 0.7 + 0.3
-    return [MergePolicy.uniform(t, depth) for t in uniform] + [MergePolicy(tuple(row)) for row in random.tolist()]
-
-
-def _affordable(link: Link, images: Tensor, most: int) -> int:
-    """How many images can be sent under one policy in `SENDING` of the time, by how long a few take."""
-    if remaining() == math.inf:
-        return most
-    few, begun = images[:PROBE], time.monotonic()
-    link.transmit(few)
-    rate = len(few) / max(time.monotonic() - begun, 1e-6)
-    return max(min(most, int(SENDING * remaining() * rate)), FEWEST)
+    thresholds = [*uniform, *map(tuple, random.tolist())]
+    return [MergePolicy(t, exit_layer=exit_layer, name=f"many-{n}") for n, t in enumerate(thresholds)]
 
 
 def _few(count: int, most: int) -> Tensor:
@@ -144,8 +145,3 @@ def _few(count: int, most: int) -> Tensor:
     train, validation = held_out(count)
     held = max(min(most, count) // 10, 1)
     return torch.cat([train[: max(most - held, 1)], validation[:held]])
-
-
-def _system(link: Link) -> str:
-    """All of a link but its policy and encoder, so that another one is another key."""
-    return f"{id(link.codec)} {link.channel} {id(link.defence)} {getattr(link, '_salt', 0)}"

@@ -9,13 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from attacks.base import to_patches
-from attacks.descent import Coordinates, Descent
+from attacks.descent import AdamDescent, Coordinates
 from attacks.spread import Spread
 
 
 @dataclass
-class DeepPrior(Descent):
+class DeepPrior(AdamDescent):
     """What is searched is not the correction of the decoder's output but a network for each image that draws it.
 
     A convolutional network that was never trained draws smooth and self-similar pictures before it draws noise (Ulyanov
@@ -49,10 +48,10 @@ class _Drawn:
 
     def __init__(self, centre: Tensor, spread: Spread, width: int) -> None:
         self.centre, self.spread = centre, spread
-        count, grid = len(centre), spread.grid
-        patches = to_patches(centre - centre.mean((2, 3), keepdim=True), grid)
+        count, grid = len(centre), spread.signal.grid
+        patches = spread.signal.to_units(centre - centre.mean((2, 3), keepdim=True))
         given = patches.transpose(1, 2).unflatten(2, grid)
-        given = torch.cat([given / given.std().clamp_min(1e-6), torch.randn(count, width, *grid)], 1)
+        given = torch.cat([given / given.std().clamp_min(1e-6), torch.randn(count, width, *grid).to(given)], 1)
         self.input, drawn = given.flatten(0, 1)[None], patches.shape[-1]
 
         def convolution(before: int, after: int) -> nn.Module:
@@ -64,7 +63,7 @@ class _Drawn:
         last = convolution(width, drawn)
         nn.init.zeros_(last.weight)  # type: ignore[arg-type]
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-        self.network = nn.Sequential(*layer(given.shape[1], width), *layer(width, width), last)
+        self.network = nn.Sequential(*layer(given.shape[1], width), *layer(width, width), last).to(centre.device)
         self.parameters: list[Tensor] = list(self.network.parameters())
 
     def images(self) -> Tensor:

@@ -9,19 +9,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from atm.link import Link
-from atm.threat import ThreatModel
 from attacks.base import require
-from attacks.budget import remaining, time_budget
-from attacks.descent import Coordinates, Descent
+from attacks.descent import AdamDescent, Coordinates
 from attacks.generator import Generator
 from attacks.objective import Target
-from attacks.shared import fitted
+from attacks.oracle import Oracle
 from attacks.spread import Spread
 
 
 @dataclass
-class Generative(Descent):
+class Generative(AdamDescent):
     """What is searched is a latent, then what the generator makes of it half way to a picture (GLASS, PFO).
 
     Latents of a generator trained on the auxiliary images leave only changes that look like pictures; the features
@@ -30,35 +27,33 @@ class Generative(Descent):
     the one of `attacks.optimization`.
 
     Attributes:
-        steps: of Adam, over the latents and again over the features.
+        steps: of Adam, half of them over the latents, half over the features.
         rate: learning rate of both, whose variance is about 1.
         batch: images that are optimised at a time.
     """
 
     name: ClassVar[str] = "generative"
     order: ClassVar[int] = 5
-    QUICK: ClassVar[dict[str, Any]] = {"steps": 8}
+    QUICK: ClassVar[dict[str, Any]] = {"steps": 16}
 
-    steps: int = 30
+    steps: int = 60
     rate: float = 0.03
     batch: int = 64
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Fit the decoder and train the generator."""
-        require(self, threat)
-        with time_budget(remaining() / 3):
-            self.generator = fitted(Generator, link, threat, images)
-        super().fit(link, threat, images)
+        require(self, oracle.threat)
+        self.generator = oracle.within(oracle.budget.part(1 / 3, "generator")).fitted(Generator)
+        super().fit(oracle)
 
     def searches(self, centre: Tensor) -> Iterator[Coordinates]:
         """One, from the decoder's output."""
         yield _Latents(centre, self.generator, self.spread)
 
-    def _descend(self, place: Coordinates, target: Target, first: int = 0) -> tuple[Tensor, Tensor]:
+    def _descend(self, place: Coordinates, target: Target, steps: int, first: int = 0) -> tuple[Tensor, Tensor]:
         assert isinstance(place, _Latents)
-        with time_budget(remaining() / 2):
-            super()._descend(place, target)
-        return super()._descend(_Features(place), target, self.steps)
+        super()._descend(place, target, max(steps // 2, 1))
+        return super()._descend(_Features(place), target, max(steps // 2, 1), max(steps // 2, 1))
 
 
 class _Drawn:

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from atm import precision
-from atm.link import Link
-from atm.threat import ThreatModel
-from attacks.base import held_out
+from atm.signals import ImageSignal
+from attacks.base import Method, held_out
 from attacks.network import Residual
-from attacks.training import PIXELS, Schedule, reconstruction_loss, train
+from attacks.oracle import Oracle
+from attacks.training import PIXELS, Schedule, train
 
 
 @dataclass
-class Generator:
+class Generator(Method):
     """A convolutional autoencoder; latents of unit variance with noise on them, so that every latent is a picture.
 
     Attributes:
@@ -36,9 +36,10 @@ class Generator:
     noise: float = 0.1
     schedule: Schedule = PIXELS
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Train on the auxiliary images; they are not sent."""
-        self.network = _Autoencoder(images.shape[-1], self.latent, self.width)
+        images, loss = oracle.images, oracle.signal.loss
+        self.network = _Autoencoder(oracle.signal, self.latent, self.width).to(images.device)
 
         def loss_on(rows: Tensor) -> Tensor:
             with precision.fast(images.device):
@@ -46,14 +47,15 @@ class Generator:
                 if self.network.training:
                     latent = latent + self.noise * torch.randn_like(latent)
                 drawn = self.network.last(self.network.first(latent))
-            return reconstruction_loss(drawn.float(), images[rows])
+            return loss(drawn.float(), images[rows])
 
-        self.history = train(self.network, loss_on, *held_out(len(images)), self.schedule, "the generator")
+        rows = held_out(len(images))
+        self.history = train(self.network, loss_on, *rows, self.schedule, "the generator", oracle.budget)
         self.network.requires_grad_(False)
 
     @torch.no_grad()
     def latents(self, images: Tensor) -> Tensor:
-        """``[B, 3, H, W]`` -> ``[B, latent, h, w]``."""
+        """``[B, C, H, W]`` -> ``[B, latent, h, w]``."""
         return torch.cat([self.network.encode(part) for part in images.split(256)])
 
     def features(self, latents: Tensor) -> Tensor:
@@ -62,25 +64,26 @@ class Generator:
         return drawn
 
     def images(self, features: Tensor) -> Tensor:
-        """``[B, width, 2h, 2w]`` -> ``[B, 3, H, W]``, not clipped."""
+        """``[B, width, 2h, 2w]`` -> ``[B, C, H, W]``, not clipped."""
         drawn: Tensor = self.network.last(features)
         return drawn
 
 
 class _Autoencoder(nn.Module):
-    def __init__(self, side: int, latent: int, width: int) -> None:
+    def __init__(self, signal: ImageSignal, latent: int, width: int) -> None:
         super().__init__()
-        a, b, c = [2 if side % 2**n == 0 else 1 for n in (1, 2, 3)]
+        colours, *sides = signal.shape
+        a, b, c = [2 if all(side % 2**n == 0 for side in sides) else 1 for n in (1, 2, 3)]
         half = width // 2
         self.into = nn.Sequential(
-            _Down(3, half, a), Residual(half), _Down(half, width, b), Residual(width), _Down(width, width, c),
+            _Down(colours, half, a), Residual(half), _Down(half, width, b), Residual(width), _Down(width, width, c),
             Residual(width), nn.Conv2d(width, latent, 1),
         )  # fmt: skip
         self.norm = nn.BatchNorm2d(latent, affine=False)
         self.first = nn.Sequential(
             nn.Conv2d(latent, width, 3, padding=1), Residual(width), Residual(width), _Up(width, width, c)
         )
-        self.last = nn.Sequential(Residual(width), _Up(width, half, b), Residual(half), _Up(half, 3, a))
+        self.last = nn.Sequential(Residual(width), _Up(width, half, b), Residual(half), _Up(half, colours, a))
 
     def encode(self, images: Tensor) -> Tensor:
         latents: Tensor = self.norm(self.into(images))

@@ -8,8 +8,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from attacks.budget import spent
-
 FIRST = 2.0  # norm of the first step, before anything is known of the curvature
 ENOUGH = 1e-4  # of the decrease that the slope promises (Armijo)
 
@@ -20,8 +18,8 @@ def minimise(
     steps: int,
     memory: int = 12,
     each: Callable[[int, Tensor], None] = lambda step, losses: None,
-) -> tuple[Tensor, Tensor, bool]:
-    """Minimise, within `attacks.budget.time_budget`.
+) -> tuple[Tensor, Tensor]:
+    """Minimise each row of its own.
 
     Libraries minimise one function of all variables; here every row has its own curvature and its own step, and one
     row's bad step holds up no other. A step is one evaluation: a row whose loss did not fall enough stays where it is,
@@ -35,15 +33,13 @@ def minimise(
         each: called before every step with its number from 0 and the losses ``[B]``.
 
     Returns:
-        The best places ``[B, n]``, their losses ``[B]``, and whether the time ended it.
+        The best places ``[B, n]`` and their losses ``[B]``.
     """
     place = start
     loss, gradient = function(place)
     stride = torch.ones_like(loss)
     past: deque[tuple[Tensor, Tensor]] = deque(maxlen=memory)
     for step in range(steps):
-        if spent():
-            return place, loss, True
         each(step, loss)
         towards = _direction(gradient, past) * stride[:, None]
         slope = (towards * gradient).sum(1)
@@ -55,7 +51,7 @@ def minimise(
         gradient = torch.where(good[:, None], new_gradient, gradient)
         loss = torch.where(good, new_loss, loss)
         stride = torch.where(good, (2 * stride).clamp_max(1.0), stride / 2)
-    return place, loss, False
+    return place, loss
 
 
 def _direction(gradient: Tensor, past: deque[tuple[Tensor, Tensor]]) -> Tensor:

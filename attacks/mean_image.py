@@ -1,4 +1,4 @@
-"""The floor of floors: the mean auxiliary image, whatever was sent."""
+"""A blind baseline: the mean auxiliary image, whatever was sent."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from atm.link import Link
-from atm.threat import Knowledge, Observation, ThreatModel
+from atm.threat import Observation
+from attacks.base import Attack, require
+from attacks.oracle import Oracle
 
 
-class MeanImage:
+class MeanImage(Attack):
     """Answers every observation with the mean of the auxiliary images; an attack that does no better saw nothing."""
 
     name: ClassVar[str] = "mean_image"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
+    blind: ClassVar[bool] = True
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Take the mean."""
-        threat.require(self.needs, self.name)
-        self.mean = images.mean(0)
+        require(self, oracle.threat)
+        self.mean = oracle.images.mean(0)
 
     def reconstruct(self, seen: Observation) -> Tensor:
         """The mean, for every image."""

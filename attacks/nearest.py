@@ -1,4 +1,4 @@
-"""The floor of retrieval: the auxiliary image whose tokens are the most similar."""
+"""Retrieval: the auxiliary image whose tokens are the most similar."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from atm.link import Link
-from atm.threat import Knowledge, Observation, ThreatModel
-from attacks.base import image_features
+from atm.threat import Observation
+from attacks.base import Attack, image_features, require
+from attacks.oracle import Oracle
 
 
-class Nearest:
+class Nearest(Attack):
     """Answers with the auxiliary image that is nearest in feature space (cosine of the centred class token).
 
-    What it reaches shows how far similar pictures get without any reconstruction.
+    It rebuilds nothing, but where she has a picture that is nearly the victim's, the tokens tell her which.
     """
 
     name: ClassVar[str] = "nearest"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Send the auxiliary images and keep their features."""
-        threat.require(self.needs, self.name)
-        self.images = images
-        features = image_features(threat.tap_images(link, images))
+        require(self, oracle.threat)
+        self.images = oracle.images
+        features = image_features(oracle.observe())
         self.centre = features.mean(0)
         self.features = normalize(features - self.centre, dim=-1)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import gelu
+
+from atm.signals import ImageSignal
 
 
 class Block(nn.Module):
@@ -66,8 +68,7 @@ class InversionNetwork(nn.Module):
     Args:
         features: width of what is known of each patch; 0 where nothing is.
         tokens: width of the received tokens in no order; 0 where the patches' features say it all.
-        grid: patches down and across.
-        patch: side of a patch in pixels.
+        signal: the pictures.
         width: of the transformer.
         layers: of the transformer.
         channels: of the convolutions at the coarse and at the fine level.
@@ -77,32 +78,33 @@ class InversionNetwork(nn.Module):
         self,
         features: int,
         tokens: int,
-        grid: tuple[int, int],
-        patch: int,
+        signal: ImageSignal,
         width: int,
         layers: int,
         channels: tuple[int, int] = (32, 16),
     ) -> None:
         super().__init__()
-        self.grid = grid
-        coarse, fine = channels
-        up = 2 if patch % 2 == 0 else 1
-        self.steps = (patch // up, patch // 4 if patch % 4 == 0 else patch // up)  # pixels per cell on each level
+        self.grid = grid = signal.grid
+        (coarse, fine), colours = channels, signal.shape[0]
+        (tall, wide), up = signal.patch, 2 if all(side % 2 == 0 for side in signal.patch) else 1
+        self.coarse_cell = tall // up, wide // up  # pixels
+        quarters = all(side % 4 == 0 for side in signal.patch)
+        self.fine_cell = (tall // 4, wide // 4) if quarters else self.coarse_cell
+        self.up, self.finer = (up, up), (self.coarse_cell[0] // self.fine_cell[0],) * 2
+        pixels_coarse, pixels_fine = (colours * h * w for h, w in (self.coarse_cell, self.fine_cell))
         self.embed = nn.Linear(features, width) if features else None
         self.token = nn.Linear(tokens, width) if tokens else None
         self.position = nn.Parameter(torch.randn(grid[0] * grid[1], width) * 0.02)
         self.blocks = nn.ModuleList(Block(width, cross=tokens > 0) for _ in range(layers))
         self.to_cells = nn.Linear(width, coarse * up**2)
-        self.up = up
         self.norm = nn.LayerNorm(width)
-        self.coarse_in = nn.Conv2d(3 * self.steps[0] ** 2, coarse, 3, padding=1)
+        self.coarse_in = nn.Conv2d(pixels_coarse, coarse, 3, padding=1)
         self.coarse = nn.Sequential(Residual(coarse), Residual(coarse))
-        self.coarse_out = nn.Conv2d(coarse, 3 * self.steps[0] ** 2, 3, padding=1)
-        ratio = self.steps[0] // self.steps[1]
-        self.widen = nn.Conv2d(coarse, fine * ratio**2, 1)
-        self.fine_in = nn.Conv2d(3 * self.steps[1] ** 2, fine, 3, padding=1)
+        self.coarse_out = nn.Conv2d(coarse, pixels_coarse, 3, padding=1)
+        self.widen = nn.Conv2d(coarse, fine * self.finer[0] ** 2, 1)
+        self.fine_in = nn.Conv2d(pixels_fine, fine, 3, padding=1)
         self.fine = Residual(fine)
-        self.fine_out = nn.Conv2d(fine, 3 * self.steps[1] ** 2, 3, padding=1)
+        self.fine_out = nn.Conv2d(fine, pixels_fine, 3, padding=1)
         _zero(self.coarse_out)
         _zero(self.fine_out)
         self.to(memory_format=torch.channels_last)
@@ -110,7 +112,7 @@ class InversionNetwork(nn.Module):
     def forward(
         self, estimate: Tensor, features: Tensor | None, tokens: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Estimate ``[B, 3, H, W]``, features ``[B, P, f]``, tokens ``[B, t, d]`` and mask -> ``[B, 3, H, W]``."""
+        """Estimate ``[B, C, H, W]``, features ``[B, P, f]``, tokens ``[B, t, d]`` and mask -> ``[B, C, H, W]``."""
         x = self.position.expand(len(estimate), -1, -1)
         if self.embed is not None:
             x = x + self.embed(features)
@@ -119,12 +121,21 @@ class InversionNetwork(nn.Module):
         for block in self.blocks:
             x = block(x, tokens, mask)
         cells = self.to_cells(self.norm(x)).transpose(1, 2).unflatten(-1, self.grid)
-        cells = pixel_shuffle(cells, self.up)
-        h = self.coarse(cells + self.coarse_in(pixel_unshuffle(estimate, self.steps[0])))
-        estimate = estimate + pixel_shuffle(self.coarse_out(h), self.steps[0])
-        finer = pixel_shuffle(self.widen(h), self.steps[0] // self.steps[1])
-        h = self.fine(finer + self.fine_in(pixel_unshuffle(estimate, self.steps[1])))
-        return estimate + pixel_shuffle(self.fine_out(h), self.steps[1])
+        h = self.coarse(joined(cells, self.up) + self.coarse_in(cells_of(estimate, self.coarse_cell)))
+        estimate = estimate + joined(self.coarse_out(h), self.coarse_cell)
+        h = self.fine(joined(self.widen(h), self.finer) + self.fine_in(cells_of(estimate, self.fine_cell)))
+        return estimate + joined(self.fine_out(h), self.fine_cell)
+
+
+def cells_of(images: Tensor, cell: tuple[int, int]) -> Tensor:
+    """``[B, C, H, W]`` -> ``[B, C * h * w, H / h, W / w]``: `pixel_unshuffle` for rectangles."""
+    split = images.unflatten(3, (-1, cell[1])).unflatten(2, (-1, cell[0]))
+    return split.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+
+
+def joined(cells: Tensor, cell: tuple[int, int]) -> Tensor:
+    """The inverse of `cells_of`."""
+    return cells.unflatten(1, (-1, *cell)).permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
 
 
 def _zero(layer: nn.Conv2d) -> None:

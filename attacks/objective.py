@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from atm import merging, precision
-from atm.link import Defence, Link
-from atm.threat import Knowledge, Observation, ThreatModel
+from atm.defence import Defence
+from atm.knowledge import Knowledge
+from atm.link import Link
+from atm.threat import Observation
 from atm.tokens import NOWHERE, TokenBatch
-from attacks.alignment import alignment_for, assigned
+from attacks.alignment import Alignment, assigned
 from attacks.base import held_out
+from attacks.oracle import Oracle
 
 WHITE_BOX = Knowledge.WEIGHTS | Knowledge.CODEC | Knowledge.POLICY | Knowledge.AUXILIARY
 
@@ -47,36 +50,35 @@ class Likelihood:
     The candidate is sent through the adversary's own copy of encoder, merge, defence and codec. What is not
     differentiable is the matching, and a candidate that is matched as the device would match it mostly merges otherwise
     than the victim did, with a jump in the loss at every change. So the encoder runs unmerged, and at the end its
-    tokens are merged as the observed map says: smooth, and right up to what merging early changes in later layers. The
-    noise is measured in this way on the auxiliary images, so it covers that error, a recovered map's mistakes, and what
-    a defence adds. Where no gradient comes through the codec (a digital one), the tokens before it are compared with
-    those that were decoded; and where none comes through a defence, it is taken for the identity on the way back
-    (BPDA, Athalye et al. 2018), because a missing gradient protects nobody.
+    tokens are merged as the observed map says: smooth, and right up to what merging early changes in later layers. What
+    a defence drew at random is not drawn anew: tokens that the map says were dropped are dropped here, and the rest is
+    what is expected of it (`atm.defence.Defence.expected`). The noise is measured in this way on the auxiliary images,
+    so it covers all these errors, a recovered map's mistakes, and what a defence adds. Where no gradient comes through
+    the codec (a digital one), the tokens before it are compared with those that were decoded; and where none comes
+    through a defence, it is taken for the identity on the way back (BPDA, Athalye et al. 2018), because a missing
+    gradient protects nobody.
 
     Args:
-        link: the system.
-        threat: the adversary.
-        images: auxiliary images ``[N, 3, H, W]``; the held-out ones measure the noise.
+        oracle: of the adversary; the held-out ones of her images measure the noise.
     """
 
-    def __init__(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
-        self.link = _passable(link, images[:1])
-        self.unmerged = replace(link.policy, thresholds=(1.0,) * link.policy.depth, remove=())
-        self.alignment = alignment_for(link, threat, images)
+    def __init__(self, oracle: Oracle) -> None:
+        images = oracle.images
+        self.link = _passable(oracle.own_device(), images[:1])
+        self.unmerged = replace(self.link.policy, thresholds=(1.0,) * self.link.policy.depth, remove=())
+        told = Knowledge.MERGE_MAP in oracle.knows
+        self.alignment = None if told else oracle.fitted(Alignment)
+        self.align = oracle.complete
         with torch.enable_grad():
             _, symbols, _, _ = self.link.send(images[:1].clone().requires_grad_())
-        self.on_symbols = symbols.requires_grad and threat.tap != "before-codec"
+        self.on_symbols = symbols.requires_grad and oracle.threat.tap != "before-codec"
         rows = held_out(len(images))[1][:MEASURED]
-        target = self.target(threat.tap_images(link, images).select(rows))
+        target = self.target(oracle.observe().select(rows))
         with torch.no_grad():
             values = torch.cat([self.sent(images[rows[part]], target.source[part]) for part in _parts(len(rows))])
             squares = (values - target.values).abs().square().mean(-1) * target.weights
             power = target.values.abs().square().mean()
         self.noise = max(float(squares.sum() / target.weights.sum()), LEAST_NOISE * float(power))
-
-    def align(self, seen: Observation) -> Observation:
-        """The observation with a merge map: the one that it has, or else the most likely one."""
-        return seen if self.alignment is None else self.alignment.complete(seen)
 
     @torch.no_grad()
     def realigned(self, seen: Observation, images: Tensor) -> Observation:
@@ -84,7 +86,7 @@ class Likelihood:
 
         Args:
             seen: with a map.
-            images: ``[B, 3, H, W]``, reconstructions from it.
+            images: ``[B, C, H, W]``, reconstructions from it.
         """
         if self.alignment is None:
             return seen
@@ -113,7 +115,7 @@ class Likelihood:
         return Target(per_patch(self._arrived(seen)), torch.cat([ones, arrived], 1), source)
 
     def __call__(self, candidate: Tensor, target: Target) -> Tensor:
-        """Candidates ``[B, 3, H, W]`` in [0, 1] -> ``[B]``; about the number of values sent for the true image."""
+        """Candidates ``[B, C, H, W]`` in [0, 1] -> ``[B]``; about the number of values sent for the true image."""
         distance = (self.sent(candidate, target.source) - target.values).abs().square().sum(-1)
         return (distance * target.weights).sum(1) / self.noise
 
@@ -124,7 +126,8 @@ class Likelihood:
         tokens = tokens.with_values(tokens.values.float())
         if source is not None:
             tokens = merging.merge(tokens, _matches(source, tokens), self.link.policy.average)
-        tokens, symbols, _ = self.link.emit(tokens)
+            tokens = tokens.without_patches(source == NOWHERE)
+        tokens, symbols, _ = self.link.emit_expected(tokens)
         return per_patch(tokens.with_values(symbols) if self.on_symbols else tokens)
 
     def _arrived(self, seen: Observation) -> TokenBatch:
@@ -136,17 +139,23 @@ def _matches(source: Tensor, unmerged: TokenBatch) -> merging.Matches:
     first = (source[:, :, None] == source[:, None, :]).int().argmax(-1)
     image, patch = (first != torch.arange(source.shape[1], device=source.device)).nonzero(as_tuple=True)
     begin = unmerged.offsets.to(source.device)[image] + unmerged.prefix
-    return merging.Matches(begin + patch, begin + first[image, patch], torch.ones(len(image)), image)
+    similarity = torch.ones(len(image), device=source.device)
+    return merging.Matches(begin + patch, begin + first[image, patch], similarity, image)
 
 
-class _StraightThrough:
+class _StraightThrough(Defence):
     """A defence on the way forward, the identity on the way back."""
 
     def __init__(self, inner: Defence) -> None:
         self.name, self.inner = inner.name, inner
 
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
-        sent = self.inner.protect(tokens, generator)
+        return self._through(tokens, self.inner.protect(tokens, generator))
+
+    def expected(self, tokens: TokenBatch) -> TokenBatch:
+        return self._through(tokens, self.inner.expected(tokens))
+
+    def _through(self, tokens: TokenBatch, sent: TokenBatch) -> TokenBatch:
         return sent.with_values(sent.values.detach() + tokens.values - tokens.values.detach())
 
 
@@ -157,7 +166,7 @@ def _passable(link: Link, image: Tensor) -> Link:
     tokens = link.encoder(image, link.policy).tokens
     with torch.enable_grad():
         values = tokens.values.detach().requires_grad_()
-        sent = link.defence.protect(tokens.with_values(values)).values
+        sent = link.defence.expected(tokens.with_values(values)).values
         if sent.requires_grad:
             (gradient,) = torch.autograd.grad(sent.square().sum(), values, allow_unused=True)
             if gradient is not None and bool(gradient.any()):

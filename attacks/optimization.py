@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from atm.threat import ThreatModel
-from attacks.base import to_patches
 from attacks.descent import Coordinates, Descent
 from attacks.lbfgs import minimise
 from attacks.objective import Target
@@ -44,11 +43,12 @@ class Optimization(Descent):
 
     def searches(self, centre: Tensor) -> Iterator[Coordinates]:
         """From the decoder's output first, then from around it."""
-        shape = to_patches(centre, self.spread.grid).shape
+        signal = self.spread.signal
         for number in range(self.starts):
-            yield _Pixels(centre, torch.randn(shape) if number else torch.zeros(shape), self.spread)
+            draw = torch.randn if number else torch.zeros
+            yield _Pixels(centre, draw(len(centre), signal.places, signal.unit).to(centre.device), self.spread)
 
-    def _descend(self, place: Coordinates, target: Target, first: int = 0) -> tuple[Tensor, Tensor]:
+    def _descend(self, place: Coordinates, target: Target, steps: int) -> tuple[Tensor, Tensor]:
         (start,) = place.parameters
         shape, slope = start.shape, torch.zeros(())
 
@@ -62,11 +62,11 @@ class Optimization(Descent):
             return loss.detach(), gradient.flatten(1)
 
         def record(step: int, losses: Tensor) -> None:
-            self.history.step(losses.sum(), slope.norm(), first + step)
+            assert self.history is not None
+            self.history.step(losses.sum(), slope.norm(), step)
 
         begin = start.detach().clone().flatten(1)
-        found, losses, cut = minimise(posterior, begin, self.steps, each=record)
-        self.history.cut = self.history.cut or cut
+        found, losses = minimise(posterior, begin, steps, each=record)
         with torch.no_grad():
             start.data = found.view(shape)
             return losses, place.images().clamp(0, 1)

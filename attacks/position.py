@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from atm.link import Link
-from atm.threat import Knowledge, Observation, ThreatModel
+from atm.knowledge import Knowledge
+from atm.threat import Observation, ThreatModel
 from attacks.alignment import ALIGNABLE, Alignment
+from attacks.base import Attack, require
+from attacks.oracle import Oracle
 from attacks.ridge import Ridge
-from attacks.shared import fitted
 
 
-class Position:
+class Position(Attack):
     """The merge map recovered from the tokens (`attacks.alignment`), then ridge on the recovered map.
 
     An adversary who is told the map pretends to know neither it nor the order, so that reports show how much of it the
@@ -24,32 +24,30 @@ class Position:
 
     name: ClassVar[str] = "position"
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | ALIGNABLE[1]
+    order: ClassVar[int] = 1
 
     @classmethod
     def share(cls, threat: ThreatModel) -> float:
         """Much where the map is hidden, because all that need one use what it learns; else it only measures a leak."""
         return 0.5 if Knowledge.MERGE_MAP in threat.knows else 4
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Train the alignment on the auxiliary images, and ridge on what it makes of them."""
-        threat.require(self.needs, self.name)
-        told = Knowledge.MERGE_MAP in threat.under(link.defence).knows
-        self.blind = threat.without_knowledge(Knowledge.ORDER) if told else threat
-        self.alignment = fitted(Alignment, link, self.blind, images)
+        require(self, oracle.threat)
+        told = Knowledge.MERGE_MAP in oracle.knows
+        blind = oracle.without(Knowledge.ORDER | Knowledge.MERGE_MAP) if told else oracle
+        self.keep_places = Knowledge.ORDER in oracle.told
+        self.alignment = blind.fitted(Alignment)
         self.history = self.alignment.history
-        self.ridge = fitted(Ridge, link, self.blind, images)
+        self.ridge = blind.fitted(Ridge)
 
     def recover(self, seen: Observation) -> Tensor:
         """``[B, P]`` int64: the token, counted within its image, that each patch is believed to have ended in."""
-        source = self.alignment.complete(_without_map(seen)).tokens.source
+        source = self.alignment.complete(seen.without_map(self.keep_places)).tokens.source
         assert source is not None
         return source
 
     @torch.no_grad()
     def reconstruct(self, seen: Observation) -> Tensor:
         """The ridge estimate with the recovered map."""
-        return self.ridge.reconstruct(_without_map(seen))
-
-
-def _without_map(seen: Observation) -> Observation:
-    return replace(seen, tokens=replace(seen.tokens, source=None))
+        return self.ridge.reconstruct(seen.without_map(self.keep_places))

@@ -6,19 +6,17 @@ from typing import ClassVar
 
 import torch
 
-from atm.link import Link
-from atm.threat import Observation, ThreatModel
-from attacks.base import held_out
+from atm.threat import Observation
+from attacks.base import Method, held_out
 from attacks.decoder import Decoder
 from attacks.objective import MEASURED, Likelihood
-from attacks.shared import fitted
+from attacks.oracle import Oracle
 from attacks.spread import Spread
-from attacks.training import reconstruction_loss
 
 ROUNDS = 10  # of putting tokens where a reconstruction expects them, at most
 
 
-class Posterior:
+class Posterior(Method):
     """The decoder's output as the mean of a prior, its errors on held-out images as the width, and the likelihood.
 
     Where the merge map is hidden, each token first goes to the patches where the decoder's output, sent through the
@@ -28,12 +26,13 @@ class Posterior:
 
     name: ClassVar[str] = "posterior"
 
-    def fit(self, link: Link, threat: ThreatModel, images: torch.Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Fit the decoder, and measure its errors and the noise."""
-        self.start = fitted(Decoder, link, threat, images)
-        self.likelihood = Likelihood(link, threat, images)
-        held = held_out(len(images))[1][:MEASURED]
-        self.own, self.originals = threat.tap_images(link, images).select(held), images[held]
+        self.start = oracle.fitted(Decoder)
+        self.likelihood = Likelihood(oracle)
+        self.loss = oracle.signal.loss
+        held = held_out(len(oracle.images))[1][:MEASURED]
+        self.own, self.originals = oracle.observe().select(held), oracle.images[held]
         self.rounds = 0
         self.own, self.estimates = self.begin(self.own)
         least = self._error(self.estimates)
@@ -44,10 +43,10 @@ class Posterior:
                 break
             self.own, self.estimates, least = seen, estimates, error
             self.rounds += 1
-        self.spread = Spread(self.originals - self.estimates, link.encoder.patch_grid)
+        self.spread = Spread(self.originals - self.estimates, oracle.signal)
 
     def begin(self, seen: Observation) -> tuple[Observation, torch.Tensor]:
-        """The observation with a merge map, and the decoder's output ``[B, 3, H, W]`` for it."""
+        """The observation with a merge map, and the decoder's output ``[B, C, H, W]`` for it."""
         seen = self.likelihood.align(seen)
         estimate = self.start.reconstruct(seen)
         for _ in range(self.rounds):
@@ -55,7 +54,7 @@ class Posterior:
         return seen, estimate
 
     def _error(self, estimate: torch.Tensor) -> float:
-        return float(reconstruction_loss(estimate, self.originals))
+        return float(self.loss(estimate, self.originals))
 
     def _round(self, seen: Observation, estimate: torch.Tensor) -> tuple[Observation, torch.Tensor]:
         seen = self.likelihood.realigned(seen, estimate)

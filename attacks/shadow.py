@@ -9,20 +9,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from atm.link import Link
-from atm.threat import Knowledge, Observation, ThreatModel
-from attacks.alignment import ALIGNABLE, aligned
-from attacks.base import held_out, patch_features, require, to_patches
-from attacks.budget import remaining, spent, time_budget
+from atm.knowledge import Knowledge
+from atm.threat import Observation
+from attacks.alignment import ALIGNABLE
+from attacks.base import Attack, held_out, patch_features, require
+from attacks.linear import BATCH, Linear, Moments, chosen
 from attacks.network import Block
-from attacks.ridge import Ridge
+from attacks.oracle import Oracle
 from attacks.training import Schedule, train
 
 WEIGHTS = (0.0, 0.1, 0.3, 1.0)  # of the likelihood; the held-out images choose, and 0 keeps the start
 
+SPREAD = 0.01  # variance of the start's errors, in grey levels from 0 to 1
+
 
 @dataclass
-class Shadow:
+class Shadow(Attack):
     """Queries the device, distils a small network from the answers, and descends through it (He et al. 2019).
 
     The stand-in also answers for auxiliary images for which no query is left: with noise as large as its own errors,
@@ -38,9 +40,9 @@ class Shadow:
     """
 
     name: ClassVar[str] = "shadow"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
+    order: ClassVar[int] = 2
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
-    instead_of: ClassVar[Knowledge] = Knowledge.WEIGHTS  # whoever has them needs no stand-in
+    instead_of: ClassVar[Knowledge | None] = Knowledge.WEIGHTS  # whoever has them needs no stand-in
     QUICK: ClassVar[dict[str, Any]] = {"steps": 10, "schedule": Schedule(steps=100, every=50)}
 
     width: int = 128
@@ -48,91 +50,98 @@ class Shadow:
     steps: int = 50
     rate: float = 0.01
     schedule: Schedule = field(default_factory=lambda: Schedule(steps=3000))
-    unsent: Tensor | None = field(default=None, repr=False)
 
-    def study(self, images: Tensor) -> None:
-        """Auxiliary images for which no query is left."""
-        self.unsent = images
-
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Query the device, train the stand-in, and choose the start and the descent's weight."""
-        require(self, threat)
-        self.grid = link.encoder.patch_grid
-        self.align = aligned(link, threat, images)
-        seen = patch_features(self.align(threat.tap_images(link, images)))
+        require(self, oracle.threat)
+        self.signal, self.complete, self.budget = oracle.signal, oracle.complete, oracle.budget
+        images, seen = oracle.images, patch_features(oracle.mapped())
         self.mean = seen.mean(0)
         self.scale = (seen - self.mean).flatten(0, 1).std(0).clamp_min(1e-6)
         answers, rows = self._standard(seen), held_out(len(images))
-        self.network = _StandIn(
-            images[0].numel() // seen.shape[1], seen.shape[1], seen.shape[2], self.width, self.layers
-        )
+        network = _StandIn(self.signal.unit, seen.shape[1], seen.shape[2], self.width, self.layers)
+        self.network = network.to(images.device)
 
         def loss_on(part: Tensor) -> Tensor:
             return mse_loss(self._answer(images[part]), answers[part])
 
-        with time_budget(remaining() / 2):
-            self.history = train(self.network, loss_on, *rows, self.schedule, "the stand-in")
+        half = oracle.budget.part(0.5, "stand-in")
+        self.history = train(self.network, loss_on, *rows, self.schedule, "the stand-in", half)
         self.network.requires_grad_(False)
         held, truth = answers[rows[1]], images[rows[1]]
         self.noise = (self._answers(truth) - held).square().mean((0, 1)).clamp_min(1e-3)
-        self.start = self._start(images, seen)
+        self.start = self._start(oracle, seen)
+        begin = self._begin(seen[rows[1]])
+        steps = self._affordable(begin, held, times=2 * len(WEIGHTS))
 
         def error(weight: float) -> float:
-            return float((self._descend(self._begin(seen[rows[1]]), held, weight) - truth).square().mean())
+            return float((self._descend(begin, held, weight, steps) - truth).square().mean())
 
         self.weight = min(WEIGHTS, key=error)
 
     def reconstruct(self, seen: Observation) -> Tensor:
         """The images whose answers are the likeliest, near the start."""
-        features = patch_features(self.align(seen))
-        return self._descend(self._begin(features), self._standard(features), self.weight)
+        features = patch_features(self.complete(seen))
+        begin, answers = self._begin(features), self._standard(features)
+        return self._descend(begin, answers, self.weight, self._affordable(begin, answers))
 
-    def _start(self, images: Tensor, seen: Tensor) -> Ridge:
-        alone = self._ridge(seen, images)
-        if self.unsent is None:
+    def _start(self, oracle: Oracle, seen: Tensor) -> Linear:
+        """Ridge on queried pairs, or with unsent images among them, whichever is better on held-out ones."""
+        train, held = held_out(len(oracle.images))
+        judge = Moments.of(seen[held], self.signal.to_units(oracle.images[held]), self.mean)
+        sent = [
+            Moments.of(seen[part], self.signal.to_units(oracle.images[part]), self.mean) for part in train.split(BATCH)
+        ]
+        alone = chosen(Moments.total(sent), judge)
+        if oracle.unsent is None:
             return alone
-        imitated = self._answers(self.unsent)
-        imitated = (imitated + torch.randn_like(imitated) * self.noise.sqrt()) * self.scale + self.mean
-        more = self._ridge(torch.cat([imitated, seen]), torch.cat([self.unsent, images]))
-        rows = held_out(len(images))[1]
-        return min(
-            (alone, more), key=lambda r: float((r.linear(seen[rows]).clamp(0, 1) - images[rows]).square().mean())
-        )
+        unsent = oracle.unsent.to(oracle.device)
+        imitated = self._answers(unsent)
+        imitated = (imitated + torch.randn(imitated.shape).to(imitated) * self.noise.sqrt()) * self.scale + self.mean
+        more = chosen(Moments.total([Moments.of(imitated, self.signal.to_units(unsent), self.mean), *sent]), judge)
+        truth = oracle.images[held]
+        return min((alone, more), key=lambda linear: float((self._drawn(linear, seen[held]) - truth).square().mean()))
 
-    def _ridge(self, features: Tensor, images: Tensor) -> Ridge:
-        made = Ridge()
-        made.grid = self.grid
-        made.solve(features, images)
-        return made
+    def _drawn(self, linear: Linear, features: Tensor) -> Tensor:
+        return self.signal.clip(self.signal.from_units(linear(features)))
 
     def _begin(self, features: Tensor) -> Tensor:
-        return self.start.linear(features).clamp(0, 1)
+        return self._drawn(self.start, features)
 
-    def _descend(self, start: Tensor, answers: Tensor, weight: float) -> Tensor:
-        """Images ``[B, 3, H, W]``: minus the log-likelihood under the stand-in, and the distance from the start."""
+    def _affordable(self, begin: Tensor, answers: Tensor, times: int = 1) -> int:
+        steps = self.budget.steps(
+            "descending", self.steps, lambda: self._slope(begin, begin, answers, 1.0), times=times
+        )
+        assert self.history is not None
+        self.history.cut = self.history.cut or steps < self.steps
+        return steps
+
+    def _descend(self, start: Tensor, answers: Tensor, weight: float, steps: int) -> Tensor:
+        """Images ``[B, C, H, W]``: minus the log-likelihood under the stand-in, and the distance from the start."""
         if not weight:
             return start
         image = start.clone().requires_grad_()
         optimizer = torch.optim.Adam([image], self.rate)
-        spread = 0.01  # variance of the start's errors, in grey levels from 0 to 1
-        for _ in range(self.steps):
-            if spent():
-                self.history.cut = True
-                break
-            with torch.enable_grad():
-                unlikely = ((self._answer(image) - answers).square() / self.noise).sum() / answers.shape[-1]
-                loss = weight * unlikely + (image - start).square().sum() / spread / image[0, :, 0, 0].numel()
-                (image.grad,) = torch.autograd.grad(loss, image)
+        for _ in range(steps):
+            image.grad = self._slope(image, start, answers, weight)
             optimizer.step()
             with torch.no_grad():
                 image.clamp_(0, 1)
         return image.detach()
 
+    def _slope(self, image: Tensor, start: Tensor, answers: Tensor, weight: float) -> Tensor:
+        with torch.enable_grad():
+            image = image.detach().requires_grad_()
+            unlikely = ((self._answer(image) - answers).square() / self.noise).sum() / answers.shape[-1]
+            loss = weight * unlikely + (image - start).square().sum() / SPREAD / image[0, :, 0, 0].numel()
+            (slope,) = torch.autograd.grad(loss, image)
+        return slope
+
     def _standard(self, features: Tensor) -> Tensor:
         return (features - self.mean) / self.scale
 
     def _answer(self, images: Tensor) -> Tensor:
-        answer: Tensor = self.network(to_patches(images, self.grid))
+        answer: Tensor = self.network(self.signal.to_units(images))
         return answer
 
     @torch.no_grad()

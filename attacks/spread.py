@@ -7,7 +7,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from attacks.base import from_patches, to_patches
+from atm.signals import ImageSignal
 
 REACH = 2  # patches between which errors are taken to go together
 LEAST = 0.05  # variance in any direction, relative to what it would be if patches erred independently
@@ -22,12 +22,12 @@ class Spread:
     for each. Being white also makes steep directions slow, in which a decoder errs little.
 
     Args:
-        errors: ``[n, 3, H, W]``, of held-out images.
-        grid: patches down and across.
+        errors: ``[n, C, H, W]``, of held-out images.
+        signal: what images are made of.
     """
 
-    def __init__(self, errors: Tensor, grid: tuple[int, int]) -> None:
-        self.grid, patches = grid, to_patches(errors, grid)
+    def __init__(self, errors: Tensor, signal: ImageSignal) -> None:
+        self.signal, grid, patches = signal, signal.grid, signal.to_units(errors)
         rows = patches.flatten(0, 1).double()
         variances, directions = torch.linalg.eigh(rows.T @ rows / len(rows))
         deviations = variances.clamp_min(1e-7).sqrt()
@@ -40,16 +40,16 @@ class Spread:
         self._inverse = ((basis / root) @ basis.mH).to(torch.complex64)
 
     def error(self, white: Tensor) -> Tensor:
-        """``[B, P, pixels]`` -> ``[B, 3, H, W]``."""
-        return from_patches(self._filtered(white, self._root) @ self._widen.T, self.grid)
+        """``[B, P, pixels]`` -> ``[B, C, H, W]``."""
+        return self.signal.from_units(self._filtered(white, self._root) @ self._widen.T)
 
     def white(self, error: Tensor) -> Tensor:
         """The inverse of `error`."""
-        return self._filtered(to_patches(error, self.grid) @ self._whiten, self._inverse)
+        return self._filtered(self.signal.to_units(error) @ self._whiten, self._inverse)
 
     def _filtered(self, x: Tensor, matrices: Tensor) -> Tensor:
         alone, together = x[..., : x.shape[-1] - self.count], x[..., -self.count :]
-        waves = torch.fft.fft2(together.unflatten(1, self.grid), dim=(1, 2))
+        waves = torch.fft.fft2(together.unflatten(1, self.signal.grid), dim=(1, 2))
         waves = torch.einsum("rcde,brce->brcd", matrices, waves)
         return torch.cat([alone, torch.fft.ifft2(waves, dim=(1, 2)).real.flatten(1, 2)], -1)
 

@@ -7,33 +7,33 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from atm.link import Link
-from atm.threat import Knowledge, Observation, ThreatModel
-from attacks.base import Inferred, held_out
+from atm.threat import Observation
+from attacks.base import Inference, Inferred, held_out, require
+from attacks.oracle import Oracle
 
 WIDTHS = (0.5, 1.0, 2.0, 4.0, 8.0)  # of the kernel, in tokens
 
 
-class Traffic:
+class Traffic(Inference):
     """Counts tokens and reads none: the label that is likeliest given how many were sent.
 
     Kernel densities of the count for each class times the share of the class; the width is chosen on held-out images.
     """
 
     name: ClassVar[str] = "traffic"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
     needs_labels: ClassVar[bool] = True
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor, labels: Tensor | None) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Count the tokens of the auxiliary images."""
-        threat.require(self.needs, self.name)
-        self.labels = labels
-        if labels is None:
+        require(self, oracle.threat)
+        self.labels = oracle.labels
+        if self.labels is None:
             return
-        self.counts = threat.tap_images(link, images).tokens.lengths
-        train, validation = held_out(len(images))
+        self.counts = oracle.observe().tokens.lengths
+        train, validation = held_out(len(self.counts))
+        truth = self.labels[validation]
         answers = {w: self._answer(self.counts[validation], train, w) for w in WIDTHS}
-        self.width = max(WIDTHS, key=lambda w: int((answers[w] == labels[validation]).sum()))
+        self.width = max(WIDTHS, key=lambda w: int((answers[w] == truth).sum()))
 
     def infer(self, seen: Observation, candidates: Tensor) -> Inferred:
         """Labels; no statement about the candidates."""

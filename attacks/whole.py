@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from atm.link import Link
-from atm.threat import Knowledge, Observation, ThreatModel
-from attacks.base import held_out
-from attacks.ridge import STRENGTHS
+from atm.threat import Observation
+from attacks.base import Attack, held_out, require
+from attacks.linear import Dual
+from attacks.oracle import Oracle
 
 MOST_NUMBERS = 2**26  # of all training tokens together: half a gigabyte in double precision
 
 
 @dataclass
-class Whole:
+class Whole(Attack):
     """Ridge regression of the picture on the sequence of its tokens, in the dual form.
 
     It needs no merge map and believes none, so a secret but fixed order of tokens or mixture of them is nothing to it.
@@ -29,43 +29,27 @@ class Whole:
     """
 
     name: ClassVar[str] = "whole"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
+    order: ClassVar[int] = 1
     QUICK: ClassVar[dict[str, Any]] = {"most": 500}
 
     most: int = 2000
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Send the auxiliary images and solve; the regularisation is chosen on the held-out ones."""
-        threat.require(self.needs, self.name)
-        seen = threat.tap_images(link, images)
-        self.longest = max(seen.tokens.counts)
+        require(self, oracle.threat)
+        seen, images = oracle.observe(), oracle.images
+        self.signal, self.longest = oracle.signal, max(seen.tokens.counts)
         train, validation = held_out(len(images))
-        most = min(self.most, max(MOST_NUMBERS // (self.longest * seen.tokens.values.shape[-1]), 2))
-        train = train[:most]
-        features = self._sequence(seen)
-        self.mean, self.centre, self.shape = images[train].mean(0), features[train].mean(0), images.shape[1:]
-        self.known = features[train] - self.centre
-        wanted = (images[train] - self.mean).flatten(1)
-        eigenvalues, basis = torch.linalg.eigh(self.known.double() @ self.known.T.double())
-        kept = eigenvalues > max(1e-9 * float(eigenvalues[-1]), 1e-12)  # the rest is rounding
-        eigenvalues, basis = eigenvalues[kept], basis[:, kept]
-        projected = basis.T @ wanted.double()
-        held = (features[validation] - self.centre) @ self.known.T
-        best = float("inf")
-        for strength in STRENGTHS:
-            damped = eigenvalues + strength * eigenvalues.sum() / len(train)
-            weights = (basis @ (projected / damped[:, None])).float()
-            loss = float((held @ weights + self.mean.flatten() - images[validation].flatten(1)).square().mean())
-            if loss < best:
-                best, self.weights = loss, weights
+        train = train[: min(self.most, max(MOST_NUMBERS // (self.longest * seen.tokens.values.shape[-1]), 2))]
+        known, held = (self._sequence(seen.select(rows)) for rows in (train, validation))
+        self.dual = Dual.chosen(known, images[train].flatten(1), held, images[validation].flatten(1))
 
     def reconstruct(self, seen: Observation) -> Tensor:
         """The linear estimate, clipped to [0, 1]."""
-        pixels = (self._sequence(seen) - self.centre) @ self.known.T @ self.weights
-        return (pixels.reshape(-1, *self.shape) + self.mean).clamp(0, 1)
+        return self.signal.clip(self.dual(self._sequence(seen)).reshape(-1, *self.signal.shape))
 
     def _sequence(self, seen: Observation) -> Tensor:
-        """``[B, longest * d]``: the tokens one after the other, zeros behind the last."""
+        """``[B, longest * d + s]``: the tokens one after the other, zeros behind the last; then what is sent beside."""
         padded, _ = seen.tokens.padded()
         padded = padded[:, : self.longest]
-        return pad(padded, (0, 0, 0, self.longest - padded.shape[1])).flatten(1)
+        return torch.cat([pad(padded, (0, 0, 0, self.longest - padded.shape[1])).flatten(1), seen.side.to(padded)], 1)

@@ -11,21 +11,20 @@ from torch import Tensor
 from atm import channels
 from atm.channels import Awgn
 from atm.link import Link
+from atm.signals import ImageSignal
 from atm.threat import ThreatModel
-from attacks.base import to_patches
-from privacy_metrics.bounds import (
-    GaussianPrior,
-    dfil,
-    entropy_bound,
-    mixture_information,
-    unbiased_bound,
-    van_trees_bound,
-)
+from privacy_metrics.bounds import GaussianPrior, dfil, entropy_bound, unbiased_bound, van_trees_bound
+from privacy_metrics.information import information_bound
+from privacy_metrics.limits import skewed_limit
 from reports.bounds import BOUNDS
 
-PROBES = 4  # random directions of Hutchinson's estimate
-IMAGES = 32  # at which it is taken
-SOURCES = 512  # auxiliary images from which prior and mixture are estimated
+PROBES = 4  # random directions of Hutchinson's estimate; their chance is part of the interval over images
+POWER = 0.5  # of each real number on the air: symbols have power 1, halved between two parts
+IMAGES = 64  # at which it is taken, at most
+FEWEST = 50  # of them that an interval needs: of fewer, a tenth that leaks far more may show none
+SOURCES = 1024  # auxiliary images from which prior and mixture are estimated
+LEVEL = 0.95  # of confidence that the sample makes no bound too large
+EACH = 1 - (1 - LEVEL) / 2  # where a bound rests on two estimates
 
 
 def bounds(link: Link, threat: ThreatModel, victims: Tensor, auxiliary: Tensor, seed: int = 0) -> pd.DataFrame:
@@ -45,12 +44,17 @@ def bounds(link: Link, threat: ThreatModel, victims: Tensor, auxiliary: Tensor, 
         Columns ``bound``, ``value`` (mean squared error per pixel; NaN where there is none) and ``note``.
     """
     variance = noise_variance(link, threat)
-    reason = "without white Gaussian noise on the symbols of this tap nothing is guaranteed"
-    if variance is not None:
-        leakage = image_dfil(link, victims[:IMAGES], variance, seed)
-        if bool((leakage > 0).all()):
-            return _rows(link, victims, auxiliary[:SOURCES], variance, leakage, seed)
-        reason = "no gradient passes the codec, so its Fisher information is not known"
+    if variance is None:
+        return _none("without white Gaussian noise on the symbols of this tap nothing is bounded")
+    if len(victims) < FEWEST:
+        return _none(f"{len(victims)} attacked images are too few for an interval, {FEWEST} are needed")
+    leakage = image_dfil(link, victims[:IMAGES], variance, seed)
+    if not bool((leakage > 0).all()):
+        return _none("no gradient passes the codec, so its Fisher information is not known")
+    return _rows(link, auxiliary[:SOURCES], variance, leakage, seed)
+
+
+def _none(reason: str) -> pd.DataFrame:
     return pd.DataFrame([{"bound": name, "value": math.nan, "note": reason} for name in BOUNDS])
 
 
@@ -83,35 +87,51 @@ def image_dfil(link: Link, images: Tensor, variance: float, seed: int = 0, probe
 
 
 @torch.no_grad()
-def symbol_information(link: Link, images: Tensor, variance: float, seed: int = 0) -> float:
-    """Upper bound in nats on what the symbols of one image, on average, tell about it.
+def symbol_information(link: Link, images: Tensor, variance: float, seed: int = 0, level: float = LEVEL) -> float:
+    """Upper confidence limit in nats of what the symbols of one image, on average, tell about it.
 
-    Tokens are taken together as one mixture of Gaussians, each with its own share of the information (entropy is
-    subadditive over tokens), so the number of samples is that of tokens and not of images.
+    The token count is not counted: symbols are those of an image whose count is known.
+
+    Raises:
+        ValueError: an image has more tokens than patches, or more than the channel's power.
     """
     generator = torch.Generator().manual_seed(seed)
-    parts = [link.send(part, generator) for part in images.split(64)]
+    parts = [link.send(part, generator)[:2] for part in images.split(64)]
     symbols = torch.cat([torch.view_as_real(part[1]).flatten(1) for part in parts])
-    return mixture_information(symbols, variance) * len(symbols) / len(images)
+    lengths = torch.cat([part[0].lengths for part in parts])
+    image = torch.arange(len(images)).repeat_interleave(lengths)
+    rows, columns = link.encoder.patch_grid
+    return information_bound(symbols, image, variance, POWER, rows * columns + parts[0][0].prefix, level)
 
 
-def _rows(link: Link, victims: Tensor, auxiliary: Tensor, variance: float, leakage: Tensor, seed: int) -> pd.DataFrame:
-    prior = GaussianPrior.of(to_patches(auxiliary, link.encoder.patch_grid).flatten(0, 1))
-    information = symbol_information(link, auxiliary, variance, seed)
-    unbiased = unbiased_bound(leakage)
-    pixels = victims[0].numel()
-    values = {
-        "unbiased": (
-            float(unbiased.mean()),
-            f"dFIL {float(leakage.mean()):.3g} on average over {len(leakage)} images, {PROBES} directions each",
+def _patches(link: Link, images: Tensor) -> Tensor:
+    return ImageSignal((images.shape[1], images.shape[2], images.shape[3]), link.encoder.patch_grid).to_units(images)
+
+
+def _rows(link: Link, auxiliary: Tensor, variance: float, leakage: Tensor, seed: int) -> pd.DataFrame:
+    pixels = auxiliary[0].numel()
+    trusted = f"{LEVEL:.0%} confidence over {len(leakage)} images"
+    single = skewed_limit(leakage, LEVEL)
+    rows = [("unbiased", unbiased_bound(single), f"mean dFIL at most {single:.3g}, {trusted}")]
+    try:
+        prior = GaussianPrior.of(_patches(link, auxiliary), EACH)
+        information = symbol_information(link, auxiliary, variance, seed, EACH)
+    except ValueError as error:
+        rows += [(name, math.nan, str(error)) for name in ("any attacker", "entropy")]
+        return pd.DataFrame(rows, columns=["bound", "value", "note"])
+    mean = skewed_limit(leakage, EACH)
+    rows += [
+        (
+            "any attacker",
+            van_trees_bound(mean, prior.information),
+            f"mean dFIL at most {mean:.3g} and Fisher information of Gaussian patches at most "
+            f"{prior.information:.3g} per pixel, {trusted}; no guarantee, for pictures are not Gaussian",
         ),
-        "any attacker": (
-            van_trees_bound(leakage, prior.information),
-            f"Fisher information of the prior {prior.information:.3g} per pixel",
-        ),
-        "entropy": (
+        (
+            "entropy",
             entropy_bound(prior.entropy_power, information, pixels),
-            f"at most {information / math.log(2):.0f} bits an image through the symbols, for {pixels} pixel values",
+            f"at most {information / math.log(2):.0f} bits an image through the symbols, for {pixels} pixel values "
+            f"({LEVEL:.0%} confidence over {len(auxiliary)} images); no guarantee, for pictures are not Gaussian",
         ),
-    }
-    return pd.DataFrame([{"bound": name, "value": value, "note": note} for name, (value, note) in values.items()])
+    ]
+    return pd.DataFrame(rows, columns=["bound", "value", "note"])

@@ -10,11 +10,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from atm.errors import AtmError
+from atm.errors import AtmError, StorageError
+from audit.options import (
+    Classes,
+    Force,
+    Head,
+    ImageSize,
+    Json,
+    Mean,
+    Resume,
+    Seed,
+    Std,
+    Victim,
+    Weights,
+    console,
+    out,
+)  # fmt: skip
+from audit.selfcheck_cli import selfcheck
+from audit.training_cli import convert, train
 
 app = typer.Typer(
     name="atm",
@@ -24,16 +40,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="How much do the tokens of a split vision transformer give away?",
 )
-train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec for one.")
 app.add_typer(train, name="train")
-console = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
-
-Out = Annotated[Path, typer.Option(help="Run folder to write.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything that is random.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the run in --out.")]
+app.command(epilog="Example: `atm selfcheck --json`")(selfcheck)
+app.command(epilog="Example: `atm convert checkpoint.pth weights.safetensors`")(convert)
 
 
 @app.command(epilog="Example: `atm demo`")
@@ -64,8 +73,13 @@ def attack(
     attack: Annotated[
         list[str] | None, typer.Option(help="Attack to run; repeatable; default: standard, all permitted ones.")
     ] = None,
-    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
-    weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
     codec: Annotated[
         str, typer.Option(help="auto, jscc, uncoded, digital:SNR or a .safetensors file; auto:16 for another rate.")
     ] = "auto",
@@ -88,6 +102,9 @@ def attack(
         float,
         typer.Option(help="Seconds per policy, shared by the attacks; a report says what it cut; 0 sets no limit."),
     ] = 600.0,
+    replay: Annotated[
+        str | None, typer.Option(help="Run whose numbers of steps are taken again, whatever the machine and --budget.")
+    ] = None,
     seed: Seed = 0,
     out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write.")] = Path("runs/attack"),
     resume: Resume = False,
@@ -100,21 +117,12 @@ def attack(
     config = AttackConfig(
         policies=tuple(policy or AttackConfig.policies),
         attacks=tuple(attack or ()),
-        victim=victim,
-        weights=weights,
-        codec=codec,
-        data=data,
-        auxiliary_data=auxiliary_data,
-        channel=channel,
-        defense=defense,
-        threat=threat,
-        images=images,
-        auxiliary=auxiliary,
-        quick=quick,
-        seed=seed,
-        repeats=repeats,
-        budget=budget or None,
-    )
+        victim=victim, weights=weights, image_size=image_size,
+        mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
+        codec=codec, data=data, auxiliary_data=auxiliary_data, channel=channel, defense=defense, threat=threat,
+        images=images, auxiliary=auxiliary, quick=quick, seed=seed, repeats=repeats,
+        budget=budget or None, replay=replay,
+    )  # fmt: skip
     _attack(config, out_folder, resume, force, as_json)
 
 
@@ -125,8 +133,13 @@ def compare(
         list[str] | None, typer.Option(help="Further defence of unmerged tokens, such as quantize:4; repeatable.")
     ] = None,
     attack: Annotated[list[str] | None, typer.Option(help="Attack to run; default: ridge and decoder.")] = None,
-    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
-    weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
     codec: Annotated[str, typer.Option(help="auto, uncoded or a .safetensors file.")] = "auto",
     data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
     channel: Annotated[str, typer.Option(help="See atm list channels.")] = "awgn:10",
@@ -145,8 +158,9 @@ def compare(
 
     config = CompareConfig(
         policies=tuple(policy or CompareConfig.policies), defenses=tuple(defense or ()),
-        attacks=tuple(attack or CompareConfig.attacks), victim=victim, weights=weights, codec=codec, data=data,
-        channel=channel, threat=threat, images=images, auxiliary=auxiliary, seed=seed,
+        attacks=tuple(attack or CompareConfig.attacks), victim=victim, weights=weights,
+        image_size=image_size, mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
+        codec=codec, data=data, channel=channel, threat=threat, images=images, auxiliary=auxiliary, seed=seed,
     )  # fmt: skip
     with console.status("loading") as status:
         made = run_compare(config, out_folder, resume=resume, force=force, say=lambda line: status.update(escape(line)))
@@ -176,7 +190,7 @@ def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool)
     with console.status("loading") as status:
 
         def say(line: str) -> None:
-            if line.startswith("skipped"):
+            if line.startswith(("skipped", "pictures:")):
                 console.print(f"[yellow]{escape(line)}[/]")
             status.update(escape(line))
 
@@ -209,8 +223,13 @@ def report(
 )
 def search(
     context: typer.Context,
-    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
-    weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
     codec: Annotated[str, typer.Option(help="auto, uncoded or a .safetensors file.")] = "auto",
     data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
     channel: Annotated[str, typer.Option(help="Such as awgn:10 or rayleigh:10; see atm list channels.")] = "awgn:10",
@@ -257,23 +276,12 @@ def search(
         raise AtmError(f"unexpected {' '.join(context.args)!r}; names of objectives follow --objectives")
     names = " ".join([*(objectives or ()), *context.args]).replace(",", " ").split()
     config = SearchConfig(
-        victim=victim,
-        weights=weights,
-        codec=codec,
-        data=data,
-        channel=channel,
-        threat=threat,
-        evals=evals,
-        objectives=tuple(names or DEFAULT),
-        at_least=tuple(at_least or ()),
-        at_most=tuple(at_most or ()),
-        reference=tuple(reference or ()),
-        score=score,
-        images=images,
-        auxiliary=auxiliary,
-        lowest=lowest,
-        seed=seed,
-    )
+        victim=victim, weights=weights, image_size=image_size,
+        mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
+        codec=codec, data=data, channel=channel, threat=threat, evals=evals,
+        objectives=tuple(names or DEFAULT), at_least=tuple(at_least or ()), at_most=tuple(at_most or ()),
+        reference=tuple(reference or ()), score=score, images=images, auxiliary=auxiliary, lowest=lowest, seed=seed,
+    )  # fmt: skip
     with console.status("loading") as status:
 
         def say(line: str) -> None:
@@ -366,8 +374,13 @@ def sweep(
         list[str] | None, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file; repeatable.")
     ] = None,
     attack: Annotated[list[str] | None, typer.Option(help="Trained anew at each point; repeatable.")] = None,
-    victim: Annotated[str, typer.Option(help="Shipped victim, .safetensors file or timm name.")] = "vit_photos",
-    weights: Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")] = None,
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
     codec: Annotated[
         list[str] | None, typer.Option(help="auto, uncoded, digital:SNR or a .safetensors file; repeatable.")
     ] = None,
@@ -394,7 +407,9 @@ def sweep(
         eavesdropper_channel=eavesdropper_channel,
         policies=tuple(policy or SweepConfig.policies),
         attacks=tuple(attack or SweepConfig.attacks),
-        victim=victim, weights=weights, codecs=tuple(codec or SweepConfig.codecs),
+        victim=victim, weights=weights, image_size=image_size,
+        mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
+        codecs=tuple(codec or SweepConfig.codecs),
         data=data, auxiliary_data=auxiliary_data, threat=threat,
         images=images, auxiliary=auxiliary, seed=seed,
     )  # fmt: skip
@@ -425,17 +440,28 @@ def _show(run: Any, report: Path, as_json: bool, against: tuple[Any, ...] = ()) 
         print(json.dumps({"report": str(report), "policies": [_summary(run, v) for v in judged]}, allow_nan=False))
         return
     table = Table(title=f"Leakage of {run.about['victim']['name']} on {run.about['data']['name']}")
-    for heading in ("policy", str(run.about["task"]), "GFLOPs", "tokens", "leakage (SSIM)", "recognisable", "verdict"):
+    for heading in (
+        "policy",
+        run.about["task"] or "no task",
+        "GFLOPs",
+        "tokens",
+        "leakage (SSIM)",
+        "recognisable",
+        "verdict",
+    ):
         table.add_column(heading)
     for v in judged:
         mean = {c: float(run.per_image(v.policy, c).mean()) for c in ("correct", "gflops", "tokens")}
         table.add_row(
-            escape(v.policy), f"{mean['correct']:.1%}", f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
+            escape(v.policy), f"{mean['correct']:.1%}" if run.about["task"] else "–",
+            f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
             show(v.leakage, 3), show(v.recognisable, 0, True), v.level,
         )  # fmt: skip
     out.print(table)
     for v in judged:
-        out.print(f"[bold]{escape(v.policy)}[/]: {escape(v.sentence)}")
+        out.print(f"[bold]{escape(v.policy)}[/]: {v.level}")
+        for finding in v.findings:
+            out.print(f"  {finding.about}, {finding.level}: {escape(finding.sentence)}")
         for flag in v.flags:
             out.print(f"  [yellow]flag[/] {escape(str(flag))}")
     for note in run.about["notes"]:
@@ -456,101 +482,23 @@ def _summary(run: Any, verdict: Any) -> dict[str, Any]:
     return {
         "policy": verdict.policy,
         "verdict": verdict.level,
+        "findings": [
+            {"about": f.about, "level": f.level, "sentence": f.sentence, "chance": f.chance, **plain(f.rate)}
+            for f in verdict.findings
+        ],
         "flags": [{"name": flag.name, "found": flag.found} for flag in verdict.flags],
         "leakage": plain(verdict.leakage),
         "percentile_95": plain(verdict.tail),
         "maximum": plain(verdict.highest),
         "recognisable": plain(verdict.recognisable),
-        **{c: float(run.per_image(verdict.policy, c).mean()) for c in ("correct", "gflops", "tokens", "symbols")},
+        **{
+            c: None if c == "correct" and run.about["task"] is None else float(run.per_image(verdict.policy, c).mean())
+            for c in ("correct", "gflops", "tokens", "symbols")
+        },
         "bandwidth_ratio": run.bandwidth_ratio(verdict.policy),
         "ssim": {a: float(run.values(verdict.policy, a, "ssim").mean()) for a in run.attacks},
         "seconds": {a: round(float(s.sum()), 1) for a, s in _seconds(run, verdict.policy)},
     }
-
-
-@app.command(epilog="Example: `atm selfcheck --json`")
-def selfcheck(
-    full: Annotated[
-        bool, typer.Option("--full", help="More pictures and repeats: minutes instead of seconds.")
-    ] = False,
-    seed: Seed = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line on standard output.")] = False,
-) -> None:
-    """Judge planted systems whose right verdict is known; exit code 1 if the evaluator is wrong about any."""
-    from audit.selfcheck import selfcheck as judge_all
-
-    table = Table(title="Planted systems")
-    for heading in ("system", "expected", "verdict", "why"):
-        table.add_column(heading)
-    wrong = total = 0
-    with console.status("loading") as status:
-        for judged in judge_all(full=full, seed=seed, say=lambda line: status.update(escape(line))):
-            total, wrong = total + 1, wrong + (not judged.right)
-            if as_json:
-                fields = {"system": judged.system, "expected": judged.expected, "verdict": judged.verdict}
-                print(json.dumps({**fields, "right": judged.right, "why": judged.why}), flush=True)
-            colour = "green" if judged.right else "red"
-            table.add_row(judged.system, judged.expected, f"[{colour}]{judged.verdict}[/]", escape(judged.why))
-    if not as_json:
-        out.print(table)
-        out.print(f"right about {total - wrong} of {total} systems")
-    if wrong:
-        raise typer.Exit(1)
-
-
-@train.command("victim", epilog="Example: `atm train victim --data photos --out my_vit.safetensors`")
-def train_victim(
-    data: Annotated[str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, ...")] = "photos",
-    test_data: Annotated[
-        str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")
-    ] = None,
-    recipe: Annotated[str | None, typer.Option(help="photos or cifar10; default: by the size of the pictures.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the pictures; default: the recipe's.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the pictures; default: their own.")] = None,
-    seed: Seed = 0,
-    out_file: Annotated[
-        Path, typer.Option("--out", help="Safetensors file to write; a model card comes beside it.")
-    ] = Path("victim.safetensors"),
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
-) -> None:
-    """Train a small vision transformer to attack."""
-    from audit.train import victim
-
-    _refuse_to_replace(out_file, force)
-    victim(data, test_data, recipe, epochs, size, seed, out_file, _say)
-
-
-@train.command("codec", epilog="Example: `atm train codec --victim vit_photos --data photos --out my_jscc.safetensors`")
-def train_codec(
-    victim: Annotated[str, typer.Option(help="Whose tokens it carries.")] = "vit_photos",
-    data: Annotated[str, typer.Option(help="Pictures to train on.")] = "photos",
-    test_data: Annotated[str | None, typer.Option(help="Test pictures, where --data has none of its own.")] = None,
-    symbols: Annotated[
-        list[int] | None,
-        typer.Option(help="Complex symbols per token; repeatable, the first is the default; without: 32, 16, 48, 64."),
-    ] = None,
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 4000,
-    seed: Seed = 0,
-    out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("codec.safetensors"),
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
-) -> None:
-    """Train a joint source-channel codec for a victim's tokens."""
-    from atm.codec_training import RATES
-    from audit.train import codec
-
-    _refuse_to_replace(out_file, force)
-    codec(victim, data, test_data, symbols or RATES, steps, seed, out_file, _say)
-
-
-def _refuse_to_replace(path: Path, force: bool) -> None:
-    if path.suffix != ".safetensors":
-        raise AtmError(f"--out {path} must end in .safetensors")
-    if path.exists() and not force:
-        raise AtmError(f"{path} is there already; use --force to replace it")
-
-
-def _say(line: str) -> None:
-    console.print(escape(line))
 
 
 @app.command("list", epilog="Example: `atm list attacks`")
@@ -587,7 +535,7 @@ def main() -> None:
         sys.exit(130)
     except AtmError as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(2)
+        sys.exit(3 if isinstance(error, StorageError) else 2)
     except KeyboardInterrupt:
         console.print("stopped; go on with --resume")
         sys.exit(130)

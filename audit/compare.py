@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,15 +11,17 @@ import torch
 from torch import Tensor
 
 import defenses
-from atm.errors import AtmError
 from atm.link import Link
 from atm.policy import MergePolicy
-from attacks import create
-from audit.remember import RememberingLink
-from audit.setting import AttackConfig, Setting, choose_attacks, prepare, right_answers, seed_of
+from atm.seeds import seed_of
+from atm.store import RunStore
+from attacks import available
+from attacks.session import Campaign, Session
+from audit import harm
+from audit.setting import AttackConfig, Setting, choose_attacks, prepare
 from privacy_metrics import score
 from privacy_metrics.leakage import leakage
-from reports.compare import FORMAT, Comparison, write_comparison
+from reports.compare import POINTS, Comparison, write_comparison
 
 BISECTIONS = 8  # halvings of the noise strength's range, which `STRONGEST` ends
 STRONGEST = 4.0  # deviations of the tokens
@@ -43,6 +42,11 @@ class CompareConfig:
     attacks: tuple[str, ...] = ("ridge", "decoder")
     victim: str = "vit_photos"
     weights: str | None = None
+    image_size: str | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    head: str | None = None
+    classes: str | None = None
     codec: str = "auto"
     data: str = "photos"
     auxiliary_data: str | None = None
@@ -92,19 +96,23 @@ def compare(
     for text in config.defenses:
         if text != "none":
             defenses.create(text)
+    with RunStore(out, "compare", asdict(config), resume=resume, force=force) as folder:
+        return _compare(config, folder, say)
+
+
+def _compare(config: CompareConfig, folder: RunStore, say: Callable[[str], None]) -> Comparison:
     setting = prepare(config.attack())
-    folder = _open(Path(out), config, setting, resume, force)
-    done = {point["name"] for point in Comparison.read(folder).points}
+    assert setting.victim is not None
+    setting.victim.need_task("atm compare")
+    folder.begin({**_about(setting), "config": asdict(config)})
+    done = {point["name"] for point in folder.records(POINTS)}
     for candidate in candidates(config, setting, say):
         if candidate.name in done:
             continue
         say(f"attacking {candidate.name}")
-        with open(folder / "points.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(measure(config, setting, candidate)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    write_comparison(folder)
-    return Comparison.read(folder)
+        folder.append(POINTS, measure(config, setting, candidate))
+    write_comparison(folder.path)
+    return Comparison.read(folder.path)
 
 
 def candidates(config: CompareConfig, setting: Setting, say: Callable[[str], None]) -> Iterator[Candidate]:
@@ -136,8 +144,8 @@ def drop_of_equal_bandwidth(setting: Setting, policy: MergePolicy) -> float:
     of tokens, so the match is to half a token.
     """
     images = setting.data.victims.images
-    dense = setting.link.with_policy(unmerged(policy)).transmit(images[:1]).sent
-    merged = setting.link.with_policy(policy).transmit(images).sent
+    dense = setting.link(unmerged(policy)).transmit(images[:1]).sent
+    merged = setting.link(policy).transmit(images).sent
     free = dense.counts[0] - dense.prefix
     return round(1 - max(1.0, float(merged.lengths.double().mean()) - merged.prefix) / free, 6)
 
@@ -149,9 +157,10 @@ def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: Mer
     """
     part = setting.data.auxiliary.subset(torch.arange(min(MATCHING, len(setting.data.auxiliary))))
     assert setting.victim is not None
-    truth, _ = right_answers(setting.victim, part)
-    dense = setting.link.with_policy(unmerged(policy))
-    wanted = _accuracy(setting.link.with_policy(policy), part.images, truth)
+    truth = setting.victim.answers(part).truth
+    assert truth is not None  # `compare` needs a task
+    dense = setting.link(unmerged(policy))
+    wanted = _accuracy(setting.link(policy), part.images, truth)
 
     def enough(strength: float) -> bool:
         link = _defended(config, setting, dense, f"gaussian:{strength}")
@@ -168,23 +177,22 @@ def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: Mer
 
 def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> dict[str, Any]:
     """Costs and leakage of one system, image by image; every attack is fitted anew, on other random numbers."""
+    assert setting.truth is not None  # `compare` needs a task
     originals = setting.data.victims.images
     auxiliary = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
-    plain = setting.link.with_policy(candidate.policy)
-    link = RememberingLink.around(_defended(config, setting, plain, candidate.defence))
-    threat = setting.threat.under(link.defence)
-    transmission = link.transmit(originals, seed_of(config.seed, "victims"))
-    seen = threat.observe(transmission, link, seed_of(config.seed, "tap"))
+    link = _defended(config, setting, setting.link(candidate.policy), candidate.defence)
+    campaign = Campaign(seed_of("attacks", config.seed), setting.secret(config.seed))
+    session = Session(link, setting.threat, auxiliary, labels=harm.labels(setting.data), campaign=campaign)
+    transmission, seen, _ = session.victims(originals)
     names, denied = setting.attacks, list[str]()
-    if threat != setting.threat:  # a secret order: those who can recover it instead of those who need it
-        names, denied = choose_attacks((), threat)
+    if link.denies & setting.threat.knows:  # a secret order: those who can recover it instead of those who need it
+        names, denied = choose_attacks((), session.threat)
     scores: dict[str, Tensor] = {}
     for name in names:
-        torch.manual_seed(seed_of(config.seed, candidate.name, name))
-        attack = create(name)
-        attack.fit(link, threat, auxiliary)
-        scores[name] = score(attack.reconstruct(seen), originals, ["ssim"])[0]["ssim"]
-    answers = transmission.logits.argmax(-1)
+        attack = session.fitted(available()[name])
+        torch.manual_seed(session.seeded(f"{name}, reconstructing"))
+        scores[name] = score(attack.reconstruct(seen).cpu(), originals, ["ssim"])[0]["ssim"]
+    answers = transmission.logits.argmax(-1).cpu()
     return {
         "name": candidate.name,
         "kind": candidate.kind,
@@ -194,6 +202,7 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
         "denied": denied,
         "correct": (answers == setting.truth).int().tolist(),
         "gflops": (transmission.flops / 1e9).tolist(),
+        "coding_gflops": (transmission.coding_flops / 1e9).tolist(),
         "tokens": transmission.sent.counts,
         "symbols": transmission.symbols.tolist(),
         "leakage": leakage(scores).tolist(),
@@ -209,29 +218,7 @@ def _defended(config: CompareConfig, setting: Setting, link: Link, text: str | N
 
 
 def _accuracy(link: Link, images: Tensor, truth: Tensor) -> float:
-    return float((link.transmit(images, 17).logits.argmax(-1) == truth).float().mean())
-
-
-def _open(folder: Path, config: CompareConfig, setting: Setting, resume: bool, force: bool) -> Path:
-    """The folder with its ``compare.json``, empty or with the points of the same comparison."""
-    about = json.loads(json.dumps({"format": FORMAT, "config": asdict(config), **_about(setting)}))
-    path = folder / "compare.json"
-    if path.exists() and not resume and not force:
-        raise AtmError(f"{folder} already holds a comparison; use --resume to go on with it or --force to replace it")
-    if path.exists() and resume:
-        if {**Comparison.read(folder).about, "versions": None} != {**about, "versions": None}:
-            raise AtmError(f"{folder} was asked for something else; give the same to resume it, or another --out")
-        return folder
-    if folder.exists() and not path.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise AtmError(f"{folder} holds something that is no comparison; choose another --out")
-    if path.exists():
-        for name in ("points.jsonl", "points.csv", "compare.html", "compare.json"):
-            (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(about, indent=2), encoding="utf-8")
-    shutil.move(partial, path)
-    return folder
+    return float((link.transmit(images, 17).logits.argmax(-1).cpu() == truth).float().mean())
 
 
 def _about(setting: Setting) -> dict[str, Any]:

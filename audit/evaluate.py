@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import product
@@ -15,27 +16,27 @@ import torch
 from torch import Tensor
 
 from atm.data import Splits
-from atm.errors import AtmError
-from atm.link import Link, Transmission
+from atm.errors import AtmError, one_line
+from atm.link import Transmission
 from atm.policy import MergePolicy
+from atm.seeds import seed_of
+from atm.store import StoredRun
 from atm.threat import ThreatModel
-from attacks import Attack, available, create, effort, inferences
-from attacks.base import History, Locating, Studious
-from attacks.budget import time_budget
-from attacks.shared import fitted, forget
+from attacks import Attack, available, inferences
+from attacks.budget import Budget, Plan
+from attacks.session import Campaign, Session
 from audit import harm
 from audit.bounds import bounds
 from audit.canary import canary
 from audit.folder import RunFolder
 from audit.notes import heading, notes
-from audit.remember import RememberingLink
-from audit.setting import AttackConfig, Setting, prepare, seed_of
+from audit.setting import AttackConfig, Setting, prepare
 from privacy_metrics import score
 from reports.bounds import add_bounds
 from reports.html import write_report
 from reports.run import Run
 
-FITTING = 0.95  # of an attack's time, at most; the rest is for reconstructing
+STEPS = "steps.jsonl"  # of the run folder: how many steps every loop took
 
 
 def attack(
@@ -58,18 +59,23 @@ def attack(
     Raises:
         AtmError: bad input, in one line; nothing is written then.
     """
-    folder = RunFolder(out, asdict(config), resume=resume, force=force)
+    with RunFolder(out, asdict(config), resume=resume, force=force) as folder:
+        return _attack(config, folder, say)
+
+
+def _attack(config: AttackConfig, folder: RunFolder, say: Callable[[str], None]) -> Run:
     setting = prepare(config)
     for line in setting.about["data"]["skipped"]:
         say(f"skipped {line}")
-    with effort(config.quick):
-        evaluate(setting, folder, config, say)
+    for line in setting.about["data"]["notes"]:
+        say(f"pictures: {line}")
+    evaluate(setting, folder, config, say)
     for policy in setting.policies:
-        say(f"bounds of {policy.name}")
-        link = setting.link.with_policy(policy)
+        say(f"checking provable bounds of {policy.name}")
+        link = setting.link(policy)
         victims, auxiliary = setting.data.victims.images, setting.data.auxiliary.images
         rows = bounds(link, setting.threat, victims, auxiliary, seed_of(config.seed, "bounds"))
-        add_bounds(folder.path, policy.name, rows)
+        add_bounds(folder, policy.name, rows)
     write_report(folder.path)
     return Run.read(folder.path)
 
@@ -89,11 +95,12 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
     _refuse_overlap(setting.data)
     originals = setting.data.victims.images
     auxiliary = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
+    replayed = {} if config.replay is None else _steps(StoredRun(config.replay, "attack"))
     taken, missing = score(originals[:1], originals[:1], setting.metrics)
     folder.describe(
         {
             **setting.about,
-            "canary": folder.about.get("canary") or canary(setting.link, setting.data, config.seed),
+            "canary": folder.about.get("canary") or canary(setting.encoder, setting.data, config.seed),
             "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "command": config.command(str(folder.path)),
             "metrics": {name: heading(name) for name in taken},
@@ -101,80 +108,119 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
         }
     )
     folder.save_images("original", originals)
+    plan = _plan(folder, replayed)
+    campaigns = [_campaign(setting, config, plan, repeat) for repeat in range(config.repeats)]
     total, done = len(setting.policies) * len(setting.attacks) * config.repeats, 0
     for policy, repeat in product(setting.policies, range(config.repeats)):
-        again = (repeat,) if repeat else ()  # the first repeat draws what a run without repeats draws
-        system = setting.link.with_policy(policy)
-        victims_seed, taps_seed = seed_of(config.seed, "victims", *again), seed_of(config.seed, "tap", *again)
-        transmission = system.transmit(originals, victims_seed)
-        # Attacks get a link of their own, so that what it remembers never holds a victim's picture.
-        link = RememberingLink.around(system, seed_of(config.seed, *again) if again else 0)
-        link.seed = seed_of(config.seed, policy.name, *again)  # of what attacks fit for each other
+        session = Session(
+            setting.link(policy),
+            setting.threat,
+            auxiliary,
+            labels=harm.labels(setting.data),
+            unsent=setting.unsent,
+            campaign=campaigns[repeat],
+        )
+        transmission, seen, true_map = session.victims(originals)
         folder.add_link(policy.name, _link_rows(policy, transmission, setting.truth), repeat)
-        seen = setting.threat.observe(transmission, link, taps_seed)
         ends = time.monotonic() + (config.budget or math.inf)
-        shares = [_share(name, setting.threat) for name in setting.attacks]
+        shares = [_share(name, session.threat) for name in setting.attacks]
+        again = f", repeat {repeat}" if repeat else ""
         for number, name in enumerate(setting.attacks):
             done += 1
             if folder.finished(policy.name, name, repeat):
                 continue
-            say(f"[{done}/{total}] {name} on {policy.name}" + (f", repeat {repeat}" if repeat else ""))
-            torch.manual_seed(seed_of(config.seed, policy.name, name, *again))
-            attack = (setting.create or create)(name)
+            say(f"[{done}/{total}] {name} on {policy.name}{again}")
             begun = time.monotonic()
-            share = max(ends - begun, 0.0) * shares[number] / sum(shares[number:])
-            with time_budget(share * FITTING):
-                attack = _fitted(attack, link, setting, auxiliary)
-            ready = time.monotonic()
-            with time_budget(share + begun - ready):
-                rebuilt = attack.reconstruct(seen)
+            seconds = max(ends - begun, 0.0) * shares[number] / sum(shares[number:])
+            with _named(name, policy):
+                attack = _fitted(setting, session, name, session.budget(seconds, name))
+                ready = time.monotonic()
+                rebuilt = attack.reconstruct(seen).cpu()
             folder.add_seconds(policy.name, name, ready - begun, time.monotonic() - ready, repeat)
             _check(name, rebuilt, originals)
             scores, _ = score(rebuilt, originals, setting.metrics)
-            if isinstance(attack, Locating):
-                truth = setting.threat.true_map(transmission, link, taps_seed)
-                scores = {**scores, **harm.placed(attack.recover(seen), truth)}
-            if isinstance(history := getattr(attack, "history", None), History):
-                folder.add_history(policy.name, name, repeat, history.as_dict())
+            if (found := attack.recover(seen)) is not None:
+                scores = {**scores, **harm.placed(found.cpu(), true_map.cpu())}
+            if attack.history is not None:
+                folder.add_history(policy.name, name, repeat, attack.history.as_dict())
             folder.add_scores(policy.name, name, scores, rebuilt, repeat)
         for name in setting.inferences:
             if folder.finished(policy.name, name, repeat):
                 continue
-            say(f"{name} on {policy.name}" + (f", repeat {repeat}" if repeat else ""))
-            torch.manual_seed(seed_of(config.seed, policy.name, name, *again))
-            scores = harm.run(inferences()[name](), link, setting.threat, setting.data, auxiliary, seen)
+            say(f"{name} on {policy.name}{again}")
+            torch.manual_seed(session.seeded(name))
+            with _named(name, policy):
+                scores = harm.run(inferences()[name](), session.oracle(), setting.data.victims, seen)
             folder.add_scores(policy.name, name, scores, None, repeat)
-        forget(link)
 
 
-def _fitted(attack: Attack, link: Link, setting: Setting, images: Tensor) -> Attack:
-    """The attack, fitted: if it is one by that name and has no secrets, the same that others find and start from."""
-    if isinstance(attack, Studious):
-        if setting.unsent is not None:
-            attack.study(setting.unsent)
-    elif type(attack) is available().get(attack.name):
-        return fitted(type(attack), link, setting.threat, images)
-    attack.fit(link, setting.threat, images)
+@contextmanager
+def _named(attack: str, policy: MergePolicy) -> Iterator[None]:
+    """An attack is one file that anybody may write: where it fails in any way, the error says which, in one line."""
+    try:
+        yield
+    except AtmError:
+        raise
+    except Exception as error:
+        raise AtmError(f"attack {attack!r} failed on policy {policy.name!r}: {one_line(error)}") from error
+
+
+def _steps(run: StoredRun) -> dict[str, int]:
+    return {record["loop"]: int(record["steps"]) for record in run.records(STEPS)}
+
+
+def _plan(folder: RunFolder, replayed: Mapping[str, int]) -> Plan:
+    """Steps that this run, or the one that is replayed, chose before; all choices are on disk before they count."""
+
+    def record(loop: str, steps: int) -> None:
+        folder.append(STEPS, {"loop": loop, "steps": steps})
+
+    known = {line["loop"]: int(line["steps"]) for line in folder.records(STEPS)}
+    for loop in [loop for loop in replayed if loop not in known]:
+        record(loop, replayed[loop])
+    return Plan({**replayed, **known}, record)
+
+
+def _campaign(setting: Setting, config: AttackConfig, plan: Plan, repeat: int) -> Campaign:
+    return Campaign(
+        seed=seed_of("attacks", config.seed, repeat),
+        secret=setting.secret(config.seed, repeat),
+        quick=config.quick,
+        plan=plan,
+        name=f"repeat-{repeat}/" if repeat else "",
+    )
+
+
+def _fitted(setting: Setting, session: Session, name: str, budget: Budget) -> Attack:
+    """The attack, fitted: the same that others find and start from, unless the setting makes its own."""
+    torch.manual_seed(session.seeded(name))
+    if setting.create is None:
+        found: Attack = session.fitted(available()[name], budget)
+        torch.manual_seed(session.seeded(f"{name}, reconstructing"))
+        return found
+    attack = setting.create(name)
+    attack.fit(session.oracle(budget))
     return attack
 
 
 def _share(name: str, threat: ThreatModel) -> float:
-    share = getattr(available().get(name), "share", None)
-    return 1.0 if share is None else float(share(threat))
+    return available()[name].share(threat) if name in available() else 1.0
 
 
-def _link_rows(policy: MergePolicy, transmission: Transmission, truth: Tensor) -> pd.DataFrame:
-    answers = transmission.logits.argmax(-1)
+def _link_rows(policy: MergePolicy, transmission: Transmission, truth: Tensor | None) -> pd.DataFrame:
+    answers = transmission.logits.argmax(-1).cpu()
     return pd.DataFrame(
         {
             "policy": policy.name,
-            "image": range(len(truth)),
-            "label": truth.tolist(),
-            "answer": answers.tolist(),
-            "correct": (answers == truth).int().tolist(),
+            "image": range(len(answers)),
+            "label": None if truth is None else truth.tolist(),
+            "answer": None if truth is None else answers.tolist(),
+            "correct": None if truth is None else (answers == truth).int().tolist(),
             "gflops": (transmission.flops / 1e9).tolist(),
+            "coding_gflops": (transmission.coding_flops / 1e9).tolist(),
             "tokens": transmission.sent.counts,
             "symbols": transmission.symbols.tolist(),
+            "header": transmission.header.tolist(),
         }
     )
 

@@ -5,36 +5,32 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from atm.data import Splits
+from atm.data import ImageSet, Splits
 from atm.errors import AtmError
-from atm.link import Link
-from atm.threat import Observation, ThreatModel
+from atm.threat import Observation
 from atm.tokens import NOWHERE
 from attacks import Inference
+from attacks.oracle import Oracle
 
 
-def run(
-    inference: Inference, link: Link, threat: ThreatModel, data: Splits, images: Tensor, seen: Observation
-) -> dict[str, Tensor]:
+def run(inference: Inference, oracle: Oracle, victims: ImageSet, seen: Observation) -> dict[str, Tensor]:
     """Scores ``[B]`` of 0 and 1: ``label_correct``, ``rank_1`` and ``rank_5``, whichever it says anything about.
 
     The victims' pictures are the candidates, each the others' distractor, in an order that tells nothing.
 
     Args:
         inference: not fitted yet.
-        link: the system.
-        threat: who attacks it.
-        data: whose labels count; auxiliary labels are used only where the classes are the victims'.
-        images: ``[N, 3, H, W]``, auxiliary and validation images.
+        oracle: of the adversary.
+        victims: the attacked pictures, whose labels count.
         seen: what she sees of the victims.
 
     Raises:
         AtmError: the inference says nothing, or in a wrong shape.
     """
     order = torch.randperm(len(seen))
-    inference.fit(link, threat, images, labels(data))
-    found = inference.infer(seen, data.victims.images[order])
-    truth, scores = data.victims.labels, {}
+    inference.fit(oracle)
+    found = inference.infer(seen, victims.images[order].to(oracle.device))
+    truth, scores = victims.labels, {}
     if found.labels is not None and found.labels.shape == truth.shape:
         scores["label_correct"] = (found.labels == truth).float()
     if found.similarity is not None and found.similarity.shape == (len(seen), len(seen)):

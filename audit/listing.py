@@ -8,7 +8,7 @@ from typing import Any
 
 import attacks
 import defenses
-from atm import channels, policy, threat, zoo
+from atm import channels, policy, threat, victims
 from atm.errors import unknown
 from atm.families import supported_families
 from privacy_metrics import METRICS
@@ -33,8 +33,8 @@ def _classes(found: Mapping[str, type[Any]]) -> list[tuple[str, str]]:
 
 def _victims() -> list[tuple[str, str]]:
     rows = []
-    for name in zoo.victims():
-        about = zoo.load_victim(name).description
+    for name in victims.victims():
+        about = victims.load_victim(name).description
         rows.append((name, f"{about['data']['name']}, test accuracy {about['accuracy']:.1%}"))
     families = [(f"timm: {f.name}", f"such as {', '.join(f.models)} ({f.note})") for f in supported_families()]
     return [*rows, ("FILE.safetensors", "written by atm train victim"), *families]

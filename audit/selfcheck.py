@@ -6,24 +6,24 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
+from torch import Tensor
+
 from atm.data import Splits
 from atm.errors import AtmError
-from atm.threat import ThreatModel
-from attacks import FLOORS
+from attacks import BLIND
 from audit import harm
 from audit.evaluate import evaluate
 from audit.folder import RunFolder
 from audit.planted import parts
 from audit.planted.encoders import PATCHES, WIDTH
-from audit.planted.systems import BEATS_BOUND, POLICY, REFUSED, SYSTEMS, System
+from audit.planted.systems import NULL, REFUSED, SYSTEMS, System
 from audit.setting import AttackConfig, Setting
-from privacy_metrics.statistics import bootstrap_mean
-from reports.harm import WORDS, rates
-from reports.level import LEAKS
+from privacy_metrics.significance import SURE, holm, rate_p_value
+from privacy_metrics.statistics import Interval, wilson
+from reports.level import IN_PART, LEAKS
 from reports.run import Run
-from reports.verdict import judge
+from reports.verdict import Verdict, judge
 
-THREAT = ThreatModel("server")
 INFERENCES = ("identify", "traffic")  # of what is no picture
 
 
@@ -78,38 +78,82 @@ def selfcheck(*, full: bool = False, seed: int = 0, say: Callable[[str], None] =
 
 
 def judge_system(system: System, size: Size, seed: int) -> Judged:
-    """Run the attacks on one planted system, write its run folder, and judge it from there."""
+    """Run the attacks on one planted system, write its run folder, and judge it from there as a user's is judged."""
+    try:
+        found = _verdict(system, size, seed)
+    except AtmError as error:
+        return Judged(system.name, system.expected, REFUSED, str(error))
+    return Judged(system.name, system.expected, found.level, found.sentence)
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """How often a system that leaks nothing was said to leak.
+
+    Attributes:
+        system: its name.
+        alarms: how many seeds of all, with Wilson interval.
+        p_value: that alarms are no more frequent than the level of the tests, corrected for all systems (Holm).
+        bias: by how much choosing the best of all attacks for each picture raises mean SSIM above the best one alone.
+    """
+
+    system: str
+    alarms: Interval
+    p_value: float
+    bias: float
+
+    @property
+    def right(self) -> bool:
+        """Whether alarms are not surely more frequent than one in twenty."""
+        return self.p_value >= SURE
+
+
+def false_alarms(seeds: int, say: Callable[[str], None] = lambda line: None) -> list[FalseAlarms]:
+    """Judge every system that leaks nothing under so many seeds.
+
+    Args:
+        seeds: at least 1.
+        say: called with a line before each judgement.
+    """
+    counts, biases = [], []
+    for number, system in enumerate(NULL, 1):
+        judged = []
+        for seed in range(seeds):
+            say(f"[{number}/{len(NULL)}] {system.name}, seed {seed}")
+            judged.append(_verdict(system, SMALL, seed))
+        counts.append(sum(verdict.level in (LEAKS, IN_PART) for verdict in judged))
+        biases.append(sum(map(_bias, judged)) / seeds)
+    corrected = holm([rate_p_value(count, seeds, SURE) for count in counts])
+    return [
+        FalseAlarms(system.name, wilson(count, seeds), p_value, bias)
+        for system, count, p_value, bias in zip(NULL, counts, corrected, biases, strict=True)
+    ]
+
+
+class _Numbers(RunFolder):
+    """A run folder without pictures, which nobody looks at here."""
+
+    def save_images(self, name: str, images: Tensor) -> None:
+        """Save nothing."""
+
+
+def _verdict(system: System, size: Size, seed: int) -> Verdict:
     images = min(size.images, system.images or size.images)
     pictures = system.pictures(images, size.auxiliary, seed)
     config = AttackConfig(
-        policies=(POLICY.name,), attacks=system.attacks, victim="planted", data=pictures.victims.name,
-        images=images, auxiliary=size.auxiliary, seed=seed, repeats=size.repeats,
+        policies=(system.policy.name,), attacks=system.attacks, victim="planted", data=pictures.victims.name,
+        images=images, auxiliary=size.auxiliary, seed=seed, repeats=size.repeats, budget=None,
     )  # fmt: skip
     setting = _setting(system, config, pictures)
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            evaluate(setting, RunFolder(folder, asdict(config)), config, lambda line: None)
-        except AtmError as error:
-            return Judged(system.name, system.expected, REFUSED, str(error))
-        run = Run.read(folder)
-    found = judge(run, POLICY.name)
-    verdict, why = found.level, "; ".join(map(str, found.flags)) or found.sentence
-    read = [rate for rate in rates(run) if rate.words == WORDS["label_correct"] and rate.above]
-    if read and verdict != LEAKS:
-        verdict = LEAKS
-        why = f"{read[0].inference} reads {read[0].rate.estimate:.0%} of labels, {read[0].chance:.0%} by chance"
-    if system.least_error is not None and (beaten := _beats(run, system.least_error)):
-        verdict, why = BEATS_BOUND, beaten
-    return Judged(system.name, system.expected, verdict, why)
+        evaluate(setting, _Numbers(folder, asdict(config)), config, lambda line: None)
+        return judge(Run.read(folder), system.policy.name)
 
 
-def _beats(run: Run, least: float) -> str:
-    """Which attack has an error that is surely below the least one that is possible; empty if none has."""
-    for attack in run.attacks:
-        error = bootstrap_mean(10 ** (-run.values(POLICY.name, attack, "psnr") / 10))
-        if error.high < least:
-            return f"{attack} has a mean squared error of {error.estimate:.5f}, but {least:.5f} is the least possible"
-    return ""
+def _bias(verdict: Verdict) -> float:
+    run, policy = verdict.run, verdict.policy
+    single = max(float(scores.mean()) for a in run.attacks if (scores := run.values(policy, a, "ssim")).numel())
+    return float(run.worst_case(policy).mean()) - single
 
 
 def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
@@ -118,29 +162,31 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
         "kind": "attack",
         "config": asdict(config),
         "victim": {"name": system.name, "digest": "", "layers": 2, "width": WIDTH, "patches": PATCHES},
-        "codec": {"name": link.codec.name, "symbols_per_token": link.codec.symbols_per_token, "digest": ""},
+        "codec": {},
+        "wire": {system.policy.name: link.wire.as_rows()},
         "channel": str(link.channel),
-        "threat": THREAT.as_dict(),
-        "threat_in_words": THREAT.describe(),
+        "threat": system.threat.as_dict(),
+        "threat_in_words": system.threat.describe(),
         "data": {
             "name": pictures.victims.name,
             "victims": len(pictures.victims),
             "auxiliary": len(pictures.auxiliary) + len(pictures.validation),
             "victims_digest": pictures.victims.digest,
         },
-        "policies": [POLICY.as_dict()],
-        "attacks": [*FLOORS, *system.attacks],
+        "policies": [system.policy.as_dict()],
+        "attacks": [*BLIND, *system.attacks],
         "denied": [],
         "inferences": list(INFERENCES if system.labels else ()),
         "chance": harm.chance(pictures.victims.labels),
         "task": "accuracy",
+        "proven": {} if system.least_error is None else {"of the conditional mean": system.least_error},
     }
     return Setting(
-        link=link,
-        policies=[POLICY],
-        attacks=[*FLOORS, *system.attacks],
+        links={system.policy.device_layers: link},
+        policies=[system.policy],
+        attacks=[*BLIND, *system.attacks],
         denied=[],
-        threat=THREAT,
+        threat=system.threat,
         data=pictures,
         truth=pictures.victims.labels,
         task="accuracy",

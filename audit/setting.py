@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import platform
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-import torch
 from torch import Tensor
 
 import atm.policy
 import atm.threat
 import defenses
-from atm import channels, zoo
-from atm.data import ImageSet, Splits, splits
+from atm import channels, codecs
+from atm.data import ImageSet, Splits, load, splits
+from atm.encoder import Encoder
 from atm.errors import AtmError, KnowledgeError, unknown
+from atm.knowledge import Knowledge
 from atm.link import Link
 from atm.policy import MergePolicy
+from atm.seeds import seed_of
 from atm.threat import ThreatModel
-from attacks import FLOORS, Attack, available, inferences
+from atm.victims import Victim, load_victim, probe
+from attacks import BLIND, Attack, available, inferences
 from attacks.base import require
 from audit import harm
 
+PROBE = "probe"  # the head that is fitted here
+PROBED = 2000  # pictures that it is fitted to, at most
 STANDARD = "standard"  # the name of the whole suite
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
 
@@ -37,10 +42,15 @@ class AttackConfig:
 
     Attributes:
         policies: preset names or policy files.
-        attacks: names; empty or ``standard`` means all that the threat model permits. The floors always run.
-        victim: see `atm.zoo.load_victim`.
+        attacks: names; empty or ``standard`` means all that the threat model permits. Blind baselines always run.
+        victim: see `atm.victims.load_victim`.
         weights: a file with a timm victim's weights.
-        codec: see `atm.zoo.load_codec`.
+        image_size: ``224`` or ``224x160``; None takes what the weights were made for.
+        mean: per channel, that the victim's input is normalised with; empty takes its configuration's.
+        std: per channel, likewise.
+        head: a file of ``atm train head``, or ``probe`` to fit one to training pictures of ``data``.
+        classes: a text file with the names of the logits; None takes the victim's.
+        codec: see `atm.codecs.load_codec`.
         data: see `atm.data.load`; the attacked pictures.
         auxiliary_data: where the adversary's own pictures come from; None takes them from ``data``.
         channel: see `atm.channels.parse`.
@@ -51,14 +61,20 @@ class AttackConfig:
         seed: of everything that is random.
         repeats: how often each attack is fitted and each picture sent, every time with other seeds and channel draws.
         quick: attacks take few steps, for a first look; a report says so.
-        budget: seconds for each policy, shared in proportion to what attacks can make of them (`attacks.base.Attack`);
-            those that take steps end with the best that they have. None sets no limit.
+        budget: seconds for each policy, shared in proportion to what attacks can make of them (`attacks.base.Method`);
+            they choose at the start how many steps each attack takes. None sets no limit.
+        replay: a run whose numbers of steps are taken again, so that its numbers come out again on any machine.
     """
 
     policies: tuple[str, ...] = ("none", "moderate", "aggressive")
     attacks: tuple[str, ...] = ()
     victim: str = "vit_photos"
     weights: str | None = None
+    image_size: str | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    head: str | None = None
+    classes: str | None = None
     codec: str = "auto"
     data: str = "photos"
     auxiliary_data: str | None = None
@@ -70,7 +86,8 @@ class AttackConfig:
     seed: int = 0
     repeats: int = 1
     quick: bool = False
-    budget: float | None = None
+    budget: float | None = 600.0
+    replay: str | None = None
 
     def command(self, out: str) -> str:
         """The command line that asks for the same."""
@@ -91,24 +108,40 @@ class AttackConfig:
 class Setting:
     """Everything that a configuration names, loaded and checked.
 
-    ``create`` makes an attack by its name (None: `attacks.create`); ``metrics`` are the scores taken (None: all);
-    ``unsent`` ``[N, 3, H, W]`` are auxiliary images for which the adversary has no queries left.
+    ``links`` has a system for each layer after which one of the policies sends, since neither codec nor defence serves
+    the tokens of another; ``create`` makes an attack by its name (None: `attacks.create`); ``metrics`` are the scores
+    taken (None: all); ``truth`` ``[B]`` and ``task`` are what the victim ought to answer and what being right is called
+    (`atm.victims.Answers`), None for a victim without a task; ``unsent`` ``[N, C, H, W]`` are auxiliary images for
+    which the adversary has no queries left.
     """
 
-    link: Link
+    links: Mapping[int, Link]
     policies: list[MergePolicy]
     attacks: list[str]
     denied: list[str]
     threat: ThreatModel
     data: Splits
-    truth: Tensor
-    task: str
+    truth: Tensor | None
+    task: str | None
     about: dict[str, Any]
     create: Callable[[str], Attack] | None = None
     metrics: tuple[str, ...] | None = None
     inferences: tuple[str, ...] = ()
-    victim: zoo.Victim | None = None
+    victim: Victim | None = None
     unsent: Tensor | None = None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The victim."""
+        return next(iter(self.links.values())).encoder
+
+    def link(self, policy: MergePolicy) -> Link:
+        """The system under one of the policies, or another that sends after the same layer."""
+        return self.links[policy.device_layers].with_policy(policy)
+
+    def secret(self, seed: int, repeat: int = 0) -> int:
+        """What the device and the channel draw from: it cannot be computed without the attacked pictures."""
+        return seed_of("secret", seed, repeat, self.data.victims.digest)
 
 
 def prepare(config: AttackConfig) -> Setting:
@@ -128,29 +161,51 @@ def prepare(config: AttackConfig) -> Setting:
         raise AtmError(f"--repeats {config.repeats} is too few; give 1 or more")
     if not config.policies:
         raise AtmError("no policy to attack; give --policy")
-    defence = None if config.defense in (None, "none") else defenses.create(str(config.defense))
-    threat, channel = _adversary(config).under(defence), channels.parse(config.channel)
+    asked_defence = None if config.defense in (None, "none") else str(config.defense)
+    denied_by_defence = Knowledge.NOTHING if asked_defence is None else defenses.create(asked_defence).denies
+    threat, channel = _adversary(config), channels.parse(config.channel)
+    threat = replace(threat, knows=threat.knows & ~denied_by_defence)
     names = () if STANDARD in config.attacks else config.attacks
     attacks, denied = choose_attacks(names, threat)
     wanted = _choose_inferences(names, threat)
-    victim = zoo.load_victim(config.victim, config.weights)
-    codec, codec_digest = zoo.load_codec(config.codec, victim)
+    victim = load_victim(
+        config.victim,
+        config.weights,
+        image_size=config.image_size,
+        mean=config.mean or None,
+        std=config.std or None,
+        classes=config.classes,
+        head=None if config.head == PROBE else config.head,
+    )
     policies = _policies(config.policies, victim.encoder.depth)
+    exits = list(dict.fromkeys(policy.device_layers for policy in policies))
+    loaded = {layer: codecs.load_codec(config.codec, victim, layer) for layer in exits}
+    channels_in, height, width = victim.encoder.input_shape
     data = splits(
         config.data,
         victims=config.images,
         auxiliary=min(config.auxiliary, threat.auxiliary or config.auxiliary),
-        size=victim.encoder.image_size,
+        size=(height, width),
+        channels=channels_in,
         auxiliary_name=config.auxiliary_data,
         seed=config.seed,
     )
-    data, unsent = _within(threat.queries, data)
+    if config.head == PROBE:  # after the codecs, since the tokens stay the same
+        victim = _probed(victim, config, data.victims)
+    data, unsent = (data, None) if threat.runs_the_device else _within(threat.queries, data)
     if harm.labels(data) is None:
-        wanted = [name for name in wanted if not getattr(inferences()[name], "needs_labels", False)]
-    link = Link(victim.encoder, policies[0], codec, channel)
-    if defence is not None:
-        link = defenses.fitted(defence, link, data.auxiliary.images, seed_of(config.seed, "defence"))
-    truth, task = right_answers(victim, data.victims)
+        wanted = [name for name in wanted if not inferences()[name].needs_labels]
+    links = {}
+    for layer in exits:
+        link = Link(victim.encoder, next(p for p in policies if p.device_layers == layer), loaded[layer][0], channel)
+        if asked_defence is not None:
+            seed = seed_of(config.seed, "defence")
+            link = defenses.fitted(defenses.create(asked_defence), link, data.auxiliary.images, seed)
+        links[layer] = link
+    wires = {policy.name: links[policy.device_layers].with_policy(policy).wire for policy in policies}
+    for wire in wires.values():
+        wire.refuse(threat.name, threat.knows)
+    answers = victim.answers(data.victims)
     about = {
         "kind": "attack",
         "config": asdict(config),
@@ -161,14 +216,14 @@ def prepare(config: AttackConfig) -> Setting:
             "width": victim.encoder.width,
             "patches": victim.encoder.patch_grid[0] * victim.encoder.patch_grid[1],
         },
+        "source_values": math.prod(victim.encoder.input_shape),
         "codec": {
-            "name": codec.name,
-            "symbols_per_token": codec.symbols_per_token,
-            "source_values": 3 * victim.encoder.image_size**2,
-            "digest": codec_digest,
+            str(layer): {"name": codec.name, "symbols_per_token": codec.symbols_per_token, "digest": digest}
+            for layer, (codec, digest) in loaded.items()
         },
+        "wire": {name: wire.as_rows() for name, wire in wires.items()},
         "channel": str(channel),
-        "defence": None if defence is None else config.defense,
+        "defence": asked_defence,
         "threat": threat.as_dict(),
         "threat_in_words": threat.describe(),
         "data": {
@@ -179,6 +234,7 @@ def prepare(config: AttackConfig) -> Setting:
             "victims_digest": data.victims.digest,
             "auxiliary_digest": data.auxiliary.digest,
             "skipped": sorted({*data.victims.skipped, *data.auxiliary.skipped, *data.validation.skipped}),
+            "notes": sorted({*data.victims.notes, *data.auxiliary.notes, *data.validation.notes}),
         },
         "policies": [policy.as_dict() for policy in policies],
         "attacks": attacks,
@@ -186,23 +242,41 @@ def prepare(config: AttackConfig) -> Setting:
         "chance": harm.chance(data.victims.labels),
         "denied": denied,
         "left_out": _left_out([*attacks, *wanted], threat),
-        "task": task,
+        "task": answers.name,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
     return Setting(
-        link,
+        links,
         policies,
         attacks,
         denied,
         threat,
         data,
-        truth,
-        task,
+        answers.truth,
+        answers.name,
         json.loads(json.dumps(about)),
         inferences=tuple(wanted),
         victim=victim,
         unsent=unsent,
     )
+
+
+def _probed(victim: Victim, config: AttackConfig, attacked: ImageSet) -> Victim:
+    """The victim with a head fitted to training pictures of the data, of which none is attacked."""
+    channels_in, height, width = victim.encoder.input_shape
+    train = load(
+        config.data,
+        "train",
+        size=(height, width),
+        channels=channels_in,
+        limit=PROBED,
+        seed=config.seed,
+        distinct=True,
+        seen=attacked.hashes,
+    )
+    if train.classes != attacked.classes:
+        raise AtmError(f"{config.data} has other classes to train on than to attack; give --head FILE")
+    return probe.probed(victim, train, seed=config.seed)
 
 
 def _adversary(config: AttackConfig) -> ThreatModel:
@@ -227,7 +301,7 @@ def _within(queries: int | None, data: Splits) -> tuple[Splits, Tensor | None]:
 
 
 def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[str], list[str]]:
-    """The floors and the attacks of these names, or where there are none all attacks; and those that are denied.
+    """The blind baselines and the attacks of these names, or of all; and those that are denied.
 
     Raises:
         AtmError: there is no attack of such a name.
@@ -242,8 +316,8 @@ def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[st
         require(known[name], threat)
     chosen, denied = [], []
     # Those that take steps come last, and under a time budget the last get what the others left of it.
-    cheap_first = sorted(known, key=lambda name: getattr(known[name], "order", int(hasattr(known[name], "QUICK"))))
-    for name in dict.fromkeys([*FLOORS, *(asked if names else cheap_first)]):
+    cheap_first = sorted(known, key=lambda name: known[name].order)
+    for name in dict.fromkeys([*BLIND, *(asked if names else cheap_first)]):
         try:
             require(known[name], threat)
         except KnowledgeError:
@@ -256,8 +330,7 @@ def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[st
 
 def _needless(attack: type[Attack], threat: ThreatModel) -> bool:
     """Whether an attack makes up for knowledge that the adversary has."""
-    knowledge = getattr(attack, "instead_of", None)
-    return knowledge is not None and knowledge in threat.knows
+    return attack.instead_of is not None and attack.instead_of in threat.knows
 
 
 def _choose_inferences(names: tuple[str, ...], threat: ThreatModel) -> list[str]:
@@ -289,17 +362,3 @@ def _policies(names: tuple[str, ...], depth: int) -> list[MergePolicy]:
             raise AtmError(f"policy name {policy.name!r} cannot name a folder; choose another name")
         seen.add(policy.name)
     return policies
-
-
-def right_answers(victim: zoo.Victim, images: ImageSet) -> tuple[Tensor, str]:
-    """Labels to be right about: the data's, or where its classes are not the victim's, the victim's own answers."""
-    if set(images.classes) == set(victim.classes):
-        order = torch.tensor([victim.classes.index(name) for name in images.classes])
-        return order[images.labels], "accuracy"
-    dense = MergePolicy.uniform(1.0, victim.encoder.depth)
-    return Link(victim.encoder, dense).transmit(images.images).logits.argmax(-1), "agreement with the unmerged victim"
-
-
-def seed_of(*parts: object) -> int:
-    """A seed that depends on every part and on nothing else, so that a resumed run draws what it would have drawn."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from atm import channels, zoo
-from atm.encoder import Encoded, Encoder
+from atm import channels, codecs
+from atm.encoder import Encoded
 from atm.errors import AtmError
-from atm.link import Link, Transmission
-from atm.policy import MergePolicy
+from atm.link import Link
+from atm.seeds import seed_of
+from atm.store import RunStore
 from atm.threat import ThreatModel
-from attacks import create
-from audit.remember import RememberingLink
+from attacks import available
+from attacks.session import Campaign, Session
+from audit import harm
 from audit.setting import AttackConfig, prepare
 from privacy_metrics import ssim
-from reports.sweep import FRAMES, PAGE, POINTS, SETTINGS, TABLE, read_points, read_settings, write_sweep
+from reports.sweep import FRAMES, POINTS, write_sweep
 
 MOST_SNRS = 1000
+GROWING = ("snr", "channels", "codecs", "policies")  # what a sweep that goes on may have more of
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SweepConfig:
         eavesdropper_channel: hers, without an SNR; None is the link's kind.
         threat: whose knowledge both adversaries have.
         attacks: trained anew at every point; the leakage is that of the best for each picture.
-        codecs: see `atm.zoo.load_codec`; every policy is measured with each of them.
+        codecs: see `atm.codecs.load_codec`; every policy is measured with each of them.
     """
 
     snr: tuple[float, ...] = (0.0, 5.0, 10.0, 15.0, 20.0)
@@ -51,6 +51,11 @@ class SweepConfig:
     attacks: tuple[str, ...] = ("ridge",)
     victim: str = "vit_photos"
     weights: str | None = None
+    image_size: str | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    head: str | None = None
+    classes: str | None = None
     codecs: tuple[str, ...] = ("auto",)
     data: str = "photos"
     auxiliary_data: str | None = None
@@ -86,24 +91,34 @@ def sweep(
         _check(channel)
     if not (config.attacks and config.channels and config.codecs and config.snr):
         raise AtmError("a sweep needs at least one attack, one channel, one codec and one SNR")
-    folder = Path(out)
-    points = _open(folder, config, resume, force)
+    with RunStore(out, "sweep", asdict(config), resume=resume, force=force, growing=GROWING) as folder:
+        return _sweep(config, folder, say)
+
+
+def _sweep(config: SweepConfig, folder: RunStore, say: Callable[[str], None]) -> Path:
     bench = Bench(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / SETTINGS, json.dumps(bench.about, indent=2))
-    _replace(folder / POINTS, "".join(json.dumps(point) + "\n" for point in points))
-    _replace(folder / FRAMES, json.dumps(bench.frames()))
-    done = {(point["policy"], point["channel"], point["snr"]) for point in points}
+    folder.begin({key: value for key, value in bench.about.items() if key not in ("channel", "codec")})
+    folder.write_json(FRAMES, bench.frames())
+    done = {tuple(point[key] for key in ("policy", "codec", "channel", "snr")) for point in folder.records(POINTS)}
     wanted = [(name, c, snr) for name in bench.systems for c in config.channels for snr in config.snr]
-    with open(folder / POINTS, "a", encoding="utf-8") as file:
-        for number, (name, channel, snr) in enumerate(wanted, 1):
-            if (name, channel, snr) in done:
-                continue
-            say(f"[{number}/{len(wanted)}] {name} over {channel} at {snr:g} dB")
-            file.write(json.dumps(bench.measure(name, channel, snr)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    return write_sweep(folder)
+    for number, (name, channel, snr) in enumerate(wanted, 1):
+        policy, codec = bench.systems[name].policy, bench.systems[name].codec
+        if (policy, codec, channel, snr) in done:
+            continue
+        say(f"[{number}/{len(wanted)}] {name} over {channel} at {snr:g} dB")
+        folder.append(POINTS, {**bench.measure(name, channel, snr), "policy": policy, "codec": codec})
+    return write_sweep(folder.path)
+
+
+@dataclass(frozen=True)
+class System:
+    """A policy with a codec, and what the device computes of the pictures: channels and SNRs change nothing of that."""
+
+    policy: str
+    codec: str
+    link: Link
+    victims: Encoded
+    auxiliary: Encoded
 
 
 class Bench:
@@ -115,100 +130,81 @@ class Bench:
 
     def __init__(self, config: SweepConfig) -> None:
         self.config = config
-        setting = prepare(config.attack())
+        self.setting = setting = prepare(config.attack())
         if setting.threat.channel is not None:
             raise AtmError(f"threat model {config.threat!r} has a channel; a sweep takes it as --eavesdropper-channel")
+        assert setting.victim is not None
+        setting.victim.need_task("atm sweep")
         data = setting.data
+        assert setting.truth is not None  # as it has a task
         self.originals, self.truth = data.victims.images, setting.truth
         self.auxiliary = torch.cat([data.auxiliary.images, data.validation.images])
         self.labels = torch.cat([data.victims.labels, data.auxiliary.labels, data.validation.labels])
-        self.policies, self.threat = setting.policies, setting.threat
-        self.encoder = Remembering(setting.link.encoder, [self.originals, self.auxiliary])
-        self.systems: dict[str, Link] = {}
-        victim, about = zoo.load_victim(config.victim, config.weights), []
-        for name in dict.fromkeys(config.codecs):
-            codec, digest = zoo.load_codec(name, victim)
-            about.append({"name": name, "symbols_per_token": codec.symbols_per_token, "digest": digest})
-            for policy in self.policies:
-                system = policy.name if len(set(config.codecs)) == 1 else f"{policy.name}, {name}"
-                self.systems[system] = Link(self.encoder, policy, codec)
+        self.systems: dict[str, System] = {}
+        about, several = [], len(set(config.codecs)) > 1
+        for policy in setting.policies:
+            link = setting.link(policy)
+            encoded = link.encode(self.originals), link.encode(self.auxiliary)
+            for name in dict.fromkeys(config.codecs):
+                codec, digest = codecs.load_codec(name, setting.victim, policy.device_layers)
+                known = {"name": name, "symbols_per_token": codec.symbols_per_token, "digest": digest}
+                about += [known] if known not in about else []
+                system = System(policy.name, name, Link(link.encoder, policy, codec), *encoded)
+                self.systems[f"{policy.name}, {name}" if several else policy.name] = system
         settings = json.loads(json.dumps(asdict(config)))
         self.about = {**setting.about, "kind": "sweep", "config": settings, "codecs": about}
 
-    def measure(self, system: str, channel: str, snr: float) -> dict[str, Any]:
+    def measure(self, name: str, channel: str, snr: float) -> dict[str, Any]:
         """One point: which pictures were answered right, and how much of each leaked to whom.
 
         Args:
-            system: one of ``systems``: the policy, and where there are several the codec.
+            name: one of ``systems``: the policy, and where there are several the codec.
             channel: without its SNR.
             snr: of the link, in dB.
         """
-        link = RememberingLink.around(self.systems[system])
-        link.channel = channels.parse(at(channel, snr))
-        transmission = link.transmit(self.originals, self._seed(1))
-        server = replace(self.threat, name="server", tap="server", channel=None)
+        system, asked = self.systems[name], self.setting.threat
+        link = Link(system.link.encoder, system.link.policy, system.link.codec, channels.parse(at(channel, snr)))
+        server = self._session(link, replace(asked, name="server", tap="server", channel=None), system)
+        transmission, _, _ = server.victims(system.victims)
         eavesdroppers = []
         for hers in self.config.eavesdropper_snr or (snr,):
             heard = at(self.config.eavesdropper_channel or channel, hers)
-            threat = replace(self.threat, name="eavesdropper", tap="eavesdropper", channel=heard)
-            eavesdroppers.append({"snr": hers, "leakage": self._leakage(link, threat, transmission)})
+            eavesdropper = replace(asked, name="eavesdropper", tap="eavesdropper", channel=heard)
+            leaked = self._leakage(self._session(link, eavesdropper, system), system)
+            eavesdroppers.append({"snr": hers, "leakage": leaked})
         return {
-            "policy": system,
+            "policy": name,
             "channel": channel,
             "snr": snr,
-            "correct": (transmission.logits.argmax(-1) == self.truth).int().tolist(),
+            "correct": (transmission.logits.argmax(-1).cpu() == self.truth).int().tolist(),
             "tokens": transmission.sent.counts,
             "symbols": transmission.symbols.tolist(),
-            "server": self._leakage(link, server, transmission),
+            "server": self._leakage(server, system),
             "eavesdropper": eavesdroppers,
         }
 
     def frames(self) -> dict[str, Any]:
         """For each policy the tokens of every picture at hand, attacked or not, and the pictures' classes."""
-        lengths = {}
-        for policy in self.policies:
-            parts = [part for pictures in (self.originals, self.auxiliary) for part in pictures.split(128)]
-            with torch.no_grad():
-                lengths[policy.name] = torch.cat([self.encoder(p, policy).tokens.lengths for p in parts]).tolist()
+        lengths = {
+            system.policy: torch.cat([part.tokens.lengths for part in (system.victims, system.auxiliary)]).tolist()
+            for system in self.systems.values()
+        }
         return {"labels": self.labels.tolist(), "lengths": lengths}
 
-    def _leakage(self, link: Link, threat: ThreatModel, transmission: Transmission) -> list[float]:
+    def _session(self, link: Link, threat: ThreatModel, system: System) -> Session:
+        seed = self.config.seed
+        campaign = Campaign(seed_of("attacks", seed), self.setting.secret(seed))
+        labels = harm.labels(self.setting.data)
+        return Session(link, threat, self.auxiliary, labels=labels, encoded=system.auxiliary, campaign=campaign)
+
+    def _leakage(self, session: Session, system: System) -> list[float]:
         """``[B]`` for each picture the best SSIM of any attack."""
-        seen = threat.observe(transmission, link, self._seed(2))
+        _, seen, _ = session.victims(system.victims)
         best = torch.full((len(seen),), -1.0)
         for name in self.config.attacks:
-            torch.manual_seed(self._seed(3))
-            attack = create(name)
-            attack.fit(link, threat, self.auxiliary)
-            best = torch.maximum(best, ssim(attack.reconstruct(seen), self.originals))
+            rebuilt = session.fitted(available()[name]).reconstruct(seen).cpu()
+            best = torch.maximum(best, ssim(rebuilt, self.originals))
         return [round(value, 6) for value in best.tolist()]
-
-    def _seed(self, purpose: int) -> int:
-        return int(np.random.SeedSequence([self.config.seed, purpose]).generate_state(1)[0])
-
-
-class Remembering(Encoder):
-    """An encoder that runs none of some pictures twice: channels and SNRs change nothing of what the device computes.
-
-    Args:
-        encoder: the victim.
-        pictures: tensors that nobody changes; parts of them are remembered, and everything else is computed.
-    """
-
-    def __init__(self, encoder: Encoder, pictures: list[Tensor]) -> None:
-        self.__dict__.update(encoder.__dict__)
-        self._known = {picture.untyped_storage().data_ptr(): picture for picture in pictures}
-        self._seen: dict[tuple[int, int, int, str], Encoded] = {}
-
-    def forward(self, images: Tensor, policy: MergePolicy) -> Encoded:
-        """What `Encoder` gives."""
-        storage = images.untyped_storage().data_ptr()
-        if storage not in self._known or torch.is_grad_enabled():
-            return super().forward(images, policy)
-        key = (storage, int(images.storage_offset()), len(images), policy.name)
-        if key not in self._seen:
-            self._seen[key] = super().forward(images, policy)
-        return self._seen[key]
 
 
 def at(channel: str, snr: float) -> str:
@@ -247,29 +243,3 @@ def _check(channel: str) -> None:
     if channel == "noiseless":
         raise AtmError("channel 'noiseless' has no SNR to sweep; choose another")
     channels.parse(at(channel, 10.0))
-
-
-def _open(folder: Path, config: SweepConfig, resume: bool, force: bool) -> list[dict[str, Any]]:
-    """The points that are there already; a torn last line is dropped."""
-    if not (folder / SETTINGS).exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise AtmError(f"{folder} holds something that is no sweep; choose another --out")
-        return []
-    if force:
-        for name in (POINTS, FRAMES, TABLE, PAGE):
-            (folder / name).unlink(missing_ok=True)
-        return []
-    if not resume:
-        raise AtmError(f"{folder} already holds a sweep; use --resume to go on with it or --force to replace it")
-    before = read_settings(folder)["config"]
-    asked = json.loads(json.dumps(asdict(config)))
-    for key, value in asked.items():
-        if before.get(key) != value and key not in ("snr", "channels", "codecs", "policies"):
-            raise AtmError(f"{folder} was swept with {key} = {before.get(key)!r}, not {value!r}; give the same")
-    return read_points(folder)
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -1,4 +1,4 @@
-"""``atm train``: victims and codecs, each written with a model card beside it."""
+"""``atm train``: victims, codecs and heads, each written with a model card beside it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from atm import zoo
 from atm.codec_training import accuracies, train_codec
 from atm.data import ImageSet, load
+from atm.data.photos import LICENCES
 from atm.errors import AtmError, unknown
-from atm.photos import LICENCES
 from atm.policy import MergePolicy
+from atm.store import write
 from atm.victim_training import RECIPES, train_victim
+from atm.victims import Victim, probe
+from atm.weight_files import file_digest, write_weights
 
 PHOTOGRAPHS = (
     "## Licence of the photographs\n\n" + "\n".join(f"- {name}: {text}" for name, text in LICENCES.items()) + "\n"
@@ -52,7 +54,7 @@ def victim(
             f"pictures of {pixels} pixels cannot be cut into patches of {chosen.patch_size}; give another --size"
         )
     vit, description = train_victim(train, test, chosen, seed=seed, report=say)
-    zoo.write_weights(path, vit, description)
+    write_weights(path, vit, description)
     command = f"atm train victim --data {_shown(data)}"
     command += f" --test-data {_shown(test_data)}" if test_data else ""
     command += f" --recipe {name} --epochs {chosen.epochs} --seed {seed}" + (f" --size {size}" if size else "")
@@ -61,41 +63,85 @@ def victim(
 
 
 def codec(
-    victim_name: str,
+    target: Victim,
+    target_options: str,
     data: str,
     test_data: str | None,
     rates: Sequence[int],
+    exit_layer: int | None,
     steps: int,
     seed: int,
     path: Path,
     say: Callable[[str], None],
 ) -> None:
-    """Train a codec for a victim and write it with its card.
+    """Train a codec for a victim's tokens after one of its layers (None: the last) and write it with its card.
 
     Accuracy over the air is measured where there are test pictures of the victim's classes that are not trained on.
 
     Raises:
-        AtmError: an unknown victim, rates that are none, or data that cannot be read.
+        AtmError: rates or a layer that are none, or data that cannot be read.
     """
     if min(rates) < 1 or len(set(rates)) < len(rates):
         raise AtmError(f"--symbols {' '.join(map(str, rates))}: give different whole numbers from 1")
-    target = zoo.load_victim(victim_name)
-    size = target.encoder.image_size
-    train = load(data, "train", size=size, limit=8000, seed=seed)
-    test = load(test_data or data, "test", size=size, limit=2000, seed=seed)
-    trained, made = train_codec(target, train, rates=rates, steps=steps, seed=seed, report=say)
+    depth = target.encoder.depth
+    if exit_layer is not None and not 1 <= exit_layer <= depth:
+        raise AtmError(f"--exit-layer {exit_layer} is not in 1 to {depth}, the layers of victim {target.name!r}")
+    train, test = _pictures(target, data, test_data, seed)
+    trained, made = train_codec(target, train, rates=rates, exit_layer=exit_layer, steps=steps, seed=seed, report=say)
     description = dict(made)
     if set(test.classes) == set(target.classes) and not set(train.hashes) & set(test.hashes):
-        dense = MergePolicy.preset("none", target.encoder.depth)
+        dense = MergePolicy.uniform(1.0, depth, name="none", exit_layer=exit_layer)
         description["accuracy"] = accuracies(target, trained, test, (0.0, 5.0, 10.0, 20.0), dense, seed)
         description["test_images"] = len(test)
         say(f"unmerged test accuracy over AWGN: {description['accuracy']}")
-    zoo.write_weights(path, trained, description)
-    command = f"atm train codec --victim {_shown(victim_name)} --data {_shown(data)}"
+    write_weights(path, trained, description)
+    command = f"atm train codec {target_options} --data {_shown(data)}"
     command += f" --test-data {_shown(test_data)}" if test_data else ""
+    command += f" --exit-layer {exit_layer}" if exit_layer else ""
     command += "".join(f" --symbols {rate}" for rate in rates) + f" --steps {steps} --seed {seed}"
     _write_card(path, description, command, train)
     say(f"wrote {path}")
+
+
+def head(
+    target: Victim,
+    target_options: str,
+    data: str,
+    test_data: str | None,
+    seed: int,
+    path: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Fit a linear head to labelled pictures and write it with its card.
+
+    Raises:
+        AtmError: data that cannot be read, of one class, or with test pictures of others.
+    """
+    train, test = _pictures(target, data, test_data, seed)
+    if train.classes != test.classes:
+        raise AtmError(f"{data} and {test_data} have different classes; give a test set of the same ones")
+    found = probe.fit(target, train, seed=seed, report=say)
+    description = dict(found.description)
+    if set(train.hashes) & set(test.hashes):
+        say("the test pictures are training pictures too: no test accuracy; give others with --test-data")
+    else:
+        logits = probe.with_head(target, found).logits(test)
+        description["accuracy"] = float((logits.argmax(-1) == test.labels).double().mean())
+        description["test_images"] = len(test)
+        say(f"test accuracy {description['accuracy']:.1%} on {len(test)} pictures")
+    write_weights(path, found.linear, description)
+    command = f"atm train head {target_options} --data {_shown(data)}"
+    command += (f" --test-data {_shown(test_data)}" if test_data else "") + f" --seed {seed}"
+    _write_card(path, description, command, train)
+    say(f"wrote {path}")
+
+
+def _pictures(target: Victim, data: str, test_data: str | None, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Pictures to train and to test on, as the victim takes them."""
+    channels, height, width = target.encoder.input_shape
+    size = height, width
+    train = load(data, "train", size=size, channels=channels, limit=8000, seed=seed)
+    return train, load(test_data or data, "test", size=size, channels=channels, limit=2000, seed=seed)
 
 
 def _write_card(path: Path, description: Mapping[str, Any], command: str, train: ImageSet) -> None:
@@ -105,7 +151,7 @@ def _write_card(path: Path, description: Mapping[str, Any], command: str, train:
     rows = "\n".join(f"| {key} | {value} |" for key, value in description.items() if key not in aside)
     text = (
         f"# {path.stem}\n\nA {description['kind']} of this project, as safetensors.\n\n"
-        f"Command: `{command}`\n\nSHA-256: `{zoo.file_digest(path)}`\n\n| | |\n| --- | --- |\n{rows}\n"
+        f"Command: `{command}`\n\nSHA-256: `{file_digest(path)}`\n\n| | |\n| --- | --- |\n{rows}\n"
     )
     if over_air:
         lines = [f"| {rate} | {', '.join(f'{v:.1%} at {k}' for k, v in at.items())} |" for rate, at in over_air.items()]
@@ -114,7 +160,7 @@ def _write_card(path: Path, description: Mapping[str, Any], command: str, train:
         )
     if train.name == "photos":
         text += f"\n{PHOTOGRAPHS}"
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    write(path.with_suffix(".md"), text)
 
 
 def _shown(data: str | None) -> str:

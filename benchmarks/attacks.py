@@ -1,13 +1,14 @@
-"""Our attacks beside those that people use today: same victim, same images, same wall-clock budget.
+"""Our attacks beside those that people use today: same victim, same images, same seconds.
 
 ``python -m benchmarks.attacks --json [--victim vit_cifar10 vit_photos --data cifar10_test.tar photos] > rows.jsonl``,
 and ``python -m benchmarks.attacks --rows rows.jsonl`` for the tables of what one or several runs wrote.
 
 For each threat model and policy the whole suite gets ``--budget`` seconds, shared by its attacks; then each peer
-(``benchmarks/peers.py``) gets as much alone. ``standard`` is the suite's worst case, for each image the best of its
-attacks by that metric, as the evaluator takes it; ``lead of the best`` compares the one attack of ours that is best on
-average with the one such peer. A peer that needs what the threat model denies is left out. The budget is wall-clock:
-run nothing else on the cores, and as many runs side by side as there are cores, each with OMP_NUM_THREADS=1.
+(``benchmarks/peers.py``) gets as much alone. From them each loop chooses its number of steps before the first one.
+``standard`` is the suite's worst case, for each image the best of its attacks by that metric, as the evaluator takes
+it; ``lead of the best`` compares the one attack of ours that is best on average with the one such peer. A peer that
+needs what the threat model denies is left out. What a step costs is measured: run nothing else on the cores, and as
+many runs side by side as there are cores, each with OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import pandas as pd
 import torch
 
 from atm.errors import KnowledgeError
-from attacks import Attack, create, effort, require
+from attacks import Attack, require
 from audit.evaluate import evaluate
 from audit.folder import RunFolder
 from audit.setting import AttackConfig, Setting, prepare
@@ -41,7 +42,7 @@ def rows_of(
     config: AttackConfig, peers: Sequence[str] | None = None, suite: bool = True
 ) -> Iterator[dict[str, object]]:
     """One row per attack on each policy: the suite's with its worst case, if asked for, and the peers'."""
-    setting = replace(prepare(config), create=_create, inferences=())
+    setting = replace(prepare(config), inferences=())
     for policy in setting.policies:
         alone = replace(setting, policies=[policy])
         if suite:
@@ -51,12 +52,11 @@ def rows_of(
                 require(PEERS[name], setting.threat)
             except KnowledgeError:
                 continue
-            yield from _measured(replace(alone, attacks=[name]), config, policy.name, True)
+            yield from _measured(replace(alone, attacks=[name], create=_peer), config, policy.name, True)
 
 
 def _measured(setting: Setting, config: AttackConfig, policy: str, peer: bool) -> Iterator[dict[str, object]]:
-    with TemporaryDirectory() as path, effort(config.quick):
-        folder = RunFolder(Path(path) / "run", asdict(config), resume=False, force=False)
+    with TemporaryDirectory() as path, RunFolder(Path(path) / "run", asdict(config)) as folder:
         evaluate(setting, folder, config, lambda line: None)
         scores = pd.read_csv(folder.path / "scores.csv")
         seconds = pd.read_csv(folder.path / "seconds.csv").set_index("attack")[["fit", "reconstruct"]].sum(axis=1)
@@ -74,8 +74,8 @@ def _measured(setting: Setting, config: AttackConfig, policy: str, peer: bool) -
         yield row(SUITE, float(seconds.sum()), worst.reset_index())
 
 
-def _create(name: str) -> Attack:
-    return PEERS[name]() if name in PEERS else create(name)
+def _peer(name: str) -> Attack:
+    return PEERS[name]()
 
 
 def table(rows: Sequence[dict[str, object]]) -> str:

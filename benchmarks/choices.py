@@ -28,19 +28,22 @@ from torch.nn.functional import interpolate, l1_loss
 
 import atm.encoder
 from atm import merging
-from atm.link import Link
-from atm.threat import Observation, ThreatModel
+from atm.threat import Observation
 from attacks.base import held_out
 from attacks.decoder import Decoder
 from attacks.objective import Likelihood, Target, per_patch
 from attacks.optimization import Optimization
+from attacks.oracle import Oracle
 from attacks.posterior import Posterior
+from attacks.session import Campaign, Session
 from attacks.spread import Spread
-from attacks.training import PIXELS, reconstruction_loss
-from audit.remember import RememberingLink
+from attacks.training import PIXELS
 from audit.setting import AttackConfig, prepare
 from privacy_metrics import score
 from privacy_metrics.perceptual import LpipsUnavailable, lpips
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+OWN = "L1 + SSIM"  # what the decoder is trained with unless told otherwise
 
 
 class Rematched(Likelihood):
@@ -86,9 +89,9 @@ def _merging(record: list[merging.Matches], replayed: list[merging.Matches] | No
         atm.encoder.merging.above = original
 
 
-def losses() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    """What the decoder can be trained with; without LPIPS where its weights are missing."""
-    chosen: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"L1": l1_loss, "L1 + SSIM": reconstruction_loss}
+def losses(own: Loss) -> dict[str, Loss]:
+    """What the decoder can be trained with beside the signal's own; without LPIPS where its weights are missing."""
+    chosen: dict[str, Loss] = {"L1": l1_loss, OWN: own}
     try:
         lpips(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
     except LpipsUnavailable as error:
@@ -98,7 +101,7 @@ def losses() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
 
     def perceptual(estimate: Tensor, images: Tensor) -> Tensor:
         pair = [interpolate(x, (64, 64), mode="bilinear") if x.shape[-1] < 64 else x for x in (estimate, images)]
-        return reconstruction_loss(estimate, images) + network(*pair, normalize=True).mean()
+        return own(estimate, images) + network(*pair, normalize=True).mean()
 
     return {**chosen, "L1 + SSIM + LPIPS": perceptual}
 
@@ -108,34 +111,34 @@ def rows_of(config: AttackConfig, training: int, descent: int) -> Iterator[dict[
     setting = prepare(config)
     images = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
     victims, schedule = setting.data.victims.images, replace(PIXELS, steps=training, every=training)
+    campaign = Campaign(config.seed, setting.secret(config.seed))
     for policy in setting.policies:
-        link = RememberingLink.around(setting.link.with_policy(policy))
-        seen = setting.threat.observe(link.transmit(victims, 1), link, 2)
+        session = Session(setting.link(policy), setting.threat, images, campaign=campaign)
+        oracle, (_, seen, _) = session.oracle(), session.victims(victims)
+        tried = losses(oracle.signal.loss) if policy is setting.policies[0] else {OWN: oracle.signal.loss}
         about = {"victim": config.victim, "policy": policy.name}
-        for name, loss in losses().items() if policy is setting.policies[0] else [("", reconstruction_loss)]:
+        for name, loss in tried.items():
             torch.manual_seed(0)
             decoder = Decoder(schedule=schedule, loss=loss)
-            decoder.fit(link, setting.threat, images)
-            if name:
+            decoder.fit(oracle)
+            if policy is setting.policies[0]:
                 yield {**about, "choice": "loss", "option": name, **_scores(decoder.reconstruct(seen), victims)}
-            if loss is reconstruction_loss:
+            if name == OWN:
                 start = decoder
         yield {**about, "choice": "matching", "option": "(start)", **_scores(start.reconstruct(seen), victims)}
         for name, make in {"re-match": Rematched, "kept": FromStart, "observed": Likelihood}.items():
-            attack = descending(start, make(link, setting.threat, images), link, setting.threat, images, descent)
+            attack = descending(start, make(oracle), oracle, descent)
             attack.batch = len(victims)
             yield {**about, "choice": "matching", "option": name, **_scores(attack.reconstruct(seen), victims)}
 
 
-def descending(
-    start: Decoder, likelihood: Likelihood, link: Link, threat: ThreatModel, images: Tensor, steps: int
-) -> Optimization:
+def descending(start: Decoder, likelihood: Likelihood, oracle: Oracle, steps: int) -> Optimization:
     """`attacks.optimization` from a given start and with a given likelihood."""
-    attack, posterior, held = Optimization(steps=steps), Posterior(), held_out(len(images))[1]
-    errors = images[held] - start.reconstruct(threat.tap_images(link, images).select(held))
+    attack, posterior, held = Optimization(steps=steps), Posterior(), held_out(len(oracle.images))[1]
+    errors = oracle.images[held] - start.reconstruct(oracle.observe().select(held))
     posterior.start, posterior.likelihood, posterior.rounds = start, likelihood, 0
     attack.posterior, attack.likelihood = posterior, likelihood
-    attack.spread = Spread(errors, link.encoder.patch_grid)
+    attack.spread, attack.budget = Spread(errors, oracle.signal), oracle.budget
     attack.weight, attack.hurried = 1.0, False
     return attack
 

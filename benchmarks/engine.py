@@ -102,10 +102,10 @@ def measure(models: list[str], options: argparse.Namespace) -> Iterator[Row]:
 
 def _row(name: str, encoder: Encoder, batch: int, saved: float, options: argparse.Namespace) -> Row:
     like = encoder.mean
-    images = photographs(batch, encoder.image_size).to(like)
+    images = photographs(batch, encoder.input_shape[1]).to(like)
     policy = MergePolicy.uniform(1.0, encoder.depth)
     if saved:
-        policy = policy_saving(encoder, photographs(CALIBRATION_IMAGES, encoder.image_size, seed=1).to(like), saved)
+        policy = policy_saving(encoder, photographs(CALIBRATION_IMAGES, encoder.input_shape[1], seed=1).to(like), saved)
     encoded = encoder(images, policy)
     tome = fixed_ratio_like(encoder, encoded.layer_tokens) if saved else policy
 
@@ -189,7 +189,7 @@ def _status(field: str) -> float:
 
 def _encoder(name: str) -> Encoder:
     if name in _shipped():
-        from atm.zoo import load_victim
+        from atm.victims import load_victim
 
         return load_victim(name).encoder
     torch.manual_seed(0)
@@ -197,7 +197,7 @@ def _encoder(name: str) -> Encoder:
 
 
 def _shipped() -> list[str]:
-    from atm.zoo import victims
+    from atm.victims import victims
 
     return victims()
 

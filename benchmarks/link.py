@@ -21,7 +21,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from atm import channels, policy, zoo
+from atm import channels, codecs, policy
+from atm.victims import Victim, load_victim
 from benchmarks.photographs import photographs
 
 
@@ -78,16 +79,16 @@ def main(arguments: list[str] | None = None) -> None:
 def measure(options: argparse.Namespace) -> Iterator[Row]:
     """A row for each victim, batch size and policy."""
     for name in options.victims:
-        victim = zoo.load_victim(name)
+        victim = load_victim(name)
         for batch in options.batch:
             for chosen in options.policies:
                 yield _row(victim, batch, policy.load(chosen, victim.encoder.depth), options)
 
 
-def _row(victim: zoo.Victim, batch: int, chosen: policy.MergePolicy, options: argparse.Namespace) -> Row:
-    codec, _ = zoo.load_codec(options.codec, victim)
+def _row(victim: Victim, batch: int, chosen: policy.MergePolicy, options: argparse.Namespace) -> Row:
+    codec, _ = codecs.load_codec(options.codec, victim)
     channel = channels.parse(options.channel)
-    images = photographs(batch, victim.encoder.image_size)
+    images = photographs(batch, victim.encoder.input_shape[1])
     clock = time.thread_time if options.clock == "cpu" else time.perf_counter
     encoding, linking = [], []
     for repeat in range(-options.warmup, options.repeats):

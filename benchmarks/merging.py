@@ -21,11 +21,10 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from atm import zoo
 from atm.data import splits
 from atm.policy import MergePolicy
 from atm.progress import track
-from audit.setting import right_answers
+from atm.victims import Victim, load_victim
 from privacy_metrics.statistics import paired_difference
 
 REMOVED = (2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32)
@@ -74,7 +73,7 @@ class Measured:
 
 
 @torch.inference_mode()
-def measured(victim: zoo.Victim, policy: MergePolicy, images: Tensor, truth: Tensor) -> Measured:
+def measured(victim: Victim, policy: MergePolicy, images: Tensor, truth: Tensor) -> Measured:
     """Run a policy on images ``[N, 3, H, W]`` with labels ``[N]``."""
     right, flops, tokens = [], 0.0, 0
     for rows in torch.arange(len(images)).split(64):
@@ -84,7 +83,7 @@ def measured(victim: zoo.Victim, policy: MergePolicy, images: Tensor, truth: Ten
     return Measured(torch.cat(right).double(), flops / len(images) / 1e9, tokens / len(images))
 
 
-def families(victim: zoo.Victim, images: Tensor, truth: Tensor, tries: int) -> dict[str, list[MergePolicy]]:
+def families(victim: Victim, images: Tensor, truth: Tensor, tries: int) -> dict[str, list[MergePolicy]]:
     """The policies to measure; those per layer are chosen on the given pictures."""
     depth, patches = victim.encoder.depth, victim.encoder.patch_grid[0] * victim.encoder.patch_grid[1]
     early = depth // 2
@@ -107,25 +106,27 @@ def families(victim: zoo.Victim, images: Tensor, truth: Tensor, tries: int) -> d
 
 def rows(options: argparse.Namespace) -> Iterable[Row]:
     """The unmerged encoder and every policy of every family."""
-    victim = zoo.load_victim(options.victim)
+    victim = load_victim(options.victim)
+    victim.need_task("benchmarks.merging")
     data = splits(
         options.data,
         victims=options.images,
         auxiliary=options.tuning,
-        size=victim.encoder.image_size,
+        size=victim.encoder.input_shape[1:],
         seed=options.seed,
     )
-    images, (truth, _) = data.victims.images, right_answers(victim, data.victims)
-    other = data.auxiliary
+    images, other = data.victims.images, data.auxiliary.images
+    truth, other_truth = victim.answers(data.victims).truth, victim.answers(data.auxiliary).truth
+    assert truth is not None and other_truth is not None
     dense = MergePolicy.uniform(1.0, victim.encoder.depth, name="none")
     base = measured(victim, dense, images, truth)
     yield _row(victim, "none", dense, base, base)
-    for family, policies in families(victim, other.images, right_answers(victim, other)[0], options.tries).items():
+    for family, policies in families(victim, other, other_truth, options.tries).items():
         for policy in track(policies, family):
             yield _row(victim, family, policy, measured(victim, policy, images, truth), base)
 
 
-def _row(victim: zoo.Victim, family: str, policy: MergePolicy, found: Measured, base: Measured) -> Row:
+def _row(victim: Victim, family: str, policy: MergePolicy, found: Measured, base: Measured) -> Row:
     lost = paired_difference(base.right, found.right)
     return Row(
         victim=victim.name,

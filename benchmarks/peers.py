@@ -18,19 +18,20 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy, interpolate, mse_loss
 
-from atm.link import Link
-from atm.threat import Knowledge, Observation, ThreatModel
+from atm.knowledge import Knowledge
+from atm.threat import Observation
 from atm.tokens import TokenBatch
-from attacks.base import held_out
-from attacks.budget import remaining, spent, stopwatch, time_budget
+from attacks.base import Attack, held_out, require
+from attacks.budget import Budget
 from attacks.network import Block
 from attacks.objective import WHITE_BOX, Likelihood, Target, real_values
+from attacks.oracle import Oracle
 from attacks.training import Schedule, train
 
-MOST_STEPS = 20_000  # the time budget ends every peer long before
+MOST_STEPS = 20_000  # the budget leaves every peer fewer
 
 
-class InversionNetwork:
+class InversionNetwork(Attack):
     """He, Zhang and Lee (2019), black box; also AIJack's ``Generator_Attack``: transposed convolutions from feature map
     to image, trained with the squared error. It takes tokens by patch if it has the map, else as they come.
 
@@ -44,13 +45,13 @@ class InversionNetwork:
     def __init__(self, steps: int = MOST_STEPS) -> None:
         self.schedule = Schedule(steps=steps)
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
-        """Send the auxiliary images ``[N, 3, H, W]`` and train."""
-        threat.require(self.needs, self.name)
-        self.grid = link.encoder.patch_grid
-        features = self._map(threat.tap_images(link, images))
+    def fit(self, oracle: Oracle) -> None:
+        """Send the auxiliary images and train."""
+        require(self, oracle.threat)
+        self.grid = oracle.signal.grid
+        features = self._map(oracle.observe())
         self.mean, self.scale = features.mean((0, 2, 3), True), features.std((0, 2, 3), keepdim=True).clamp_min(1e-6)
-        self.network = decoder((features - self.mean) / self.scale, images, self.schedule, self.name)
+        self.network = decoder((features - self.mean) / self.scale, oracle, self.schedule, self.name)
 
     @torch.no_grad()
     def reconstruct(self, seen: Observation) -> Tensor:
@@ -67,7 +68,7 @@ class InversionNetwork:
         return patches.transpose(1, 2).unflatten(2, self.grid)
 
 
-class PositionDecoder:
+class PositionDecoder(Attack):
     """Leggio et al. (2026, SARA): a transformer gives each token one position, a convolutional decoder does the rest.
 
     Both learn from unreduced tokens. Positions are assigned so that no two tokens get the same and their probabilities
@@ -79,25 +80,25 @@ class PositionDecoder:
     """
 
     name: ClassVar[str] = "position-decoder"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | Knowledge.WEIGHTS | Knowledge.POLICY
+    needs: ClassVar[Knowledge] = WHITE_BOX
 
     def __init__(self, steps: int = MOST_STEPS) -> None:
         self.schedule = Schedule(steps=steps)
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
-        """Run the device without merging on the auxiliary images ``[N, 3, H, W]``, and train both."""
-        threat.require(self.needs, self.name)
-        self.grid = link.encoder.patch_grid
-        plain = link.with_policy(replace(link.policy, thresholds=(1.0,) * link.policy.depth, remove=()))
-        tokens = threat.rehearse(plain, images).tokens
+    def fit(self, oracle: Oracle) -> None:
+        """Run the device without merging on the auxiliary images, and train both."""
+        require(self, oracle.threat)
+        self.grid, policy = oracle.signal.grid, oracle.policy()
+        plain = oracle.under(replace(policy, thresholds=(1.0,) * policy.depth, remove=()))
+        tokens = plain.rehearse().tokens
         patches = tokens.per_patch()
         self.mean, self.scale = patches.mean((0, 1)), patches.std((0, 1)).clamp_min(1e-6)
         self.locate = None
-        if Knowledge.MERGE_MAP not in threat.under(link.defence).knows:
-            with time_budget(remaining() / 2):  # else the decoder would get what the positions leave
-                self.locate = self._locator(self._scaled(tokens), len(images))
+        if Knowledge.MERGE_MAP not in oracle.knows:  # without a part, the decoder would get what the positions leave
+            half = oracle.budget.part(1 / 2, "positions")
+            self.locate = self._locator(self._scaled(tokens), len(oracle.images), half)
         features = ((patches - self.mean) / self.scale).transpose(1, 2).unflatten(2, self.grid)
-        self.network = decoder(features, images, self.schedule, self.name)
+        self.network = decoder(features, oracle, self.schedule, self.name)
 
     @torch.no_grad()
     def reconstruct(self, seen: Observation) -> Tensor:
@@ -109,7 +110,7 @@ class PositionDecoder:
     def _scaled(self, tokens: TokenBatch) -> TokenBatch:
         return tokens.with_values((tokens.values - self.mean) / self.scale)
 
-    def _locator(self, tokens: TokenBatch, images: int) -> nn.Module:
+    def _locator(self, tokens: TokenBatch, images: int, budget: Budget) -> nn.Module:
         source, count = tokens.source, self.grid[0] * self.grid[1]
         assert source is not None
         locate = _Locator(tokens.values.shape[1], count)
@@ -121,7 +122,7 @@ class PositionDecoder:
             return cross_entropy(scores[:, :, tokens.prefix :], truth[:, tokens.prefix :])
 
         schedule = Schedule(steps=min(self.schedule.steps, 1000), patience=3)
-        train(locate, loss_on, *held_out(images), schedule, "the positions")
+        train(locate, loss_on, *held_out(images), schedule, "the positions", budget)
         return locate
 
     def _placed(self, tokens: TokenBatch, locate: nn.Module) -> Tensor:
@@ -135,7 +136,7 @@ class PositionDecoder:
         return grid
 
 
-class _Search:
+class _Search(Attack):
     """Descent on an image, or on what generates one, until the tokens agree with those observed.
 
     As in the public code of all three, what is searched is the victim's normalised input, from zero. They take up to
@@ -154,26 +155,27 @@ class _Search:
     def __init__(self, steps: int = MOST_STEPS) -> None:
         self.steps = steps
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Nothing is learned but the map, where it is hidden."""
-        threat.require(self.needs, self.name)
-        self.likelihood, self.shape, self.encoder = Likelihood(link, threat, images), images.shape[1:], link.encoder
-        self.patch = images.shape[-1] // link.encoder.patch_grid[1]
+        require(self, oracle.threat)
+        self.budget, self.likelihood, self.shape = oracle.budget, Likelihood(oracle), oracle.signal.shape
+        self.encoder, self.patch = oracle.own_device().encoder, oracle.signal.patch[1]
 
     def reconstruct(self, seen: Observation) -> Tensor:
-        """All images at once, for as long as there is time; the last iterate ``[B, 3, H, W]`` is the answer."""
+        """All images at once, for as many steps as there is time; the last iterate ``[B, 3, H, W]`` is the answer."""
         target = self.likelihood.target(seen)
         parameters, image_at = self.start(len(seen))
         optimizer = torch.optim.Adam(parameters, self.rate)
-        gone = stopwatch()
-        for step in range(self.steps):
+
+        def slope(done: float) -> None:
             optimizer.zero_grad()
-            done = max(step / self.steps, gone())
             self.loss(image_at(done), target).sum().backward()
             self.clip(parameters, len(seen))
+
+        steps = self.budget.steps("searching", self.steps, lambda: slope(0.0))
+        for step in range(steps):
+            slope(step / steps)
             optimizer.step()
-            if spent():
-                break
         with torch.no_grad():
             return image_at(1.0).clamp(0, 1)
 
@@ -253,9 +255,8 @@ class ImagePrior(TokenOptimization):
         return cosine_distance(self.likelihood, image, target) + priors
 
 
-PEERS = {
-    peer.name: peer for peer in (InversionNetwork, PositionDecoder, RegularisedInversion, TokenOptimization, ImagePrior)
-}
+_ALL = (InversionNetwork, PositionDecoder, RegularisedInversion, TokenOptimization, ImagePrior)
+PEERS: dict[str, type[Attack]] = {peer.name: peer for peer in _ALL}
 
 
 def squared_distance(likelihood: Likelihood, image: Tensor, target: Target) -> Tensor:
@@ -310,14 +311,15 @@ def as_they_come(tokens: TokenBatch, count: int) -> Tensor:
     return nn.functional.pad(patches, (0, 0, 0, count - patches.shape[1]))
 
 
-def decoder(features: Tensor, images: Tensor, schedule: Schedule, name: str) -> nn.Module:
-    """A network from feature maps ``[N, d, rows, columns]`` to images ``[N, 3, H, W]``, trained by squared error."""
+def decoder(features: Tensor, oracle: Oracle, schedule: Schedule, name: str) -> nn.Module:
+    """A network from feature maps ``[N, d, rows, columns]`` to the auxiliary images, trained by squared error."""
+    images = oracle.images
     network = upsampler(features.shape[1], images.shape[-1] // features.shape[-1], images.mean((0, 2, 3)))
 
     def loss_on(rows: Tensor) -> Tensor:
         return mse_loss(network(features[rows]), images[rows])
 
-    train(network, loss_on, *held_out(len(images)), schedule, f"the {name}")
+    train(network, loss_on, *held_out(len(images)), schedule, f"the {name}", oracle.budget)
     return network
 
 

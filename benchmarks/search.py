@@ -82,9 +82,8 @@ class Remembering:
 
 def ours(problem: Remembering, evals: int, seed: int) -> None:
     config = SearchConfig(evals=evals, seed=seed, objectives=tuple(o.name for o in problem.objectives))
-    with TemporaryDirectory() as folder:
-        opened = open_folder(Path(folder) / "run", config, False, False)
-        explore(problem, config, opened, InProcess(problem), lambda line: None)
+    with TemporaryDirectory() as folder, open_folder(Path(folder) / "run", config, False, False) as store:
+        explore(problem, config, store, InProcess(problem), lambda line: None)
 
 
 def random(problem: Remembering, evals: int, seed: int) -> None:
@@ -147,7 +146,7 @@ def grid(problem: Remembering, evals: int, seed: int) -> None:
 
 def fixed_ratio(problem: Remembering, evals: int, seed: int) -> None:
     """Every whole number of tokens that ToMe can remove in each layer; there are no more such policies."""
-    rows, columns = problem.problem.setting.link.encoder.patch_grid
+    rows, columns = problem.problem.setting.encoder.patch_grid
     for remove in range(min(evals, rows * columns // 2 + 1)):
         problem.measure(MergePolicy.fixed_ratio(remove, problem.space.depth))
 
@@ -209,7 +208,7 @@ def privacy_score(config: SearchConfig, policies: int, attacks: Sequence[str], q
     thresholds = [problem.space.thresholds(unit) for unit in [*ends, *units]]
     cheap, ratios = [], []
     for values in thresholds:
-        link = problem.setting.link.with_policy(MergePolicy(values))
+        link = problem.setting.link(MergePolicy(values))
         begun = time.perf_counter()
         transmission = link.transmit(problem.images, 1)
         sent = time.perf_counter()

@@ -109,8 +109,8 @@ def _search(evals: int, seed: int, executor: Executor, stamps: list[float]) -> N
         if line.startswith("["):
             stamps.append(time.process_time())
 
-    with TemporaryDirectory() as folder:
-        explore(Analytic(), config, open_folder(Path(folder) / "run", config, False, False), executor, say)
+    with TemporaryDirectory() as folder, open_folder(Path(folder) / "run", config, False, False) as store:
+        explore(Analytic(), config, store, executor, say)
 
 
 def main() -> None:

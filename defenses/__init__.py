@@ -1,7 +1,8 @@
-"""What the device does to tokens before they leave; each defence is one file with a class that has ``protect``."""
+"""What the device does to tokens before they leave; each is one file with a subclass of `atm.defence.Defence`."""
 
 from __future__ import annotations
 
+import copy
 import inspect
 import sys
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atm.defence import Defence
 from atm.errors import AtmError, unknown
-from atm.link import Defence, Link
+from atm.link import Link
 from atm.plugins import discover
 from atm.policy import MergePolicy
 from defenses.base import Chain
@@ -20,7 +22,7 @@ CALIBRATION = 512  # images that a defence is fitted on, at most
 
 def available() -> dict[str, type[Any]]:
     """Every defence by name: those in this folder and those of other installed packages."""
-    return discover(sys.modules[__name__], "atm.defenses", "protect")
+    return discover(sys.modules[__name__], "atm.defenses", Defence)
 
 
 def create(text: str) -> Defence:
@@ -59,22 +61,24 @@ def _number(word: str, text: str) -> float:
 
 
 def fitted(defence: Defence, link: Link, images: Tensor, seed: int = 0) -> Link:
-    """A link under a defence that is ready to protect.
+    """A link under a copy of a defence that is ready to protect the tokens of its exit layer, and of no other.
 
-    It is fitted once, on unmerged tokens, so that the same defence meets every policy.
+    It is fitted once, on unmerged tokens, so that the same defence meets every policy that sends after this layer.
 
     Args:
-        defence: from `create`.
+        defence: from `create`; it stays as it is, so that it can be fitted to other layers as well.
         link: the system without a defence.
-        images: ``[N, 3, H, W]`` in [0, 1], calibration images such as auxiliary ones, never the victims'.
+        images: ``[N, C, H, W]`` in [0, 1], calibration images such as auxiliary ones, never the victims'.
         seed: of what is random in the fit.
     """
-    if hasattr(defence, "fit"):
-        dense = MergePolicy.uniform(1.0, link.encoder.depth, exit_layer=link.policy.exit_layer)
-        with torch.random.fork_rng(), torch.enable_grad():
-            torch.manual_seed(seed)
-            defence.fit(link.with_policy(dense), images[:CALIBRATION])
-    return link.with_defence(defence)
+    layer = link.policy.device_layers
+    dense = MergePolicy.uniform(1.0, link.encoder.depth, exit_layer=layer)
+    made = copy.deepcopy(defence)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        made.fit(link.with_policy(dense), images[:CALIBRATION])
+    made.fitted_at = layer
+    return link.with_defence(made)
 
 
 __all__ = ["Defence", "available", "create", "fitted"]

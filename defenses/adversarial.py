@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, mse_loss
 
+from atm.defence import Defence
 from atm.link import Link
 from atm.tokens import TokenBatch
 from defenses.base import calibration_tokens, check, fitted_or_fail
 
 
-class Adversarial:
+class Adversarial(Defence):
     """A linear bottleneck trained against a decoder; ``adversarial:2`` weighs the decoder's error twice.
 
     In turns a small decoder learns to rebuild patches from projected tokens, and the projection learns to keep the
@@ -22,7 +23,7 @@ class Adversarial:
     a stronger decoder than the one trained against may still use.
     """
 
-    name: ClassVar[str] = "adversarial"
+    name = "adversarial"
     rounds: ClassVar[int] = 200
     batch: ClassVar[int] = 64
 
@@ -33,7 +34,7 @@ class Adversarial:
 
     def fit(self, link: Link, images: Tensor) -> None:
         """Train projection and decoder in turns, from the tokens' principal components."""
-        tokens = calibration_tokens(link, images)
+        tokens, images = calibration_tokens(link, images), images.to(link.device)
         with torch.no_grad():
             answers = link.encoder.finish(tokens, link.policy).softmax(-1)
         patches = _patches(images, link.encoder.patch_grid)
@@ -45,6 +46,7 @@ class Adversarial:
 
         width = tokens.values.shape[1]
         decoder = nn.Sequential(nn.Linear(width, 128), nn.GELU(), nn.Linear(128, patches.shape[-1]))
+        decoder.to(link.device)
         deviation = (patches - patches.mean(0)).square().mean()
         learn = torch.optim.Adam(decoder.parameters(), 3e-3)
         protect = torch.optim.Adam([self.down, self.up], 1e-3)
@@ -69,6 +71,11 @@ class Adversarial:
         fitted_or_fail(self.down, self.name)
         assert self.down is not None
         return tokens.with_values(self.mean + (tokens.values - self.mean) @ self.down @ self.up)
+
+    def flops(self, lengths: Tensor) -> Tensor:
+        """Two products with the bottleneck."""
+        assert self.down is not None
+        return 4.0 * lengths.double() * self.down.numel()
 
 
 def _patches(images: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -1,17 +1,17 @@
-"""What defences share: several as one, the scale of tokens, and which of them are free."""
+"""What defences share: several as one, calibration, and randomness that is the same on every device."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from atm.defence import Defence
 from atm.errors import AtmError
-from atm.link import Defence, Link
-from atm.threat import Knowledge
+from atm.link import Link
 from atm.tokens import TokenBatch
 
 
-class Chain:
+class Chain(Defence):
     """Several defences, one after the other.
 
     Args:
@@ -22,21 +22,19 @@ class Chain:
     def __init__(self, text: str, parts: tuple[Defence, ...]) -> None:
         self.name = text
         self.parts = parts
+        for part in parts:
+            self.denies |= part.denies
 
     @property
-    def denies(self) -> Knowledge:
-        """What any of them keeps secret."""
-        denied = Knowledge.NOTHING
-        for part in self.parts:
-            denied |= getattr(part, "denies", Knowledge.NOTHING)
-        return denied
+    def pads(self) -> bool:  # type: ignore[override]
+        """Whether any of them does."""
+        return any(part.pads for part in self.parts)
 
     def fit(self, link: Link, images: Tensor) -> None:
         """Fit each part on the tokens that those before it let through."""
         for number, part in enumerate(self.parts):
-            if hasattr(part, "fit"):
-                before = Chain(self.name, self.parts[:number])
-                part.fit(link.with_defence(before if number else None), images)
+            before = Chain(self.name, self.parts[:number])
+            part.fit(link.with_defence(before if number else None), images)
 
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """All of them in order."""
@@ -44,12 +42,22 @@ class Chain:
             tokens = part.protect(tokens, generator)
         return tokens
 
+    def expected(self, tokens: TokenBatch) -> TokenBatch:
+        """What is expected of each, in order."""
+        for part in self.parts:
+            tokens = part.expected(tokens)
+        return tokens
+
+    def flops(self, lengths: Tensor) -> Tensor:
+        """Of all of them."""
+        return sum((part.flops(lengths) for part in self.parts), torch.zeros(len(lengths), dtype=torch.float64))
+
 
 @torch.no_grad()
 def calibration_tokens(link: Link, images: Tensor, seed: int = 0) -> TokenBatch:
     """The tokens that a device would send of its calibration images, before the codec."""
-    generator = torch.Generator().manual_seed(seed)
-    return TokenBatch.cat([link.send(part, generator)[0] for part in images.split(128)])
+    tokens = link.encode(images).tokens
+    return tokens if link.defence is None else link.defence.protect(tokens, torch.Generator().manual_seed(seed))
 
 
 def deviation(values: Tensor) -> float:
@@ -57,26 +65,14 @@ def deviation(values: Tensor) -> float:
     return float((values - values.mean(0)).square().mean().sqrt())
 
 
-def free_rows(tokens: TokenBatch) -> list[Tensor]:
-    """For each image the packed rows of its tokens that are not protected."""
-    begin = (tokens.offsets + tokens.prefix).tolist()
-    end = (tokens.offsets + tokens.lengths).tolist()
-    return [torch.arange(b, e) for b, e in zip(begin, end, strict=True)]
+def normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal numbers in the shape, type and place of ``like``, drawn on the CPU."""
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype).to(like.device)
 
 
-def with_protected(tokens: TokenBatch, free: list[Tensor]) -> TokenBatch:
-    """Each image's protected tokens, and behind them the given packed rows of its free ones."""
-    protected = torch.arange(tokens.prefix)
-    rows = [torch.cat([begin + protected, own]) for begin, own in zip(tokens.offsets.tolist(), free, strict=True)]
-    lengths = torch.tensor([len(own) for own in rows])
-    return tokens.rearranged(torch.cat(rows).to(tokens.values.device), lengths)
-
-
-def random(shape: torch.Size, like: Tensor, generator: torch.Generator | None, normal: bool = True) -> Tensor:
-    """Standard normal or uniform numbers, drawn on the generator's device and moved to ``like``'s."""
-    draw = torch.randn if normal else torch.rand
-    where = generator.device if generator is not None else like.device
-    return draw(shape, generator=generator, device=where, dtype=like.dtype).to(like.device)
+def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Numbers spread evenly over [0, 1) in the shape, type and place of ``like``, drawn on the CPU."""
+    return torch.rand(like.shape, generator=generator, dtype=like.dtype).to(like.device)
 
 
 def check(good: bool, name: str, parameter: float, wanted: str) -> None:

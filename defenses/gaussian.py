@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
+from atm.defence import Defence
 from atm.link import Link
 from atm.tokens import TokenBatch
-from defenses.base import calibration_tokens, check, deviation, fitted_or_fail, random
+from defenses.base import calibration_tokens, check, deviation, fitted_or_fail, normal
 
 
-class Gaussian:
+class Gaussian(Defence):
     """Adds Gaussian noise; ``gaussian:0.5`` with half the standard deviation of the tokens.
 
     Protected tokens get it too, or they would carry what the others hide.
     """
 
-    name: ClassVar[str] = "gaussian"
+    name = "gaussian"
 
     def __init__(self, strength: float) -> None:
         check(strength >= 0, self.name, strength, "the noise's deviation, in deviations of the tokens, is at least 0")
@@ -33,5 +32,8 @@ class Gaussian:
         """The tokens with independent noise on every value."""
         fitted_or_fail(self.sigma, self.name)
         assert self.sigma is not None
-        noise = random(tokens.values.shape, tokens.values, generator)
-        return tokens.with_values(tokens.values + self.sigma * noise)
+        return tokens.with_values(tokens.values + self.sigma * normal(tokens.values, generator))
+
+    def expected(self, tokens: TokenBatch) -> TokenBatch:
+        """The tokens: the noise has mean 0."""
+        return tokens

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from atm.defence import Defence
 from atm.link import Link
 from atm.tokens import TokenBatch
-from defenses.base import calibration_tokens, check, deviation, fitted_or_fail, random
+from defenses.base import calibration_tokens, check, deviation, fitted_or_fail, uniform
 
 
-class Laplace:
+class Laplace(Defence):
     """Adds Laplace noise; ``laplace:0.5`` with half the standard deviation of the tokens.
 
     The noise's standard deviation, not its scale b, is given, so that it compares with Gaussian noise. No differential
     privacy is claimed: values are not clipped, so their sensitivity has no bound.
     """
 
-    name: ClassVar[str] = "laplace"
+    name = "laplace"
 
     def __init__(self, strength: float) -> None:
         check(strength >= 0, self.name, strength, "the noise's deviation, in deviations of the tokens, is at least 0")
@@ -35,6 +35,10 @@ class Laplace:
         """The tokens with independent noise on every value, by inversion of the distribution."""
         fitted_or_fail(self.scale, self.name)
         assert self.scale is not None
-        u = random(tokens.values.shape, tokens.values, generator, normal=False) - 0.5
+        u = uniform(tokens.values, generator) - 0.5
         noise = -u.sign() * torch.log1p(-2 * u.abs().clamp_max(0.5 - 1e-7))
         return tokens.with_values(tokens.values + self.scale * noise)
+
+    def expected(self, tokens: TokenBatch) -> TokenBatch:
+        """The tokens: the noise has mean 0."""
+        return tokens

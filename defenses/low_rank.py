@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
+from atm.defence import Defence
 from atm.link import Link
 from atm.tokens import TokenBatch
 from defenses.base import calibration_tokens, check, fitted_or_fail
 
 
-class LowRank:
+class LowRank(Defence):
     """Keeps the leading principal components of the tokens; ``low-rank:16`` of them 16."""
 
-    name: ClassVar[str] = "low-rank"
+    name = "low-rank"
 
     def __init__(self, rank: int) -> None:
         check(isinstance(rank, int) and rank >= 1, self.name, rank, "give a whole rank of at least 1")
@@ -34,3 +33,8 @@ class LowRank:
         fitted_or_fail(self.basis, self.name)
         assert self.basis is not None
         return tokens.with_values(self.mean + (tokens.values - self.mean) @ self.basis @ self.basis.T)
+
+    def flops(self, lengths: Tensor) -> Tensor:
+        """Two products with the basis."""
+        assert self.basis is not None
+        return 4.0 * lengths.double() * self.basis.numel()

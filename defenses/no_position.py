@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
+from atm.defence import Defence
 from atm.errors import AtmError
 from atm.link import Link
 from atm.tokens import NOWHERE, TokenBatch
 from defenses.base import calibration_tokens, fitted_or_fail
 
 
-class NoPosition:
+class NoPosition(Defence):
     """Takes from each token the mean token of its place, so that its values tell less of where it stood.
 
     A merged token loses the mean over its patches' places. It is the first-order part of the position that goes: a
     network may still read the place from higher orders. The order itself is hidden by ``shuffle``.
     """
 
-    name: ClassVar[str] = "no-position"
+    name = "no-position"
 
     def __init__(self) -> None:
         self.offset: Tensor | None = None

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import torch
 
+from atm.defence import Defence
 from atm.tokens import TokenBatch
-from defenses.base import check, free_rows, random, with_protected
+from defenses.base import check
 
 
-class Pad:
+class Pad(Defence):
     """Fills each image up to the next multiple of a bucket with copies of its own tokens; ``pad:16`` to 16, 32, ...
 
     Padding stands last, has size 0 and is thrown away by the server, so the answer stays. It costs bandwidth. It hides
@@ -19,7 +20,8 @@ class Pad:
     that holds for the server. Copies look like tokens, so only two equal ones give them away on a noiseless channel.
     """
 
-    name: ClassVar[str] = "pad"
+    name = "pad"
+    pads: ClassVar[bool] = True
 
     def __init__(self, bucket: int) -> None:
         check(isinstance(bucket, int) and bucket >= 1, self.name, bucket, "give a bucket of at least 1 token")
@@ -27,12 +29,19 @@ class Pad:
 
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """The tokens and behind them the padding."""
-        filled, real = [], []
-        for rows in free_rows(tokens):
-            missing = -(tokens.prefix + len(rows)) % self.bucket if len(rows) else 0
-            pick = random(torch.Size([missing]), tokens.values, generator, normal=False).cpu() * len(rows)
-            filled.append(torch.cat([rows, rows[pick.long().clamp_max(len(rows) - 1)]]))
-            real.append(torch.arange(tokens.prefix + len(filled[-1])) < tokens.prefix + len(rows))
-        padded = with_protected(tokens, filled)
-        sizes = padded.values.new_ones(len(padded.values)) if padded.sizes is None else padded.sizes
-        return replace(padded, sizes=sizes * torch.cat(real).to(sizes))
+        free = tokens.lengths - tokens.prefix
+        missing = torch.where(free > 0, -tokens.lengths % self.bucket, 0)
+        image = torch.repeat_interleave(torch.arange(len(tokens)), missing)
+        drawn = torch.rand(len(image), generator=generator, dtype=torch.float64)
+        copied = (tokens.offsets + tokens.prefix)[image] + (drawn * free[image]).long()
+
+        own = len(tokens.values)
+        order = torch.argsort(torch.cat([tokens.image_of_token.cpu(), image]), stable=True)
+        rows = torch.cat([torch.arange(own), copied])[order].to(tokens.values.device)
+        padded = tokens.rearranged(rows, tokens.lengths + missing)
+        sizes = padded.values.new_ones(len(rows)) if padded.sizes is None else padded.sizes
+        return replace(padded, sizes=sizes * (order < own).to(sizes))
+
+    def expected(self, tokens: TokenBatch) -> TokenBatch:
+        """The tokens: padding tells nothing."""
+        return tokens

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
+from atm.defence import Defence
 from atm.link import Link
 from atm.tokens import TokenBatch
 from defenses.base import calibration_tokens, check, fitted_or_fail
 
 
-class Quantize:
+class Quantize(Defence):
     """Rounds every value to one of 2^bits levels; ``quantize:4`` to 16.
 
     The levels of each of a token's d values are spread evenly over what the calibration images take. Gradients pass
     straight through (Bengio et al. 2013), so that rounding does not seem private only because it stops a gradient.
     """
 
-    name: ClassVar[str] = "quantize"
+    name = "quantize"
 
     def __init__(self, bits: int) -> None:
         check(isinstance(bits, int) and 1 <= bits <= 16, self.name, bits, "give 1 to 16 whole bits")

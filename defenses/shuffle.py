@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 
+from atm.defence import Defence
 from atm.errors import AtmError
-from atm.threat import Knowledge
+from atm.knowledge import Knowledge
 from atm.tokens import TokenBatch
-from defenses.base import free_rows, random, with_protected
 
 
-class Shuffle:
+class Shuffle(Defence):
     """Sends each image's free tokens in a random order, drawn anew for every image.
 
     The order is secret randomness of the device, which nobody else needs: sizes travel with their tokens, and the
@@ -22,8 +20,8 @@ class Shuffle:
     them, which would undo the shuffle; it is refused.
     """
 
-    name: ClassVar[str] = "shuffle"
-    denies: ClassVar[Knowledge] = Knowledge.MERGE_MAP
+    name = "shuffle"
+    denies = Knowledge.MERGE_MAP
 
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """The same tokens in another order; the device's own merge map follows them."""
@@ -32,5 +30,8 @@ class Shuffle:
                 "defence 'shuffle' hides nothing here: this victim's attention needs the places of its tokens, so they "
                 "are sent along; choose a victim with absolute position embeddings"
             )
-        orders = [random(rows.shape, tokens.values, generator, normal=False).argsort() for rows in free_rows(tokens)]
-        return with_protected(tokens, [rows[o.cpu()] for rows, o in zip(free_rows(tokens), orders, strict=True)])
+        return tokens.shuffled(generator)[0]
+
+    def expected(self, tokens: TokenBatch) -> TokenBatch:
+        """The tokens: the order is found out, not guessed."""
+        return tokens

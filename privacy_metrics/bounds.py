@@ -10,7 +10,11 @@ import math
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import t as student
 from torch import Tensor
+
+GROUPS = 20  # of images, that the jackknife leaves out in turn
+FEWEST = 20  # samples for each dimension, below which a covariance says little
 
 
 def dfil(trace: Tensor, dimensions: int, variance: float) -> Tensor:
@@ -27,24 +31,28 @@ def dfil(trace: Tensor, dimensions: int, variance: float) -> Tensor:
     return trace / (dimensions * variance)
 
 
-def unbiased_bound(leakage: Tensor) -> Tensor:
-    """``1 / dFIL``: mean squared error per pixel of any unbiased attacker at that image (the same source).
+def unbiased_bound(leakage: float) -> float:
+    """``1 / E[dFIL]``: mean squared error per pixel of any unbiased attacker, averaged over images (the same source).
 
-    Local, and of no use against an attacker with a prior: every good one is biased.
+    At a single image it is ``1 / dFIL``, whose mean is no smaller. The mean of inverted estimates would be too large.
+    Of no use against an attacker with a prior: every good one is biased.
+
+    Args:
+        leakage: mean dFIL, or an upper bound on it.
     """
     return 1 / leakage
 
 
-def van_trees_bound(leakage: Tensor, prior_information: float) -> float:
+def van_trees_bound(leakage: float, prior_information: float) -> float:
     """``1 / (E[dFIL] + J)``: mean squared error per pixel of any attacker, averaged over images of a known prior.
 
     The van Trees inequality in its trace form; the version for arbitrary attackers in Maeng et al.
 
     Args:
-        leakage: ``[B]``, dFIL at images of the prior.
-        prior_information: J, the prior's Fisher information per pixel.
+        leakage: mean dFIL over images of the prior, or an upper bound on it.
+        prior_information: J, the prior's Fisher information per pixel, or an upper bound on it.
     """
-    return 1 / (float(leakage.double().mean()) + prior_information)
+    return 1 / (leakage + prior_information)
 
 
 def entropy_bound(entropy_power: float, information: float, dimensions: int) -> float:
@@ -53,77 +61,62 @@ def entropy_bound(entropy_power: float, information: float, dimensions: int) -> 
     Written with ``H(x | z) = H(x) - I(x; z)``, it is the entropy power of x, shrunk by ``exp(-2 I / d)``.
 
     Args:
-        entropy_power: ``exp(2 H(x) / d) / (2 pi e)``; of a Gaussian, the geometric mean of its variances.
+        entropy_power: ``exp(2 H(x) / d) / (2 pi e)``, or a lower bound on it; of a Gaussian, the geometric mean of its
+            variances.
         information: I(x; z) in nats, or an upper bound on it.
         dimensions: d.
     """
     return entropy_power * math.exp(-2 * information / dimensions)
 
 
-def mixture_information(clean: Tensor, variance: float, clusters: tuple[int, ...] = (1, 4, 16)) -> float:
-    """Upper bound in nats on ``I(x; z)`` for ``z = clean(x) + n``, from a Gaussian mixture (Xia et al., CVPR 2025).
-
-    ``H(z) <= sum_i p_i (-log p_i + log det(2 pi e (S_i + variance I)) / 2)`` for any partition into clusters of
-    probability p_i and covariance S_i, since a Gaussian has the most entropy of all with its covariance; the noise has
-    ``H(z | x)``. The partition is found by k-means; of several numbers of clusters the tightest bound is taken.
-
-    Args:
-        clean: ``[N, m]`` samples without noise; far more of them than m, or covariances come out too small.
-        variance: of the noise on each of the m numbers.
-        clusters: numbers of clusters to try; those that would leave fewer than 2 m samples in a cluster are skipped.
-    """
-    samples, bounds = clean.double(), []
-    for number in clusters:
-        member = _k_means(samples, number)
-        counts = torch.bincount(member, minlength=number)
-        if number > 1 and int(counts.min()) < 2 * samples.shape[1]:
-            continue
-        total = 0.0
-        for cluster, count in enumerate(counts.tolist()):
-            share, own = count / len(samples), samples[member == cluster]
-            total += share * (_gaussian_information(own, variance) - math.log(share))
-        bounds.append(total)
-    return min(bounds)
-
-
-def _gaussian_information(samples: Tensor, variance: float) -> float:
-    centred = samples - samples.mean(0)
-    eigenvalues = torch.linalg.eigvalsh(centred.T @ centred / len(samples)).clamp_min(0)
-    return 0.5 * float(torch.log1p(eigenvalues / variance).sum())
-
-
-def _k_means(samples: Tensor, number: int, rounds: int = 20) -> Tensor:
-    """``[N]`` clusters; starts from samples spread evenly along the first principal direction."""
-    if number == 1:
-        return torch.zeros(len(samples), dtype=torch.long)
-    centred = samples - samples.mean(0)
-    direction = torch.linalg.eigh(centred.T @ centred)[1][:, -1]
-    order = (centred @ direction).argsort()
-    centres = samples[order[(torch.arange(number) * 2 + 1) * len(samples) // (2 * number)]]
-    member = torch.zeros(len(samples), dtype=torch.long)
-    for _ in range(rounds):
-        member = torch.cdist(samples, centres).argmin(1)
-        filled = torch.bincount(member, minlength=number)
-        sums = torch.zeros_like(centres).index_add(0, member, samples)
-        centres = torch.where(filled[:, None] > 0, sums / filled.clamp_min(1)[:, None], centres)
-    return member
-
-
 @dataclass(frozen=True)
 class GaussianPrior:
-    """Images taken as independent Gaussian pieces of equal covariance.
+    """Images taken as independent Gaussian pieces of equal covariance. No image is: what rests on it is no guarantee.
 
     Attributes:
-        entropy_power: per number, ``det(S)^(1/m)``.
-        information: Fisher information per number, ``Tr(S^-1) / m``.
+        entropy_power: per number, ``det(S)^(1/m)``; the lower confidence limit.
+        information: Fisher information per number, ``Tr(S^-1) / m``; the upper confidence limit.
     """
 
     entropy_power: float
     information: float
 
     @classmethod
-    def of(cls, pieces: Tensor, floor: float = 1e-6) -> GaussianPrior:
-        """Fitted to ``[N, m]`` pieces such as patches; eigenvalues below ``floor`` count as it (pixels are rounded)."""
-        centred = pieces.double() - pieces.double().mean(0)
-        eigenvalues = torch.linalg.eigvalsh(centred.T @ centred / len(pieces)).clamp_min(floor)
-        return cls(float(eigenvalues.log().mean().exp()), float((1 / eigenvalues).mean()))
+    def of(cls, pieces: Tensor, level: float = 0.95, floor: float = 1e-6) -> GaussianPrior:
+        """Fitted to pieces such as patches, each limit at its own confidence level.
+
+        With few samples small eigenvalues come out too small, which makes either number err on the safe side; how far
+        chance moves them to the other side is the jackknife's estimate, which leaves out groups of images, since pieces
+        of one image are alike.
+
+        Args:
+            pieces: ``[N, P, m]``, P pieces of each image.
+            level: of confidence, in (0, 1).
+            floor: smaller eigenvalues count as this one (pixels are rounded).
+
+        Raises:
+            ValueError: fewer than `GROUPS` images, or than `FEWEST` pieces for each dimension.
+        """
+        images, _, width = pieces.shape
+        if images < GROUPS or pieces[..., 0].numel() < FEWEST * width:
+            raise ValueError(
+                f"{pieces[..., 0].numel()} patches of {images} pictures are too few: a distribution of {width} "
+                f"dimensions needs {FEWEST * width} of {GROUPS} pictures"
+            )
+        parts = [part.flatten(0, 1) for part in pieces.double().tensor_split(GROUPS)]
+        count = torch.tensor([len(part) for part in parts], dtype=torch.float64)
+        mean = torch.stack([part.sum(0) for part in parts])
+        square = torch.stack([part.T @ part for part in parts])
+
+        def fitted(keep: Tensor) -> Tensor:
+            weight = keep / (keep * count).sum()
+            centre = (weight[:, None] * mean).sum(0)
+            covariance = (weight[:, None, None] * square).sum(0) - centre[:, None] * centre
+            eigenvalues = torch.linalg.eigvalsh(covariance).clamp_min(floor)
+            return torch.stack([eigenvalues.log().mean(), (1 / eigenvalues).mean()])
+
+        whole = fitted(torch.ones_like(count))
+        without = torch.stack([fitted(1 - one) for one in torch.eye(GROUPS, dtype=torch.float64)])
+        deviation = ((GROUPS - 1) * without.var(0, correction=0)).sqrt()
+        margin = float(student.ppf(level, GROUPS - 1)) * deviation
+        return cls(float((whole[0] - margin[0]).exp()), float(whole[1] + margin[1]))

@@ -57,8 +57,8 @@ def bootstrap_mean(values: Values, *, level: float = 0.95, resamples: int = 2000
         >>> interval.low < interval.estimate == 0.5 < interval.high
         True
     """
-    data = _finite(values)
-    _check_level(level)
+    data = finite(values)
+    check_level(level)
     mean, n = float(data.mean()), len(data)
     if n == 1:
         return Interval(mean, float("nan"), float("nan"), n, level)
@@ -97,7 +97,7 @@ def paired_difference(a: Values, b: Values, *, level: float = 0.95, resamples: i
         >>> paired_difference([0.5, 0.75, 1.0], [0.25, 0.5, 0.75]).estimate
         0.25
     """
-    first, second = _finite(a), _finite(b)
+    first, second = finite(a), finite(b)
     if len(first) != len(second):
         raise ValueError(f"paired values are {len(first)} and {len(second)}, expected one of each for every image")
     return bootstrap_mean(first - second, level=level, resamples=resamples, seed=seed)
@@ -119,7 +119,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
         >>> interval.estimate, interval.low, round(interval.high, 3)
         (0.0, 0.0, 0.037)
     """
-    _check_level(level)
+    check_level(level)
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"got {successes} successes in {n} trials, expected 0 to n successes and n of at least 1")
     ends = binomtest(successes, n).proportion_ci(confidence_level=level, method="wilson")
@@ -158,7 +158,7 @@ def paired_effect(a: Values, b: Values, **options: Any) -> Effect:
     difference = paired_difference(a, b, **options)
     if difference.n < 2:
         raise ValueError("there is one pair, expected at least 2 for an effect size")
-    deviation = float((_finite(a) - _finite(b)).std(ddof=1))
+    deviation = float((finite(a) - finite(b)).std(ddof=1))
     mean = difference.estimate
     if deviation <= 1e-12 * max(1.0, abs(mean)):
         return Effect(difference, math.copysign(math.inf, mean) if abs(mean) > 1e-12 else 0.0)
@@ -205,7 +205,7 @@ def bootstrap_repeats(
         (True, 0.45, 3)
     """
     data = _table(table)
-    _check_level(level)
+    check_level(level)
     repeats, n = data.shape
     estimate = float(statistic(data).mean())
     if n == 1:
@@ -238,7 +238,7 @@ def wilson_repeats(hits: Tensor | np.ndarray, level: float = 0.95) -> Interval:
         True
     """
     data = _table(hits)
-    _check_level(level)
+    check_level(level)
     repeats, n = data.shape
     rate = float(data.mean())
     effective = float(n)
@@ -262,7 +262,8 @@ def _table(values: Tensor | np.ndarray) -> np.ndarray:
     return data
 
 
-def _finite(values: Values) -> np.ndarray:
+def finite(values: Values) -> np.ndarray:
+    """The values as ``[n]`` float64; raises ValueError where there is none, or one is NaN or infinite."""
     data = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=float)
     if data.ndim != 1 or data.size == 0:
         raise ValueError(f"values have the shape {list(data.shape)}, expected [n] with n of at least 1")
@@ -271,6 +272,7 @@ def _finite(values: Values) -> np.ndarray:
     return data
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
+    """Raise ValueError unless a level of confidence is between 0 and 1."""
     if not 0 < level < 1:
         raise ValueError(f"level is {level}, expected a number between 0 and 1, such as 0.95")

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from atm.errors import AtmError
+from atm.store import RunStore, StoredRun
 from reports.run import Run
 
-COLUMNS = ["policy", "bound", "value", "note"]
+TABLE = "bounds.csv"
+COLUMNS = {"policy": str, "bound": str, "value": float, "note": str}
 BOUNDS = {
-    "unbiased": "an attacker who is right on average at every single image (Maeng et al. 2023). Assumes white Gaussian "
-    "noise, no prior knowledge of pictures and merges that stay the same nearby; attackers with a prior are biased and "
-    "may do better. Side information that is sent free of noise, the token count and the merge map are not counted.",
-    "any attacker": "any attacker on average over pictures (van Trees). Assumes that pictures are independent Gaussian "
-    "patches; real ones are more predictable than that, so the true bound is lower. Otherwise as above.",
-    "entropy": "any attacker on average over pictures (Xia et al. 2025). What the symbols can tell is bounded by a "
-    "Gaussian mixture; the pictures' own entropy is that of independent Gaussian patches, which is too high, so the "
-    "true bound is lower. Side information free of noise, the token count and the merge map are not counted.",
+    "unbiased": "an attacker who is right on average at every single image (Maeng et al. 2023), on average over "
+    "pictures. Assumes white Gaussian noise, no prior knowledge of pictures and merges that stay the same nearby; "
+    "attackers with a prior are biased and may do better. The confidence over pictures is the bootstrap's and fails "
+    "where rare pictures leak far more than all that were seen. Side information that is sent free of noise, the token "
+    "count and the merge map are not counted.",
+    "any attacker": "any attacker on average over pictures (van Trees), if pictures were independent Gaussian patches. "
+    "They are not: real ones are more predictable, the true bound is lower, and this is no guarantee. Otherwise as "
+    "above.",
+    "entropy": "any attacker on average over pictures (Xia et al. 2025), if pictures were independent Gaussian "
+    "patches. They are not: their entropy is lower, so is the true bound, and this is no guarantee. What the symbols "
+    "can tell is bounded on pictures that the mixture was not fitted to, at a confidence that holds for any pictures. "
+    "Side information free of noise, the token count and the merge map are not counted.",
 }
 
 
@@ -39,11 +42,12 @@ class Bracket:
 
 def brackets(run: Run) -> list[Bracket]:
     """Every bound of a run beside the smallest mean error that an attack reached there; empty where none was taken."""
-    table = _read(run.folder / "bounds.csv")
+    table = StoredRun(run.folder, "attack").table(TABLE, COLUMNS)
     lines = []
     for row in table.to_dict("records"):
         policy = str(row["policy"])
-        scores = {a: psnr for a in run.attacks if len(psnr := run.values(policy, a, "psnr"))}
+        scores = {a: psnr for a in run.attacks if (psnr := run.repeated(policy, a, "psnr")).numel()}
+        # Squared errors are averaged, of every image in every repeat: a mean of decibels is no mean of errors.
         errors = {a: float((10 ** (-psnr / 10)).mean()) for a, psnr in scores.items()}
         if policy in run.policies and errors:
             best = min(errors, key=lambda name: errors[name])
@@ -52,25 +56,7 @@ def brackets(run: Run) -> list[Bracket]:
     return lines
 
 
-def add_bounds(path: str | Path, policy: str, rows: pd.DataFrame) -> None:
-    """Add a policy's rows to ``bounds.csv`` in a run folder, unless they are there."""
-    file = Path(path) / "bounds.csv"
-    table = _read(file)
-    if not (table.policy == policy).any():
-        rows = rows.assign(policy=policy)[COLUMNS]
-        table = rows if table.empty else pd.concat([table, rows], ignore_index=True)
-        partial = file.with_suffix(".csv.partial")
-        table.to_csv(partial, index=False)
-        os.replace(partial, file)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        return pd.DataFrame(columns=COLUMNS)
-    try:
-        table = pd.read_csv(path, dtype={"policy": str}, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
-        raise AtmError(f"{path} cannot be read: {error}") from None
-    if list(table.columns) != COLUMNS:
-        raise AtmError(f"{path} has the columns {list(table.columns)}, expected {COLUMNS}")
-    return table
+def add_bounds(folder: RunStore, policy: str, rows: pd.DataFrame) -> None:
+    """Add a policy's rows to ``bounds.csv`` of a run, unless they are there."""
+    if not (folder.table(TABLE, COLUMNS).policy == policy).any():
+        folder.append_rows(TABLE, rows.assign(policy=policy)[list(COLUMNS)])

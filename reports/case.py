@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from attacks import FLOORS
-from privacy_metrics.statistics import paired_difference
+from attacks import BLIND, RANDOM, RETRIEVAL
+from privacy_metrics.significance import SURE, holm, paired_p_value
 from reports.history import Record
 from reports.peers import comparable
 from reports.run import Run
@@ -29,28 +29,37 @@ class Case:
 
     @cached_property
     def scored(self) -> list[str]:
-        """Attacks that rebuilt pictures, floors first."""
+        """Attacks that gave pictures, blind baselines first."""
         return [a for a in self.run.attacks if self.run.values(self.policy, a, "ssim").numel()]
 
     @cached_property
     def attacks(self) -> list[str]:
-        """The same without the floors."""
-        return [a for a in self.scored if a not in FLOORS]
+        """The same without the blind baselines."""
+        return [a for a in self.scored if a not in BLIND]
 
     @cached_property
     def records(self) -> list[Record]:
         """What happened while the attacks on this policy were trained."""
         return [Record.read(r) for r in self.run.history if r["policy"] == self.policy]
 
-    def mean(self, attack: str) -> float:
-        """Mean SSIM of an attack."""
-        return float(self.run.values(self.policy, attack, "ssim").mean())
+    @cached_property
+    def yardsticks(self) -> dict[str, str]:
+        """For each attack the blind baseline that it comes down to where it learns nothing, if that ran.
+
+        What minimises a squared error comes down to the mean picture, and retrieval to a random one.
+        """
+        wanted = {a: RANDOM if a == RETRIEVAL else "mean_image" for a in self.attacks}
+        return {a: baseline for a, baseline in wanted.items() if baseline in self.scored}
 
     def best(self, attacks: list[str]) -> str:
         """The attack with the highest mean SSIM."""
-        return max(attacks, key=self.mean)
+        return max(attacks, key=lambda attack: float(self.run.values(self.policy, attack, "ssim").mean()))
 
-    def surely_behind(self, attack: str, other: str, by: float = TELLING) -> bool:
-        """Whether an attack stays behind another on the same pictures by more than so much mean SSIM."""
-        a, b = (self.run.values(self.policy, name, "ssim") for name in (attack, other))
-        return len(a) > 1 and paired_difference(b, a).low > by
+    def behind(self, pairs: list[tuple[str, str]], by: float = TELLING) -> list[tuple[str, str]]:
+        """Those pairs of attacks of which the first stays behind the second by surely more than so much mean SSIM.
+
+        Pairs are tested together (Holm).
+        """
+        scores = [tuple(self.run.values(self.policy, name, "ssim") for name in pair) for pair in pairs]
+        p_values = holm([paired_p_value(b, a, by=by) if len(a) > 1 else 1.0 for a, b in scores])
+        return [pair for pair, p_value in zip(pairs, p_values, strict=True) if p_value < SURE]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,11 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from atm.errors import AtmError
+from atm.store import StoredRun, write
+from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Effect, Interval, bootstrap_mean, paired_effect
 
-FORMAT = 1
+POINTS = "points.jsonl"
 FEWEST = 100  # images without which no sentence claims anything
 NEGLIGIBLE = 0.01  # mean difference of SSIM that makes no difference to anybody
 COLOURS = {"none": "#5c5c5c", "merging": "#2f6690", "dropping": "#d1495b", "noise": "#edae49", "defence": "#66a182"}
@@ -50,30 +49,21 @@ class Comparison:
 
     @classmethod
     def read(cls, folder: str | Path) -> Comparison:
-        """Read it; a last line that was cut off is as if it were not there.
+        """Read it; what is not finished is as if it were not there.
 
         Raises:
             AtmError: it is no such folder, or damaged.
         """
-        folder, points = Path(folder), []
-        try:
-            about = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
-            path = folder / "points.jsonl"
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-            if lines and not lines[-1].endswith("\n"):
-                path.write_text("".join(lines[:-1]), encoding="utf-8")
-            points = [json.loads(line) for line in lines if line.endswith("\n")]
-        except (OSError, ValueError) as error:
-            raise AtmError(f"{folder} holds no readable comparison: {error}") from None
-        if about.get("format") != FORMAT:
-            raise AtmError(f"{folder} is not of format {FORMAT}, which this version reads")
-        return cls(folder, about, points)
+        stored = StoredRun(folder, "compare")
+        return cls(stored.path, stored.about, stored.records(POINTS))
 
     def pairs(self) -> list[Pair]:
-        """Every matched pair with its paired test on the same images."""
+        """Every matched pair with its paired test on the same images, corrected for the number of pairs (Holm)."""
         known = {point["name"]: point for point in self.points}
-        matched = [p for p in self.points if p["matched_to"] in known and len(p["leakage"]) > 1]
-        return [_pair(known[p["matched_to"]], p) for p in matched]
+        matched = [(known[p["matched_to"]], p) for p in self.points if p["matched_to"] in known]
+        matched = [(merged, other) for merged, other in matched if len(other["leakage"]) > 1]
+        tests = [paired_p_value(merged["leakage"], other["leakage"], two_sided=True) for merged, other in matched]
+        return [_pair(merged, other, p) for (merged, other), p in zip(matched, holm(tests), strict=True)]
 
     def table(self) -> pd.DataFrame:
         """A row per system with the mean and the 95% interval of each cost and of the leakage."""
@@ -87,7 +77,7 @@ class Comparison:
         return pd.DataFrame(rows)
 
 
-def _pair(merged: dict[str, Any], other: dict[str, Any]) -> Pair:
+def _pair(merged: dict[str, Any], other: dict[str, Any], p_value: float) -> Pair:
     effect = paired_effect(merged["leakage"], other["leakage"])
     accuracy = bootstrap_mean([a - b for a, b in zip(merged["correct"], other["correct"], strict=True)])
     symbols = bootstrap_mean([a - b for a, b in zip(merged["symbols"], other["symbols"], strict=True)])
@@ -99,10 +89,8 @@ def _pair(merged: dict[str, Any], other: dict[str, Any]) -> Pair:
     )
     if difference.n < FEWEST:
         verdict = f"too few images to say whether {merged['name']} leaks more or less than {what}"
-    elif difference.low > 0:
-        verdict = f"{merged['name']} leaks more than {what}"
-    elif difference.high < 0:
-        verdict = f"{merged['name']} leaks less than {what}"
+    elif p_value < SURE:
+        verdict = f"{merged['name']} leaks {'more' if difference.estimate > 0 else 'less'} than {what}"
     else:
         verdict = f"no difference in leakage was found between {merged['name']} and {what}"
     if difference.n >= FEWEST and max(abs(difference.low), abs(difference.high)) < NEGLIGIBLE:
@@ -122,9 +110,7 @@ def write_comparison(folder: str | Path) -> Path:
         about=comparison.about, points=table.to_dict("records"), pairs=comparison.pairs(), figure=Markup(figure)
     )
     for name, text in (("points.csv", table.to_csv(index=False)), ("compare.svg", figure), ("compare.html", page)):
-        partial = comparison.folder / f"{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, comparison.folder / name)
+        write(comparison.folder / name, text)
     return comparison.folder / "compare.html"
 
 

@@ -10,7 +10,7 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from attacks import FLOORS
+from attacks import BLIND
 from privacy_metrics.statistics import Interval, bootstrap_mean
 from reports.run import Run
 from reports.verdict import Verdict
@@ -24,10 +24,16 @@ COSTS = {
 }
 
 
+def costs(run: Run) -> dict[str, str]:
+    """Columns that say what privacy costs, and their labels; there is no accuracy where the victim has no task."""
+    return {column: label for column, label in COSTS.items() if column != "correct" or run.about["task"] is not None}
+
+
 def trade_off(run: Run, verdicts: list[Verdict]) -> str:
     """Leakage against accuracy, compute, tokens and symbols; a point per policy with 95% intervals."""
-    figure, axes = plt.subplots(1, len(COSTS), figsize=(12, 3.1), sharey=True, constrained_layout=True)
-    for axis, (column, label) in zip(axes, COSTS.items(), strict=True):
+    shown = costs(run)
+    figure, axes = plt.subplots(1, len(shown), figsize=(12, 3.1), sharey=True, constrained_layout=True)
+    for axis, (column, label) in zip(axes, shown.items(), strict=True):
         for verdict, colour in zip(verdicts, _cycle(len(verdicts)), strict=True):
             cost = bootstrap_mean(run.per_image(verdict.policy, column))
             axis.errorbar(
@@ -47,7 +53,7 @@ def trade_off(run: Run, verdicts: list[Verdict]) -> str:
 
 
 def by_attack(run: Run) -> str:
-    """Mean SSIM of every attack on every policy with 95% intervals; floors are hatched."""
+    """Mean SSIM of every attack on every policy with 95% intervals; blind baselines are hatched."""
     figure, axis = plt.subplots(figsize=(12, 3.1), constrained_layout=True)
     width = 0.8 / max(len(run.attacks), 1)
     for i, (attack, colour) in enumerate(zip(run.attacks, _cycle(len(run.attacks)), strict=True)):
@@ -61,10 +67,10 @@ def by_attack(run: Run) -> str:
                     width * 0.92,
                     yerr=_bars(score),
                     color=colour,
-                    alpha=0.45 if attack in FLOORS else 1,
-                    hatch="//" if attack in FLOORS else None,
+                    alpha=0.45 if attack in BLIND else 1,
+                    hatch="//" if attack in BLIND else None,
                     error_kw={"elinewidth": 1},
-                    label=attack + (" (floor)" if attack in FLOORS else "") if j == 0 else None,
+                    label=attack + (" (blind)" if attack in BLIND else "") if j == 0 else None,
                 )
     axis.set_xticks(range(len(run.policies)), run.policies)
     axis.set_ylabel("SSIM to the original")

@@ -11,14 +11,13 @@ from typing import Any
 
 import torch
 
-from attacks import FLOORS
+from attacks import RETRIEVAL
 from reports.case import TELLING, Case
 from reports.history import Record
-from reports.level import measured_level
+from reports.level import FEWEST_IMAGES, measured_level
 from reports.peers import differs_only_in, number, stronger, surely_higher, twice_the_budget
 from reports.run import Run
 
-FEWEST_IMAGES = 100
 CANARY = 0.9  # of the canary's pictures must be recognisable
 
 
@@ -93,12 +92,13 @@ def _unfinished(case: Case) -> str | None:
 
 
 @_flag(
-    "only floors",
+    "only blind baselines",
     raised_if="no attack was run that rebuilds pictures from tokens.",
     what_to_do="Run attacks: leave `--attack` out, or name some (`atm list attacks`).",
 )
-def _only_floors(case: Case) -> str | None:
-    return None if case.attacks else "no attack was run, only the floors"
+def _only_blind(case: Case) -> str | None:
+    rebuilt = [a for a in case.attacks if a != RETRIEVAL]
+    return None if rebuilt else "no attack was run that rebuilds pictures, only blind baselines or retrieval"
 
 
 @_flag(
@@ -119,35 +119,24 @@ def _canary_failed(case: Case) -> str | None:
 
 
 @_flag(
-    "below a floor",
-    raised_if="an attack stays behind a floor (`mean_image`, `nearest`) by surely more than "
-    f"{TELLING} SSIM; or no attack beats the floors, and the one that the canary vouches for did not run.",
+    "below a blind baseline",
+    raised_if="an attack stays behind what it comes down to where it learns nothing (`mean_image`; for `nearest`, "
+    f"`random_image`) by surely more than {TELLING} SSIM; or no attack beats it, and the one that the canary vouches "
+    "for did not run.",
     what_to_do="Suspect the attack, not the policy: was it fitted against this very system, with enough pictures and "
     "steps? Run `ridge` too.",
 )
-def _below_a_floor(case: Case) -> str | None:
-    floors = [a for a in case.scored if a in FLOORS]
-    if not floors or not case.attacks:
+def _below_blind(case: Case) -> str | None:
+    pairs = list(case.yardsticks.items())
+    if not pairs:
         return None
-    floor = case.best(floors)
-    behind = [a for a in case.attacks if case.surely_behind(a, floor)]
-    if behind:
-        return f"{', '.join(behind)} stays behind {floor}, which hardly reads the tokens"
-    beaten = any(case.surely_behind(floor, a, by=0.0) for a in case.attacks)
+    if behind := case.behind(pairs):
+        return " and ".join(f"{attack} stays behind {baseline}, which reads no token" for attack, baseline in behind)
+    beaten = case.behind([(baseline, attack) for attack, baseline in pairs], by=0.0)
     canary = case.run.about.get("canary")
     if not beaten and (canary is None or canary["attack"] not in case.attacks):
-        return "no attack beats the floors, so suspect the attacks before trusting the policy"
+        return "no attack beats the blind baselines, so suspect the attacks before trusting the policy"
     return None
-
-
-@_flag(
-    "attacks denied",
-    raised_if="the threat model denies what an attack needs, so that it did not run.",
-    what_to_do="Conclude about this adversary only, or grant the knowledge: it is safer to assume that she has it.",
-)
-def _attacks_denied(case: Case) -> str | None:
-    denied = case.run.about.get("denied")
-    return f"not run, because the threat model denies what they need: {', '.join(denied)}" if denied else None
 
 
 @_flag(
@@ -225,9 +214,8 @@ def _time_cut(case: Case) -> str | None:
 def _cheaper_won(case: Case) -> str | None:
     trained = [a for a in case.attacks if a in {r.attack for r in case.records}]
     solved = [a for a in case.attacks if a not in trained]
-    if trained and solved and all(case.surely_behind(a, case.best(solved)) for a in trained):
-        return f"{case.best(solved)} beats {', '.join(trained)}"
-    return None
+    pairs = [(a, case.best(solved)) for a in trained] if solved else []
+    return f"{case.best(solved)} beats {', '.join(trained)}" if pairs and case.behind(pairs) == pairs else None
 
 
 @_flag(
@@ -244,7 +232,7 @@ def _seeds_disagree(case: Case) -> str | None:
     rows = tables(case.run)
     for other in case.peers:
         rows += tables(other) if differs_only_in(case.run, other, {"seed"}) else []
-    levels = {measured_level(worst, floors) for worst, floors in rows}
+    levels = {measured_level(worst, blind) for worst, blind in rows}
     if len(levels) > 1:
         return f"single repeats say {' and '.join(repr(level) for level in sorted(levels))}"
     means = torch.stack([worst.mean() for worst, _ in rows])
@@ -307,8 +295,10 @@ def _of(case: Case, bad: Callable[[Record], bool], what: str) -> str | None:
 def document() -> str:
     """The page docs/flags.md."""
     head = (
-        "# Flags\n\nWith a flag raised, a verdict is never `no leak found` but `inconclusive`; a leak that was found "
-        "stays a leak.\nReports show flags first, the gravest on top. This page is printed by "
+        "# Flags\n\nWith a flag raised, a verdict on pixels is never `no leak found` but `inconclusive`; a leak that "
+        "was found stays a leak.\nTests that one flag reads together are corrected for their number (Holm). What an "
+        "adversary cannot do by definition is no\nflag: the verdict's sentence says it. Reports show flags first, the "
+        "gravest on top. This page is printed by "
         "`python -m reports.flags`.\n"
     )
     parts = [

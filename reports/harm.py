@@ -1,15 +1,20 @@
-"""What else the tokens give away: label and identity rates beside chance."""
+"""What else the tokens give away: label and identity rates beside what is reached without them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from privacy_metrics.statistics import Interval, bootstrap_mean, wilson
+from torch import Tensor
+
+from privacy_metrics.significance import SURE, holm, rate_p_value
+from privacy_metrics.statistics import Interval, wilson
 from privacy_metrics.traffic import Information, mutual_information
 from reports.run import Run
 
+LABEL, TRAFFIC = "label_correct", "traffic"
+RANKS = {"rank_1": 1, "rank_5": 5}
 WORDS = {
-    "label_correct": "label read",
+    LABEL: "label read",
     "rank_1": "picture found first among the candidates",
     "rank_5": "picture found among the first five",
 }
@@ -22,18 +27,28 @@ class Rate:
     Attributes:
         policy: its name.
         inference: its name.
-        words: what was right.
+        metric: what was right, a key of `WORDS`.
         rate: with Wilson interval, of the first repeat.
-        chance: what an adversary reaches who sees nothing.
-        above: whether the whole interval lies above chance.
+        chance: what she reaches without the tokens (`without_tokens`).
+        p_value: that the rate is not above it, corrected for all rates of the run (Holm), which are read together.
     """
 
     policy: str
     inference: str
-    words: str
+    metric: str
     rate: Interval
     chance: float
-    above: bool
+    p_value: float
+
+    @property
+    def above(self) -> bool:
+        """Whether the rate is surely above chance."""
+        return self.p_value < SURE
+
+    @property
+    def words(self) -> str:
+        """What was right."""
+        return WORDS[self.metric]
 
 
 def rates(run: Run) -> list[Rate]:
@@ -41,13 +56,45 @@ def rates(run: Run) -> list[Rate]:
     rows = []
     for policy in run.policies:
         for name in run.about.get("inferences", []):
-            for metric, words in WORDS.items():
+            for metric in WORDS:
                 hits = run.repeated(policy, name, metric)[0]
-                if not len(hits):
-                    continue
-                rate, chance = wilson(int(hits.sum()), len(hits)), float(run.about["chance"][metric])
-                rows.append(Rate(policy, name, words, rate, chance, rate.low > chance))
-    return rows
+                if len(hits):
+                    chance, p_value = without_tokens(run, policy, metric, hits)
+                    rows.append(Rate(policy, name, metric, wilson(int(hits.sum()), len(hits)), chance, p_value))
+    corrected = holm([row.p_value for row in rows])
+    return [replace(row, p_value=p_value) for row, p_value in zip(rows, corrected, strict=True)]
+
+
+def meant(run: Run) -> bool:
+    """Whether this adversary is meant to learn the label: it is the answer of the task, and she is who gives it."""
+    return bool(run.about["threat"].get("tap", "server") == "server" and run.about["task"] == "accuracy")
+
+
+def without_tokens(run: Run, policy: str, metric: str, hits: Tensor) -> tuple[float, float]:
+    """What is reached without more than she is meant to have, and the p-value that she does no better.
+
+    Without the tokens the commonest label is always said, and a candidate drawn blindly. Who is meant to learn the
+    label has the system's own answers, and can look among the candidates of the right label.
+
+    Args:
+        run: whose link table has labels and answers.
+        policy: its name.
+        metric: a key of `WORDS`.
+        hits: ``[B]`` of 0 and 1, by image.
+    """
+    chance = float(run.about["chance"][metric])
+    p_value = rate_p_value(int(hits.sum()), len(hits), chance)
+    if not meant(run):
+        return chance, p_value
+    if metric == LABEL:
+        answers = run.per_image(policy, "correct").round()
+        more, less = int((hits > answers).sum()), int((hits < answers).sum())
+        beyond = rate_p_value(more, more + less, 0.5) if more + less else 1.0  # McNemar's test, exact
+        return max(chance, float(answers.mean())), max(p_value, beyond)
+    labels = run.per_image(policy, "label").long()
+    alike = (labels[:, None] == labels).sum(1)
+    chance = max(chance, float((RANKS[metric] / alike).clamp(max=1).mean()))
+    return chance, rate_p_value(int(hits.sum()), len(hits), chance)
 
 
 def by_policy(run: Run) -> dict[str, dict[str, Rate]]:
@@ -59,37 +106,11 @@ def by_policy(run: Run) -> dict[str, dict[str, Rate]]:
 
 
 def label_bits(run: Run) -> dict[str, Information]:
-    """For each policy what the number of tokens tells of the label."""
-    return {
+    """For each policy what the number of tokens tells of the label; p-values are corrected for the policies (Holm)."""
+    known = {
         p: mutual_information(run.per_image(p, "tokens").round().long(), run.per_image(p, "label").long())
         for p in run.policies
         if len(run.per_image(p, "tokens")) >= 2
     }
-
-
-def places(run: Run) -> list[str]:
-    """For each policy how many patches were put into the right token without the merge map, beside a blind guess."""
-    lines = []
-    for policy in run.policies:
-        found, blind = (run.repeated(policy, "position", metric)[0] for metric in ("placed", "placed_blindly"))
-        if len(found):
-            rate = bootstrap_mean(found)
-            interval = "" if rate.low != rate.low else f" [{rate.low:.0%}, {rate.high:.0%}]"
-            lines.append(
-                f"Under {policy}, the tokens alone tell of {rate.estimate:.0%}{interval} of the patches "
-                f"which token they are in (a blind guess: {float(blind.mean()):.0%})."
-            )
-    return lines
-
-
-def sentences(run: Run) -> list[str]:
-    """What the tokens give away above chance, and under which policies; the verdict on pictures stays as it is."""
-    found = [rate for rate in rates(run) if rate.above]
-    server = run.about["threat"].get("tap", "server") == "server"
-    duty = "which is what the server is meant to learn" if server else "which she was not meant to learn"
-    read = list(dict.fromkeys(r.policy for r in found if r.words == WORDS["label_correct"]))
-    known = list(dict.fromkeys(r.policy for r in found if r.words != WORDS["label_correct"]))
-    lines = [f"The label can be read above chance under {', '.join(read)}; {duty}."] if read else []
-    if known:
-        lines.append(f"The picture can be found again among candidates above chance under {', '.join(known)}.")
-    return [*lines, *places(run)]
+    corrected = holm([found.p_value for found in known.values()])
+    return {p: replace(found, p_value=q) for (p, found), q in zip(known.items(), corrected, strict=True)}

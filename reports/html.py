@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,19 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from attacks import FLOORS
+from atm.store import write
+from attacks import BLIND
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import Interval, bootstrap_mean
 from reports.bounds import BOUNDS, brackets
-from reports.figures import by_attack, trade_off
-from reports.harm import by_policy, label_bits, sentences
-from reports.level import NEAR_COPY, OWED, recognised
+from reports.figures import by_attack, costs, trade_off
+from reports.harm import by_policy, label_bits
+from reports.level import FEWEST_IMAGES, NEAR_COPY, OWED, SOME, recognised
+from reports.luck import luck
 from reports.pairs import paired
 from reports.peers import check_against
 from reports.run import Run
-from reports.verdict import FEWEST_IMAGES, verdicts
+from reports.verdict import verdicts
 
 SHOWN = 8  # pictures per policy in the grid
 BEST = 5  # reconstructions of each that are shown
@@ -51,9 +52,7 @@ def write_report(folder: str | Path, against: tuple[Run, ...] = ()) -> Path:
     check_against(run, against)
     page = render(run, against)
     path = run.folder / "report.html"
-    temporary = path.with_suffix(".html.partial")
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
+    write(path, page)
     return path
 
 
@@ -67,11 +66,10 @@ def render(run: Run, against: tuple[Run, ...] = ()) -> str:
         run=run,
         about=run.about,
         verdicts=judged,
-        floors=FLOORS,
+        blind=BLIND,
         costs={v.policy: _costs(run, v.policy) for v in judged},
         table=_table(run),
         harm=by_policy(run),
-        harm_sentences=sentences(run),
         bits=label_bits(run) if "traffic" in run.about.get("inferences", []) else {},
         trade_off=Markup(trade_off(run, judged)),
         by_attack=Markup(by_attack(run)),
@@ -79,6 +77,8 @@ def render(run: Run, against: tuple[Run, ...] = ()) -> str:
         recognisable=RECOGNISABLE_SSIM,
         owed=OWED,
         near_copy=NEAR_COPY,
+        some=SOME,
+        luck={v.policy: found for v in judged if (found := luck(run, v.policy)) is not None},
         fewest=FEWEST_IMAGES,
         pairs=paired(run),
         against=[other.folder.name for other in against],
@@ -97,7 +97,7 @@ def show(interval: Interval, digits: int = 2, percent: bool = False) -> str:
 
 
 def _costs(run: Run, policy: str) -> dict[str, Interval]:
-    return {c: bootstrap_mean(run.per_image(policy, c)) for c in ("correct", "gflops", "tokens", "symbols")}
+    return {c: bootstrap_mean(run.per_image(policy, c)) for c in costs(run)}
 
 
 def _table(run: Run) -> list[dict[str, Any]]:
@@ -119,14 +119,12 @@ def _grid(run: Run, policy: str) -> list[Picture]:
     for number in thanks.argsort(descending=True)[:SHOWN].tolist():
         scores = {a: values[0, number] for a in run.attacks if (values := run.repeated(policy, a, "ssim")).numel()}
         best = sorted(scores, key=lambda attack: -scores[attack])[:BEST]
-        rebuilt = [(a, _data_uri(run.image_file(policy, a, number)), float(scores[a])) for a in best]
-        original = _data_uri(run.image_file(policy, "original", number))
+        rebuilt = [(a, _data_uri(run.picture(policy, a, number)), float(scores[a])) for a in best]
+        original = _data_uri(run.picture(policy, "original", number))
         pictures.append(Picture(number, original, rebuilt))
     return pictures
 
 
-def _data_uri(path: Path) -> str:
-    try:
-        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-    except OSError:
-        return ""  # the page then says that the picture is missing
+def _data_uri(picture: bytes | None) -> str:
+    """Empty where there is no picture; the page then says that it is missing."""
+    return "" if picture is None else "data:image/png;base64," + base64.b64encode(picture).decode()

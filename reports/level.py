@@ -1,6 +1,8 @@
-"""How much was rebuilt, as one of three words: what was measured, before any flag takes a word back."""
+"""How much was rebuilt, in one of a few words: what was measured, before any flag takes a word back."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -9,8 +11,13 @@ from privacy_metrics.leakage import recognisable
 from privacy_metrics.statistics import Interval, wilson_repeats
 
 LEAKS, IN_PART, NOT_FOUND, INCONCLUSIVE = "leaks", "leaks in part", "no leak found", "inconclusive"
-# Above these fractions of recognisable pictures (lower end of the interval) a policy "leaks" or "leaks in part".
+BEATS_BOUND = "beats the bound"  # the system or its evaluation is broken, so that no other word can be trusted
+HERS = "hers anyway"  # what this adversary is told, or is meant to learn: no finding about her
+GRAVEST_FIRST = (BEATS_BOUND, LEAKS, IN_PART, INCONCLUSIVE, NOT_FOUND, HERS)
+# Above these fractions of recognisable pictures (lower end of the interval) a policy "leaks" or "leaks in part"; only
+# with the upper end below the second can it be said that no leak was found.
 MOST, SOME = 0.5, 0.05
+FEWEST_IMAGES = 100  # no claim of harmlessness, and none about a difference, from fewer pictures
 # A plain picture looks much like the mean of all pictures, whatever the tokens say: only what is this much better (in
 # SSIM) than without the tokens counts.
 OWED = 0.1
@@ -34,10 +41,21 @@ def copied(worst: Tensor, blind: Tensor) -> Tensor:
 
 
 def measured_level(worst: Tensor, blind: Tensor) -> str:
-    """The word for the scores that `recognised` takes."""
-    rate: Interval = wilson_repeats(recognised(worst, blind))
+    """The word for the scores that `recognised` takes.
+
+    Both claims carry the burden of proof: a leak needs a rate that is surely above a threshold (or a near copy), its
+    absence one that is surely below the tolerated rate, and not a single picture that owes its being recognisable to
+    the tokens. All between is inconclusive.
+    """
+    hits = recognised(worst, blind)
+    rate: Interval = wilson_repeats(hits)
     if rate.low > MOST:
         return LEAKS
     if rate.low > SOME or bool(torch.any(copied(worst, blind))):
         return IN_PART
-    return NOT_FOUND
+    return NOT_FOUND if rate.high < SOME and not bool(hits.any()) else INCONCLUSIVE
+
+
+def gravest(levels: Iterable[str]) -> str:
+    """The gravest of some words."""
+    return min(levels, key=GRAVEST_FIRST.index)

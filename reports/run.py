@@ -3,12 +3,12 @@
 ``run.json`` says what was asked for and with what, ``link.csv`` has a row per policy and image, ``scores.csv`` a row
 per policy, attack, image and metric, and ``images/`` the originals and the reconstructions. Where the run was repeated
 with other seeds and channel draws, both tables have those rows for each ``repeat``; pictures are the first one's.
-``history.json`` has what happened while the attacks were trained (`attacks.base.History`).
+``history.jsonl`` has what happened while the attacks were trained (`attacks.base.History`), ``checksums.jsonl`` what of
+all this is finished (`atm.store.journal`).
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,15 +19,20 @@ import torch
 from torch import Tensor
 
 from atm.errors import AtmError
-from attacks import FLOORS
+from atm.store import StoredRun, inside
+from attacks import BLIND, RANDOM
 from privacy_metrics.leakage import leakage
 
-FORMAT = 2
-READABLE = (1, 2)  # format 1 has no repeats and no history
-SCORES = ["policy", "attack", "image", "metric", "value"]
-LINK = ["policy", "image", "label", "answer", "correct", "gflops", "tokens", "symbols"]
-SECONDS = ["policy", "attack", "fit", "reconstruct"]
-REPEAT = "repeat"  # the last column of both tables, where it is missing everything is of repeat 0
+SCORES, LINKS, SECONDS, HISTORY = "scores.csv", "link.csv", "seconds.csv", "history.jsonl"
+REPEAT = "repeat"
+# Columns of the tables, in order, with their types; None where they may be missing.
+SCORE = {"policy": str, "attack": str, "image": int, "metric": str, "value": float, REPEAT: int}
+LINK: dict[str, type | None] = {
+    "policy": str, "image": int, "label": None, "answer": None, "correct": None, "gflops": float,
+    "coding_gflops": float, "tokens": None, "symbols": None, "header": None, REPEAT: int,
+}  # fmt: skip
+SECOND = {"policy": str, "attack": str, "fit": float, "reconstruct": float, REPEAT: int}
+KEY = ["policy", "attack", REPEAT]  # of a trained attack; of several lines the last counts
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,10 @@ class Run:
     Attributes:
         folder: where it is.
         about: ``run.json``.
-        scores: ``scores.csv`` with the columns `SCORES` and `REPEAT`.
-        link: ``link.csv`` with the columns `LINK` and `REPEAT`.
-        seconds: ``seconds.csv`` with the columns `SECONDS` and `REPEAT`: how long each attack took.
-        history: ``history.json``, one record per trained attack, policy and repeat.
+        scores: ``scores.csv`` with the columns `SCORE`.
+        link: ``link.csv`` with the columns `LINK`.
+        seconds: ``seconds.csv`` with the columns `SECOND`: how long each attack took.
+        history: ``history.jsonl``, one record per trained attack, policy and repeat.
     """
 
     folder: Path
@@ -48,7 +53,7 @@ class Run:
     scores: pd.DataFrame
     link: pd.DataFrame
     history: list[dict[str, Any]] = field(default_factory=list)
-    seconds: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*SECONDS, REPEAT]))
+    seconds: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(SECOND)))
 
     @classmethod
     def read(cls, folder: str | Path) -> Run:
@@ -57,13 +62,14 @@ class Run:
         Raises:
             AtmError: it is no run folder, a file in it is damaged, or nothing in it is finished.
         """
-        folder = Path(folder)
-        about = read_about(folder)
-        scores = read_table(folder / "scores.csv", SCORES)
-        link = read_table(folder / "link.csv", LINK)
+        stored = StoredRun(folder, "attack")
+        scores, link = stored.table(SCORES, SCORE), stored.table(LINKS, LINK)
         if scores.empty:
             raise AtmError(f"run {folder} has no finished attack yet; go on with it with --resume")
-        return cls(folder, about, scores, link, read_history(folder), read_table(folder / "seconds.csv", SECONDS))
+        seconds = stored.table(SECONDS, SECOND).drop_duplicates(KEY, keep="last")
+        history = list({tuple(record[key] for key in KEY): record for record in stored.records(HISTORY)}.values())
+        about = {**stored.about, "notes": [*stored.about.get("notes", []), *stored.notes]}
+        return cls(stored.path, about, scores, link, history, seconds)
 
     @cached_property
     def policies(self) -> list[str]:
@@ -73,7 +79,7 @@ class Run:
 
     @cached_property
     def attacks(self) -> list[str]:
-        """Finished attacks in the order asked for, floors first."""
+        """Finished attacks in the order asked for, blind baselines first."""
         done = set(self.scores.attack)
         return [attack for attack in self.about["attacks"] if attack in done]
 
@@ -91,7 +97,7 @@ class Run:
     @property
     def repeats(self) -> int:
         """How often each attack was asked for, each time with another seed and other channel draws."""
-        return int(self.about["config"].get("repeats", 1))
+        return int(self.about["config"]["repeats"])
 
     def values(self, policy: str, attack: str, metric: str) -> Tensor:
         """``[B]`` scores of one attack on one policy, by image number, averaged over repeats; empty where missing."""
@@ -104,31 +110,31 @@ class Run:
         values = torch.tensor(rows.value.to_numpy(dtype=float))
         return values.reshape(max(rows[REPEAT].nunique(), 1), -1)
 
-    def worst_case(self, policy: str, floors_only: bool = False) -> Tensor:
-        """``[B]``: for each image the best SSIM that any attack (or any floor alone) reached, averaged over repeats."""
-        return self.worst_repeats(policy, floors_only).mean(0)
+    def worst_case(self, policy: str, blind_only: bool = False) -> Tensor:
+        """``[B]``: for each image the best SSIM of any attack (or any blind baseline), averaged over repeats."""
+        return self.worst_repeats(policy, blind_only).mean(0)
 
-    def worst_repeats(self, policy: str, floors_only: bool = False) -> Tensor:
-        """``[R, B]``: as `worst_case`, for each of the repeats that every finished attack has."""
-        names = [a for a in self.attacks if a in FLOORS] if floors_only else self.attacks
+    def worst_repeats(self, policy: str, blind_only: bool = False) -> Tensor:
+        """``[R, B]``: as `worst_case`, for each of the repeats that every finished attack has.
+
+        A random auxiliary picture is nobody's answer, and stays out of it.
+        """
+        names = [a for a in self.attacks if a != RANDOM and (a in BLIND or not blind_only)]
         scores = {a: values for a in names if (values := self.repeated(policy, a, "ssim")).numel()}
         fewest = min((len(values) for values in scores.values()), default=0)
         rows = [leakage({a: values[r] for a, values in scores.items()}) for r in range(fewest)]
         return torch.stack(rows) if rows else leakage({})
 
     def blind_repeats(self, policy: str) -> Tensor:
-        """``[R, B]``: as `worst_repeats`, without the tokens: the best SSIM of the floors.
+        """``[R, B]``: as `worst_repeats`, without the tokens: the better of the blind baselines, -1 where none ran.
 
-        `nearest` looks at the tokens. Where it is surely better than the mean image they helped it to find a similar
-        picture, and it is no floor but an attack.
+        Both give one answer to every picture, so that their maximum is the same whatever the seed. A random auxiliary
+        picture would raise it for whichever picture it happens to resemble, and hide what leaks there.
         """
-        mean, nearest = (self.repeated(policy, floor, "ssim") for floor in ("mean_image", "nearest"))
         worst = self.worst_repeats(policy)
-        if not mean.numel():
+        if not any(self.repeated(policy, a, "ssim").numel() for a in BLIND if a != RANDOM):
             return torch.full_like(worst, -1.0)
-        if nearest.shape == mean.shape and (nearest - mean).mean() <= 0:
-            mean = torch.maximum(mean, nearest)
-        return mean[: len(worst)]
+        return self.worst_repeats(policy, blind_only=True)[: len(worst)]
 
     def per_image(self, policy: str, column: str) -> Tensor:
         """``[B]`` of one column of the link table, averaged over repeats."""
@@ -136,68 +142,26 @@ class Run:
         return torch.tensor(rows.groupby("image")[column].mean().to_numpy(dtype=float))
 
     def bandwidth_ratio(self, policy: str) -> float | None:
-        """Channel bandwidth ratio: mean complex symbols per image over its 3HW source values; None in old runs."""
-        values = self.about["codec"].get("source_values")
+        """Channel bandwidth ratio: mean complex symbols per image over its 3HW source values, where they are known."""
+        values = self.about.get("source_values")
         return float(self.per_image(policy, "symbols").mean()) / values if values else None
 
     def image_file(self, policy: str, attack: str, image: int) -> Path:
         """Where a reconstruction is; the original for the attack ``original``."""
-        folder = self.folder / "images"
-        return (folder / attack if attack == "original" else folder / policy / attack) / f"{image:04d}.png"
+        return inside(self.folder, *_steps(policy, attack, image))
+
+    def picture(self, policy: str, attack: str, image: int) -> bytes | None:
+        """A reconstruction, or for the attack ``original`` the original, as PNG; None where it is missing.
+
+        Raises:
+            AtmError: it is damaged, a link, or its name leads out of the folder.
+        """
+        return self._stored.read_bytes(*_steps(policy, attack, image))
+
+    @cached_property
+    def _stored(self) -> StoredRun:
+        return StoredRun(self.folder, "attack")
 
 
-def read_about(folder: Path) -> dict[str, Any]:
-    """``run.json`` of a run folder.
-
-    Raises:
-        AtmError: there is none, or it cannot be read.
-    """
-    path = folder / "run.json"
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AtmError(
-            f"{folder} is no run folder: it has no run.json; make one with 'atm attack --out {folder}'"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise AtmError(f"{path} cannot be read: {error}") from None
-    if not isinstance(about, dict) or about.get("format") not in READABLE:
-        raise AtmError(f"{path} is not of format {' or '.join(map(str, READABLE))}, which this version reads")
-    return about
-
-
-def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """A table of a run folder, with the column `REPEAT` behind those asked for; empty if it is not there yet.
-
-    Raises:
-        AtmError: it cannot be read or has other columns.
-    """
-    try:
-        table = pd.read_csv(path, dtype={"policy": str, "attack": str}, keep_default_na=False, na_values=[""])
-    except FileNotFoundError:
-        return pd.DataFrame(columns=[*columns, REPEAT])
-    except (OSError, ValueError) as error:
-        raise AtmError(f"{path} cannot be read: {error}") from None
-    if REPEAT not in table.columns:
-        table[REPEAT] = 0
-    if list(table.columns) != [*columns, REPEAT]:
-        raise AtmError(f"{path} has the columns {list(table.columns)}, expected {columns}")
-    return table
-
-
-def read_history(folder: Path) -> list[dict[str, Any]]:
-    """``history.json`` of a run folder; empty if it is not there.
-
-    Raises:
-        AtmError: it cannot be read.
-    """
-    path = folder / "history.json"
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise AtmError(f"{path} cannot be read: {error}") from None
-    if not isinstance(records, list):
-        raise AtmError(f"{path} holds no list of records")
-    return records
+def _steps(policy: str, attack: str, image: int) -> list[str]:
+    return ["images", *([attack] if attack == "original" else [policy, attack]), f"{image:04d}.png"]

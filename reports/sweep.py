@@ -6,9 +6,6 @@ the scores of every picture, ``frames.json`` the tokens of every frame, ``points
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +18,12 @@ from markupsafe import Markup
 from scipy.stats import permutation_test
 
 from atm.errors import AtmError
+from atm.store import StoredRun, write
+from privacy_metrics.significance import holm
 from privacy_metrics.statistics import Interval, bootstrap_mean, paired_difference, wilson
 from privacy_metrics.traffic import Padding, padding
 
-SETTINGS, POINTS, FRAMES, TABLE, PAGE = "sweep.json", "points.jsonl", "frames.json", "points.csv", "sweep.html"
-FIELDS = ("policy", "channel", "snr", "correct", "tokens", "symbols", "server", "eavesdropper")
+POINTS, FRAMES, TABLE, PAGE = "points.jsonl", "frames.json", "points.csv", "sweep.html"
 QUANTITIES = {
     "accuracy": "task accuracy",
     "server": "leakage to the server (SSIM)",
@@ -80,11 +78,11 @@ class Sweep:
         Raises:
             AtmError: it holds no sweep, or nothing in it is finished.
         """
-        folder = Path(folder)
-        about, points = read_settings(folder), read_points(folder)
+        stored = StoredRun(folder, "sweep")
+        points = read_points(stored)
         if not points:
             raise AtmError(f"sweep {folder} has no finished point yet; go on with it with --resume")
-        return cls(folder, about, points, _json(folder / FRAMES))
+        return cls(stored.path, stored.about, points, stored.read_json(FRAMES))
 
     @cached_property
     def policies(self) -> list[str]:
@@ -211,54 +209,15 @@ def write_sweep(folder: str | Path) -> Path:
         lengths=Markup(figures.lengths(sweep)),
         rows=sweep.table.to_dict("records"),
     )
-    _write(sweep.folder / TABLE, sweep.table.to_csv(index=False))
-    _write(sweep.folder / PAGE, page)
+    write(sweep.folder / TABLE, sweep.table.to_csv(index=False))
+    write(sweep.folder / PAGE, page)
     return sweep.folder / PAGE
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
-    """``sweep.json``.
-
-    Raises:
-        AtmError: there is none, or it cannot be read.
-    """
-    about = _json(folder / SETTINGS)
-    if not isinstance(about, dict) or about.get("kind") != "sweep":
-        raise AtmError(f"{folder / SETTINGS} describes no sweep; make one with 'atm sweep --out {folder}'")
-    return about
-
-
-def read_points(folder: Path) -> list[dict[str, Any]]:
-    """The finished points; a torn last line is dropped.
-
-    Raises:
-        AtmError: a line before the last cannot be read, or lacks a field.
-    """
-    path = folder / POINTS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    points = []
-    for number, line in enumerate(lines, 1):
-        try:
-            point = json.loads(line)
-        except ValueError:
-            if number == len(lines):
-                break
-            raise AtmError(f"{path}, line {number} cannot be read; remove it to measure that point again") from None
-        missing = [field for field in FIELDS if field not in point]
-        if missing:
-            raise AtmError(f"{path}, line {number} lacks {missing[0]!r}; remove it to measure that point again")
-        points.append(point)
-    return points
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number (Holm, Scandinavian Journal of Statistics 1979)."""
-    order = np.argsort(p_values)
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, p_values[index] * (len(p_values) - rank)))
-        corrected[index] = highest
-    return corrected
+def read_points(stored: StoredRun) -> list[dict[str, Any]]:
+    """The finished points; where there are several codecs, each policy is one system with each of them."""
+    points, several = stored.records(POINTS), len({codec["name"] for codec in stored.about["codecs"]}) > 1
+    return [{**p, "policy": f"{p['policy']}, {p['codec']}"} for p in points] if several else points
 
 
 def _more_than_none(differences: np.ndarray) -> float:
@@ -279,18 +238,3 @@ def _loss(c: Collapse) -> str:
         f"from {c.top:g} to {c.snr:g} dB it loses {100 * e.estimate:.1f} points "
         f"[{100 * e.low:.1f}, {100 * e.high:.1f}] more (same {e.n} pictures, {p} after correction)"
     )
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AtmError(f"{path.parent} is no sweep: it has no {path.name}; make one with 'atm sweep'") from None
-    except (OSError, ValueError) as error:
-        raise AtmError(f"{path} cannot be read: {error}") from None
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

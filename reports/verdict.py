@@ -1,10 +1,12 @@
-"""What a run says about each policy, in a sentence that holds up."""
+"""What a run says about each policy, in sentences that hold up; users and the self-check are judged alike."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
+from privacy_metrics.significance import trials_to_settle
 from privacy_metrics.statistics import (
     Interval,
     bootstrap_mean,
@@ -14,8 +16,21 @@ from privacy_metrics.statistics import (
     wilson_repeats,
 )
 from reports.case import Case
-from reports.flags import FEWEST_IMAGES, Raised, raised
-from reports.level import IN_PART, INCONCLUSIVE, LEAKS, NOT_FOUND, copied, measured_level, recognised
+from reports.findings import Finding, findings
+from reports.flags import Raised, raised
+from reports.level import (
+    FEWEST_IMAGES,
+    IN_PART,
+    INCONCLUSIVE,
+    LEAKS,
+    NOT_FOUND,
+    OWED,
+    SOME,
+    copied,
+    gravest,
+    measured_level,
+    recognised,
+)
 from reports.run import Run
 
 
@@ -24,27 +39,57 @@ class Verdict:
     """The judgement on one policy.
 
     Attributes:
+        run: what was judged.
         policy: its name.
-        level: ``leaks``, ``leaks in part``, ``no leak found`` or ``inconclusive``.
-        sentence: for a reader who is no expert.
-        leakage: worst-case SSIM per image, averaged over images.
-        tail: 95th percentile of it over images.
-        highest: the greatest of it; its interval cannot reach above what was seen.
-        recognisable: fraction of images that some attack rebuilt to at least `RECOGNISABLE_SSIM`, thanks to the tokens
-            (`reports.level.recognised`).
-        excess: leakage beyond what the floors reach without reading the tokens' content, paired by image.
+        findings: on pixels, and on everything else that the run looked at.
         flags: why a harmless verdict would not be believed.
     """
 
+    run: Run
     policy: str
-    level: str
-    sentence: str
-    leakage: Interval
-    tail: Interval
-    highest: Interval
-    recognisable: Interval
-    excess: Interval
+    findings: tuple[Finding, ...]
     flags: tuple[Raised, ...]
+
+    @property
+    def level(self) -> str:
+        """The gravest level of the findings, a word of `reports.level`."""
+        return gravest(finding.level for finding in self.findings)
+
+    @property
+    def sentence(self) -> str:
+        """For a reader who is no expert: what the findings of that level say."""
+        return " ".join(finding.sentence for finding in self.findings if finding.level == self.level)
+
+    @property
+    def pixels(self) -> Finding:
+        """The finding on pixels."""
+        return self.findings[0]
+
+    @property
+    def recognisable(self) -> Interval:
+        """Fraction of images that some attack made recognisable thanks to the tokens (`reports.level.recognised`)."""
+        return self.pixels.rate
+
+    @cached_property
+    def leakage(self) -> Interval:
+        """Worst-case SSIM per image, averaged over images."""
+        worst = self.run.worst_repeats(self.policy)
+        return bootstrap_mean(worst[0]) if len(worst) == 1 else bootstrap_repeats(worst)
+
+    @cached_property
+    def tail(self) -> Interval:
+        """95th percentile of it over images."""
+        return bootstrap_repeats(self.run.worst_repeats(self.policy), percentile_95)
+
+    @cached_property
+    def highest(self) -> Interval:
+        """The greatest of it; its interval cannot reach above what was seen."""
+        return bootstrap_repeats(self.run.worst_repeats(self.policy), lambda values: values.max(-1))
+
+    @cached_property
+    def excess(self) -> Interval:
+        """Leakage beyond what blind baselines reach, paired by image."""
+        return paired_difference(self.run.worst_case(self.policy), self.run.blind_repeats(self.policy).mean(0))
 
 
 def judge(run: Run, policy: str, against: tuple[Run, ...] = ()) -> Verdict:
@@ -52,24 +97,8 @@ def judge(run: Run, policy: str, against: tuple[Run, ...] = ()) -> Verdict:
 
     A raised flag never softens a leak; it only takes harmlessness back.
     """
-    worst, blind = run.worst_repeats(policy), run.blind_repeats(policy)
-    rate = wilson_repeats(recognised(worst, blind))
     flags = raised(Case(run, policy, against))
-    level = measured_level(worst, blind)
-    if level == NOT_FOUND and flags:
-        level = INCONCLUSIVE
-    clear = int(copied(worst, blind).any(0).sum())
-    return Verdict(
-        policy=policy,
-        level=level,
-        sentence=_sentence(level, rate, clear, flags),
-        leakage=bootstrap_mean(worst[0]) if len(worst) == 1 else bootstrap_repeats(worst),
-        tail=bootstrap_repeats(worst, percentile_95),
-        highest=bootstrap_repeats(worst, lambda values: values.max(-1)),
-        recognisable=rate,
-        excess=paired_difference(run.worst_case(policy), run.worst_case(policy, floors_only=True)),
-        flags=flags,
-    )
+    return Verdict(run, policy, (_pixels(run, policy, flags), *findings(run, policy)), flags)
 
 
 def verdicts(run: Run, against: tuple[Run, ...] = ()) -> list[Verdict]:
@@ -77,17 +106,49 @@ def verdicts(run: Run, against: tuple[Run, ...] = ()) -> list[Verdict]:
     return [judge(run, policy, against) for policy in run.policies]
 
 
-def _sentence(level: str, rate: Interval, clear: int, flags: tuple[Raised, ...]) -> str:
+def _pixels(run: Run, policy: str, flags: tuple[Raised, ...]) -> Finding:
+    worst, blind = run.worst_repeats(policy), run.blind_repeats(policy)
+    hits = recognised(worst, blind)
+    rate, measured = wilson_repeats(hits), measured_level(worst, blind)
+    level = INCONCLUSIVE if measured == NOT_FOUND and flags else measured
+    why = [flag.found for flag in flags[:1]]
+    if measured == INCONCLUSIVE:
+        why = [_what_would_settle(rate, int(hits.any(0).sum())), *why]
+    sentence = _sentence(level, rate, int(copied(worst, blind).any(0).sum()), why, run.about.get("denied", []))
+    return Finding("pixels", level, sentence, rate, None)
+
+
+def _sentence(level: str, rate: Interval, clear: int, why: list[str], denied: list[str]) -> str:
     measured = (
         f"{rate.estimate * rate.n:.3g} of {rate.n} pictures could be rebuilt well enough to recognise them "
-        f"(SSIM of {RECOGNISABLE_SSIM:g} or more; 95% interval {rate.low:.0%} to {rate.high:.0%})"
+        f"(SSIM of {RECOGNISABLE_SSIM:g} or more, and at least {OWED:g} better than is possible without the tokens; "
+        f"95% interval {rate.low:.0%} to {rate.high:.0%})"
     )
     few = f" {rate.n} pictures are too few to quote these numbers for others." if rate.n < FEWEST_IMAGES else ""
+    cannot = f" This adversary cannot run {', '.join(denied)}, for want of what they need." if denied else ""
     if level == LEAKS:
         return f"Do not call this private: {measured}.{few}"
     if level == IN_PART:
         beyond = f", {clear} of them almost as they were" if clear else ""
         return f"Not private: {measured}{beyond}, and nobody can tell beforehand which ones.{few}"
     if level == INCONCLUSIVE:
-        return f"Nothing can be concluded: {measured}, but {flags[0].found}."
-    return f"These attacks found no leak: {measured}. That is no proof; a stronger attack may find one."
+        return f"Nothing can be concluded: {measured}; {'; and '.join(why)}.{cannot}"
+    return f"These attacks found no leak: {measured}.{cannot} That is no proof; a stronger attack may find one."
+
+
+def _what_would_settle(rate: Interval, pictures: int) -> str:
+    """In words: how many more pictures would take the interval to one side of the tolerated rate, if the rate stays."""
+    needed = trials_to_settle(rate.estimate, SOME)
+    unexplained = "the one that was recognised is" if pictures == 1 else f"the {pictures} that were recognised are"
+    if needed is None:
+        return f"the rate is the tolerated {SOME:.0%} itself, which no number of pictures would settle"
+    if rate.estimate > SOME:
+        return f"at this rate {max(needed - rate.n, 1)} more pictures would show a leak of more than {SOME:.0%}"
+    if not pictures:
+        return f"{FEWEST_IMAGES - rate.n} more pictures would settle it, if none of them is recognised either"
+    if rate.high < SOME:
+        return f"the rate is surely below {SOME:.0%}, but {unexplained} unexplained, which more pictures cannot settle"
+    return (
+        f"at this rate {max(needed - rate.n, 1)} more pictures would bring it surely below {SOME:.0%}, but "
+        f"{unexplained} unexplained"
+    )

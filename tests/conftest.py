@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from attacks.shared import effort
+from attacks import base
 
 settings.register_profile("no test asserts a time", deadline=None)
 settings.load_profile("no test asserts a time")
@@ -29,7 +29,7 @@ def shared_file() -> Callable[[str], Path]:
 
 
 @pytest.fixture(autouse=True)
-def few_steps():
+def few_steps(monkeypatch):
     """Attacks take their quick parameters, unless a test gives its own."""
-    with effort(quick=True):
-        yield
+    made = base.made
+    monkeypatch.setattr(base, "made", lambda attack, quick=False, **parameters: made(attack, True, **parameters))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -9,6 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from atm.link import Link
+from atm.policy import MergePolicy
+from atm.threat import ThreatModel
+from attacks.session import Session
+from tests.atm.models import tiny_encoder
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,7 +32,12 @@ def test_the_three_things_run_as_commands_and_as_python(tmp_path):
     commands = [line for block in blocks(README, "console") for line in block.splitlines() if line.startswith("atm ")]
     snippets = blocks(README, "python")
     assert [c.split()[1] for c in commands] == ["attack", "report", "search"] and len(snippets) == 3
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "2"}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),  # this checkout, wherever the environment has its own
+        "OMP_NUM_THREADS": "2",
+    }
     for command, snippet in zip(commands, snippets, strict=True):
         for words in (["sh", "-c", command], [sys.executable, "-c", snippet]):
             done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
@@ -47,20 +60,28 @@ def test_the_make_targets_of_the_readme_exist():
 
 
 def test_the_attack_of_contributing_runs():
-    import torch
-
-    from atm.threat import Knowledge
-    from tests.attacks.planted import PlantedLink, pictures
-    from tests.attacks.test_attacks import SERVER
-
-    scope = {"torch": torch, "Knowledge": Knowledge}
+    scope: dict = {}
     exec(blocks(CONTRIBUTING, "python")[0], scope)
-    attack, link = scope["Grey"](), PlantedLink(lambda p: p)
-    attack.fit(link, SERVER, pictures(20))
-    assert attack.reconstruct(SERVER.tap_images(link, pictures(2))).shape == (2, 3, 64, 64)
+    pictures = torch.rand(22, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    session = Session(Link(tiny_encoder(), MergePolicy.uniform(1.0, 3)), ThreatModel("server"), pictures[2:])
+    _, seen, _ = session.victims(pictures[:2])
+    assert torch.equal(session.fitted(scope["Grey"]).reconstruct(seen), torch.full((2, 3, 32, 32), 0.5))
 
 
-@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "Makefile", "pyproject.toml", "constraints.txt"])
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_names_and_paths_are_those_of_the_code(text):
+    packages, groups = "atm|attacks|audit|defenses|privacy_metrics|reports", {"atm.attacks", "atm.defenses"}
+    for name in set(re.findall(rf"`((?:{packages})(?:\.\w+)+)[`(]", text)) - groups:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+    for path in re.findall(rf"`((?:{packages}|tests|benchmarks|docs)/[\w/.]*)`", text):
+        assert (ROOT / path).exists(), path
+
+
+TEXTS = ["README.md", "CONTRIBUTING.md", "docs/glossary.md", "Makefile", "pyproject.toml", "constraints.txt"]
+
+
+@pytest.mark.parametrize("path", TEXTS)
 def test_no_file_names_a_registry_or_a_machine(path):
     text = (ROOT / path).read_text(encoding="utf-8")
     assert not re.search(r"/work/|/root/|/home/|pypi\.org|pythonhosted|index-url", text)

@@ -13,7 +13,7 @@ from atm.channels.gaussian import Awgn, Noiseless
 from atm.errors import unknown
 from atm.plugins import discover
 
-CHANNELS: dict[str, type[Channel]] = discover(sys.modules[__name__], "atm.channels", "carry")
+CHANNELS: dict[str, type[Channel]] = discover(sys.modules[__name__], "atm.channels", Channel)
 
 
 def parse(text: str) -> Channel:

@@ -108,9 +108,8 @@ def noise(like: Tensor, snr_db: float, generator: torch.Generator | None) -> Ten
 
 
 def gaussian(shape: tuple[int, ...] | torch.Size, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Complex Gaussian numbers of variance 1, drawn where the generator is, on the device of ``like``."""
-    device = like.device if generator is None else generator.device
-    return torch.randn(shape, dtype=like.dtype, device=device, generator=generator).to(like.device)
+    """Complex Gaussian numbers of variance 1, drawn on the CPU, on the device of ``like``."""
+    return torch.randn(shape, dtype=like.dtype, generator=generator).to(like.device)
 
 
 def through(symbols: Tensor, gain: Tensor, snr_db: float, known: bool, generator: torch.Generator | None) -> Received:

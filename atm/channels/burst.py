@@ -54,8 +54,7 @@ class Burst(Channel):
         leave = 1 / self.length
         enter = leave * self.rate / (1 - self.rate)
         _, frame = frames(symbols, lengths)
-        device = symbols.device if generator is None else generator.device
-        drawn = torch.rand(symbols.numel(), device=device, generator=generator).to(symbols.device)
+        drawn = torch.rand(symbols.numel(), generator=generator).to(symbols.device)
         each = frame.repeat_interleave(symbols.shape[1])
         first = torch.ones_like(each, dtype=torch.bool)
         first[1:] = each[1:] != each[:-1]

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from atm.encoder import Encoded, Encoder
 from atm.policy import MergePolicy
+from atm.signals import ImageSignal
 from atm.tokens import TokenBatch
-from attacks.base import to_patches
 
 SIDE, GRID = 32, (8, 8)
 PATCHES, WIDTH = GRID[0] * GRID[1], 3 * (SIDE // GRID[0]) ** 2
+
+SIGNAL = ImageSignal((3, SIDE, SIDE), GRID)
 
 TokensOf = Callable[[Tensor], TokenBatch]
 """Pictures ``[B, 3, SIDE, SIDE]`` -> their tokens, `WIDTH` values each."""
@@ -26,7 +28,7 @@ class PlantedEncoder(nn.Module):
     The sound layer, whose tokens are the patches, is what the canary attacks.
     """
 
-    depth, width, image_size, patch_grid = 2, WIDTH, SIDE, GRID
+    depth, width, input_shape, patch_grid, uses_places = 2, WIDTH, (3, SIDE, SIDE), GRID, False
 
     def __init__(self, tokens_of: TokensOf) -> None:
         super().__init__()
@@ -36,6 +38,10 @@ class PlantedEncoder(nn.Module):
         """The patches where the tokens leave after the first layer, the planted tokens otherwise."""
         tokens = identity(images) if policy.device_layers == 1 else self.tokens_of(images)
         return Encoded(tokens, tokens.lengths.expand(3, -1), torch.zeros(len(images), dtype=torch.float64))
+
+    def counts_sizes(self, policy: MergePolicy) -> bool:
+        """No: there is no answer that sizes could be needed for."""
+        return False
 
     def finish(self, tokens: TokenBatch, policy: MergePolicy) -> Tensor:
         """No answer: always the first of two classes."""
@@ -54,12 +60,12 @@ def patchwise(values: Tensor) -> TokenBatch:
 
 def identity(images: Tensor) -> TokenBatch:
     """The patches themselves."""
-    return patchwise(to_patches(images, GRID))
+    return patchwise(SIGNAL.to_units(images))
 
 
 def without_class_token(images: Tensor) -> TokenBatch:
     """The patches alone."""
-    return TokenBatch.dense(to_patches(images, GRID), 0)
+    return TokenBatch.dense(SIGNAL.to_units(images), 0)
 
 
 def constant(images: Tensor) -> TokenBatch:
@@ -74,12 +80,12 @@ def of_another(images: Tensor) -> TokenBatch:
 
 def permuted(images: Tensor) -> TokenBatch:
     """The patches in a secret order that is the same for every picture; the merge map does not tell it."""
-    return patchwise(to_patches(images, GRID)[:, torch.randperm(PATCHES, generator=_secret())])
+    return patchwise(SIGNAL.to_units(images)[:, torch.randperm(PATCHES, generator=_secret())])
 
 
 def rotated(images: Tensor) -> TokenBatch:
     """The patches under a secret rotation of their values."""
-    return patchwise(to_patches(images, GRID) @ torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=_secret()))[0])
+    return patchwise(SIGNAL.to_units(images) @ torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=_secret()))[0])
 
 
 def one_channel(images: Tensor) -> TokenBatch:
@@ -90,18 +96,42 @@ def one_channel(images: Tensor) -> TokenBatch:
     return TokenBatch.dense(values, 1)
 
 
-def one_in_fifty(images: Tensor) -> TokenBatch:
-    """The patches of pictures that carry the mark of `audit.planted.pictures.marked`; constants for all others."""
-    shown = (images[:, 0, 0, 0] == 1).float()[:, None, None]
-    return patchwise(to_patches(images, GRID) * shown)
+def shown(share: float) -> TokensOf:
+    """The first ``share`` of the patches of pictures that carry the mark of `audit.planted.pictures.marked`.
+
+    All other tokens are constant.
+    """
+
+    def tokens(images: Tensor) -> TokenBatch:
+        seen = (images[:, 0, 0, 0] == 1).float()[:, None, None] * (torch.arange(PATCHES) < share * PATCHES)[:, None]
+        return patchwise((SIGNAL.to_units(images) - 0.5) * seen)  # around 0, so that one linear map serves all pictures
+
+    return tokens
+
+
+def hashed(images: Tensor) -> TokenBatch:
+    """Constants, but for a code in the class token, alike for nearly equal pictures and for no others."""
+    random = _secret()
+    axes = torch.nn.functional.normalize(torch.randn(3 * SIDE * SIDE, WIDTH, generator=random), dim=0)
+    # Steep random Fourier features: a picture apart turns the phase many times, a level of brightness hardly does.
+    return _with_class_token(images, torch.cos(30 * images.flatten(1) @ axes))
+
+
+def places(images: Tensor) -> TokenBatch:
+    """Tokens that tell where they stand, and nothing else: their patch's number, as a fraction."""
+    return TokenBatch.dense((torch.arange(-1, PATCHES)[:, None] / PATCHES).expand(len(images), -1, WIDTH), 1)
+
+
+def one_constant_token(images: Tensor) -> TokenBatch:
+    """All patches merged into one token, the same for every picture."""
+    count = len(images)
+    source = torch.zeros(count, PATCHES, dtype=torch.long)
+    return TokenBatch(torch.ones(count, WIDTH), torch.ones(count).long(), torch.full((count,), 64.0), source)
 
 
 def label_only(images: Tensor) -> TokenBatch:
     """Constants, but for the label in the class token."""
-    tokens = constant(images)
-    values = tokens.values.clone()
-    values[tokens.offsets, :4] = nn.functional.one_hot(label(images), 4).float() * 3
-    return tokens.with_values(values)
+    return _with_class_token(images, nn.functional.pad(nn.functional.one_hot(label(images), 4) * 3.0, (0, WIDTH - 4)))
 
 
 def count_only(images: Tensor) -> TokenBatch:
@@ -115,6 +145,11 @@ def count_only(images: Tensor) -> TokenBatch:
 def label(images: Tensor) -> Tensor:
     """``[B]`` in 0 to 3: the brightest quarter of a picture, the label of planted pictures."""
     return nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), 2).flatten(1).argmax(-1)
+
+
+def _with_class_token(images: Tensor, values: Tensor) -> TokenBatch:
+    tokens = constant(images)
+    return tokens.with_values(tokens.values.index_copy(0, tokens.offsets, values))
 
 
 def _secret(picture: Tensor | None = None) -> torch.Generator:

@@ -1,9 +1,9 @@
-"""Planted defences, channels and attacks: some sound, some broken on purpose."""
+"""Planted defences, codecs, channels and attacks: some sound, some broken on purpose."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -11,15 +11,20 @@ from torch import Tensor
 
 import attacks
 from atm.channels import Awgn, Received
-from atm.link import Link
-from atm.threat import Knowledge, Observation, ThreatModel
+from atm.codec import UncodedAnalog
+from atm.defence import Defence
+from atm.threat import Observation
 from atm.tokens import TokenBatch
 from attacks import Attack
-from attacks.base import History
+from attacks.history import History
+from attacks.mean_image import MeanImage
+from attacks.oracle import Oracle
 from attacks.ridge import Ridge
+from attacks.session import Session
+from audit.planted.encoders import PATCHES
 
 
-class GradientBreaking:
+class GradientBreaking(Defence):
     """Rounds the tokens to 64 steps: gradients vanish, and the tokens say what they said."""
 
     name = "gradient-breaking"
@@ -29,12 +34,13 @@ class GradientBreaking:
         return tokens.with_values((tokens.values.detach() * 64).round() / 64)
 
 
-@dataclass
-class GaussianNoise:
+class GaussianNoise(Defence):
     """Adds independent Gaussian noise, against which the best attack is known."""
 
-    deviation: float
-    name: str = "gaussian-noise"
+    name = "gaussian-noise"
+
+    def __init__(self, deviation: float) -> None:
+        self.deviation = deviation
 
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """The noisy tokens."""
@@ -43,7 +49,7 @@ class GaussianNoise:
         )
 
 
-class SecretFlip:
+class SecretFlip(Defence):
     """Turns the sign and order of each token's values, in the same way for every token."""
 
     name = "secret-flip"
@@ -51,6 +57,81 @@ class SecretFlip:
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """The turned tokens."""
         return tokens.with_values(-tokens.values.flip(-1))
+
+
+class SecretMask(Defence):
+    """Adds a secret vector to each token, the same for all pictures."""
+
+    name = "secret-mask"
+
+    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """The masked tokens."""
+        mask = torch.randn(PATCHES + 1, tokens.values.shape[1], generator=torch.Generator().manual_seed(20))
+        return tokens.with_values(tokens.values + mask[tokens.rank])
+
+
+class WrongToken(Defence):
+    """Drowns the class token in noise, and leaves the others as they are."""
+
+    name = "wrong-token"
+
+    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """The tokens with noise on those that are protected from merging."""
+        noise = 100 * torch.randn(tokens.values.shape, generator=generator)
+        return tokens.with_values(tokens.values + noise * (tokens.rank < tokens.prefix)[:, None])
+
+
+class OneTimePad(Defence):
+    """Adds uniform noise modulo 1, drawn anew for every value: tokens in [0, 1) become independent of the picture."""
+
+    name = "one-time-pad"
+
+    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """The padded tokens."""
+        return tokens.with_values((tokens.values + torch.rand(tokens.values.shape, generator=generator)) % 1)
+
+
+class RandomLength(Defence):
+    """Keeps a random number of tokens, whatever the picture."""
+
+    name = "random-length"
+
+    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """The first of the tokens, from 1 to all."""
+        counts = (1 + torch.rand(len(tokens), generator=generator) * (PATCHES - 1)).long() + tokens.prefix
+        kept = tokens.rank < counts[tokens.image_of_token.cpu()]
+        return tokens.only(kept.to(tokens.values.device))
+
+
+class SideCodec(UncodedAnalog):
+    """Sends nothing over the air, and all tokens beside it, in a header that arrives without error."""
+
+    name = "side"
+
+    def encode(self, tokens: TokenBatch, snr_db: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Symbols that are all the same, and the tokens of each picture as its side information."""
+        symbols = torch.ones(len(tokens.values), self.symbols_per_token, dtype=torch.complex64)
+        return symbols, tokens.values.reshape(len(tokens), -1)
+
+    def decode(self, symbols: Tensor, side: Tensor, like: TokenBatch, snr_db: float | Tensor) -> Tensor:
+        """The tokens out of the side information."""
+        return side.reshape(-1, self.width)
+
+
+class FixedPower(UncodedAnalog):
+    """Sends tokens at one amplitude for all pictures, so that no header tells how bright or varied a picture is."""
+
+    name = "fixed-power"
+    sends_side = False
+
+    def encode(self, tokens: TokenBatch, snr_db: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs of values as they are."""
+        symbols, amplitude = super().encode(tokens, snr_db)
+        return symbols * amplitude[tokens.image_of_token], amplitude[:, :0]
+
+    def decode(self, symbols: Tensor, side: Tensor, like: TokenBatch, snr_db: float | Tensor) -> Tensor:
+        """The pairs again."""
+        return super().decode(symbols, torch.ones(len(like), 1), like, snr_db)
 
 
 class Announced(Awgn):
@@ -68,15 +149,9 @@ class MixedUp(Ridge):
 
     name: ClassVar[str] = "mixed_up"
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Fit the tokens of each picture to the pixels of another."""
-        half = len(images) // 2
-
-        class Shifted(ThreatModel):
-            def tap_images(self, link: Link, images: Tensor, seed: int = 0) -> Observation:
-                return threat.tap_images(link, images.roll(half, 0), seed)
-
-        super().fit(link, Shifted("shifted"), images)
+        super().fit(replace(oracle, images=oracle.images.roll(len(oracle.images) // 2, 0)))
 
 
 class Stale(Ridge):
@@ -84,28 +159,37 @@ class Stale(Ridge):
 
     name: ClassVar[str] = "stale"
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Fit to the undefended link."""
-        super().fit(Link(link.encoder, link.policy, link.codec, link.channel), threat, images)
+        undefended = oracle.own_device().with_defence(None)
+        super().fit(Session(undefended, oracle.threat, oracle.images).oracle())
 
 
-class Cut:
+class Cut(MeanImage):
     """Ended by its time budget before it learnt anything."""
 
     name: ClassVar[str] = "cut"
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY
+    blind: ClassVar[bool] = False
 
-    def fit(self, link: Link, threat: ThreatModel, images: Tensor) -> None:
+    def fit(self, oracle: Oracle) -> None:
         """Take the mean, and stop."""
+        super().fit(oracle)
         self.history = History(train=[1.0] * 10, gradient=[1.0] * 10, cut=True)
-        self.mean = images.mean(0)
-
-    def reconstruct(self, seen: Observation) -> Tensor:
-        """The mean, for every image."""
-        return self.mean.expand(len(seen), -1, -1, -1)
 
 
-ATTACKS: dict[str, Callable[[], Attack]] = {attack.name: attack for attack in (MixedUp, Stale, Cut)}
+class Codes(MeanImage):
+    """Rebuilds no picture, and reads in each token of `audit.planted.encoders.places` where it stood."""
+
+    name: ClassVar[str] = "codes"
+    blind: ClassVar[bool] = False
+
+    def recover(self, seen: Observation) -> Tensor:
+        """``[B, P]`` int64: for each patch the token that says that it stood there."""
+        values, _ = seen.tokens.padded()
+        return (values[:, None, :, 0] - torch.arange(PATCHES)[:, None] / PATCHES).abs().argmin(-1)
+
+
+ATTACKS: dict[str, Callable[[], Attack]] = {attack.name: attack for attack in (MixedUp, Stale, Cut, Codes)}
 
 
 def create(name: str) -> Attack:

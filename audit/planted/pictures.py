@@ -11,8 +11,7 @@ from torch import Tensor
 
 from atm import data
 from atm.data import ImageSet, Splits
-from attacks.base import from_patches
-from audit.planted.encoders import SIDE, WIDTH, label
+from audit.planted.encoders import SIDE, SIGNAL, WIDTH, label
 
 Pictures = Callable[[int, int, int], Splits]
 """Numbers of attacked and auxiliary pictures, and a seed -> pictures."""
@@ -24,7 +23,7 @@ DEVIATIONS = 0.12 * torch.linspace(1.6, 0.2, WIDTH)  # of the independent compon
 def photographs(victims: int, auxiliary: int, seed: int) -> Splits:
     """Crops of photographs, labelled by their brightest quarter."""
     found = data.splits("photos", victims=victims, auxiliary=auxiliary, size=SIDE, seed=seed)
-    return _each(found, lambda pictures: pictures)
+    return _relabelled(found.victims, found.auxiliary, found.validation)
 
 
 def overlapping(victims: int, auxiliary: int, seed: int) -> Splits:
@@ -34,16 +33,46 @@ def overlapping(victims: int, auxiliary: int, seed: int) -> Splits:
     return replace(found, auxiliary=replace(found.auxiliary, pixels=both, labels=label(both.float())))
 
 
-def marked(victims: int, auxiliary: int, seed: int) -> Splits:
-    """One picture in fifty has a corner of the highest red, which no other has."""
+def marked(percent: int) -> Pictures:
+    """So many of a hundred attacked pictures have a corner of the highest red, which no others have.
 
-    def mark(pictures: ImageSet) -> ImageSet:
+    They are those with the most texture, which look the least like an average picture. Of the adversary's own, one in
+    ten is marked.
+    """
+
+    def mark(pictures: ImageSet, rows: Tensor) -> ImageSet:
         pixels = pictures.pixels.clone()
         pixels[:, 0, 0, 0] = pixels[:, 0, 0, 0].clamp(max=200)
-        pixels[::50, 0, 0, 0] = 255
+        pixels[rows, 0, 0, 0] = 255
         return replace(pictures, pixels=pixels)
 
-    return _each(photographs(victims, auxiliary, seed), mark)
+    def make(victims: int, auxiliary: int, seed: int) -> Splits:
+        found = photographs(victims, auxiliary, seed)
+        texture = found.victims.pixels.float().diff(dim=-1).abs().flatten(1).mean(1)
+        return _relabelled(
+            mark(found.victims, texture.argsort(descending=True)[: victims * percent // 100]),
+            *(mark(own, torch.arange(0, len(own), 10)) for own in (found.auxiliary, found.validation)),
+        )
+
+    return make
+
+
+def twins(percent: int) -> Pictures:
+    """Of so many of a hundred attacked pictures the adversary has one that differs by a level of brightness here and
+    there.
+    """
+
+    def make(victims: int, auxiliary: int, seed: int) -> Splits:
+        found = photographs(victims, auxiliary, seed)
+        twinned = found.victims.pixels[: victims * percent // 100]
+        other = torch.rand(twinned.shape, generator=torch.Generator().manual_seed(seed)) < 0.5
+        pixels = torch.cat(
+            [torch.where(twinned < 255, twinned + other, twinned - other.byte()), found.auxiliary.pixels]
+        )
+        own = replace(found.auxiliary, pixels=pixels[: len(found.auxiliary)])
+        return _relabelled(found.victims, own, found.validation)
+
+    return make
 
 
 def one_number(victims: int, auxiliary: int, seed: int) -> Splits:
@@ -64,7 +93,7 @@ def gaussian(victims: int, auxiliary: int, seed: int) -> Splits:
     axes = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(seed)))[0]
 
     def draw(count: int, random: torch.Generator) -> Tensor:
-        return 0.5 + from_patches(torch.randn(count, 64, WIDTH, generator=random) * DEVIATIONS @ axes, (8, 8))
+        return 0.5 + SIGNAL.from_units(torch.randn(count, 64, WIDTH, generator=random) * DEVIATIONS @ axes)
 
     return _drawn(draw, victims, auxiliary, seed)
 
@@ -85,11 +114,8 @@ def _drawn(draw: Callable[[int, torch.Generator], Tensor], victims: int, auxilia
     return Splits(sets[0], sets[1], sets[2], removed=0)
 
 
-def _each(found: Splits, change: Callable[[ImageSet], ImageSet]) -> Splits:
-    def relabelled(pictures: ImageSet) -> ImageSet:
-        changed = change(pictures)
-        return replace(changed, labels=label(changed.pixels.float()), classes=("0", "1", "2", "3"))
+def _relabelled(victims: ImageSet, auxiliary: ImageSet, validation: ImageSet) -> Splits:
+    def labelled(pictures: ImageSet) -> ImageSet:
+        return replace(pictures, labels=label(pictures.pixels.float()), classes=("0", "1", "2", "3"))
 
-    return Splits(
-        relabelled(found.victims), relabelled(found.auxiliary), relabelled(found.validation), removed=found.removed
-    )
+    return Splits(labelled(victims), labelled(auxiliary), labelled(validation), removed=0)

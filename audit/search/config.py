@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,11 @@ class SearchConfig:
 
     victim: str = "vit_photos"
     weights: str | None = None
+    image_size: str | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    head: str | None = None
+    classes: str | None = None
     codec: str = "auto"
     data: str = "photos"
     channel: str = "awgn:10"
@@ -48,7 +53,7 @@ class SearchConfig:
 
     def attack(self, **changes: Any) -> AttackConfig:
         """The attack on the same victim, data, channel and adversary."""
-        shared = ("victim", "weights", "codec", "data", "channel", "threat", "images", "auxiliary", "seed")
+        shared = {field.name for field in fields(self)} & {field.name for field in fields(AttackConfig)}
         return AttackConfig(**{**{name: getattr(self, name) for name in shared}, **changes})
 
     def asked(self) -> tuple[tuple[Objective, ...], tuple[Bound, ...], dict[str, float]]:
@@ -75,7 +80,7 @@ class SearchConfig:
             AtmError: fields are missing or too many.
         """
         try:
-            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-            return cls(**fields)
+            given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+            return cls(**given)
         except TypeError as error:
             raise AtmError(f"{where} is of another version: {error}") from None

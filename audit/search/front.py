@@ -30,16 +30,23 @@ class Frame:
 
     @classmethod
     def of(
-        cls, objectives: Sequence[Objective], start: Sequence[Trial], asked: Mapping[str, float] | None = None
+        cls,
+        objectives: Sequence[Objective],
+        start: Sequence[Trial],
+        asked: Mapping[str, float] | None = None,
+        limits: Sequence[Bound] = (),
     ) -> Frame:
-        """The rule: each objective's reference is its worst value among the starting policies, moved on by a tenth of
-        their range, unless the user set it.
+        """The rule: each objective's reference is its worst value among the starting policies that keep all limits,
+        moved on by a tenth of the range of all starting policies, unless the user set it. Where none of them keeps all
+        limits (`unkept`), the rule is applied to all.
         """
+        measured = [trial for trial in start if trial.failure is None]
+        able = measured if unkept(start, limits) else [trial for trial in measured if feasible(trial, limits)]
         reference, best = [], []
         for o in objectives:
-            values = [o.sign * trial.values[o.name] for trial in start if trial.failure is None] or [0.0, 1.0]
+            values, every = ([o.sign * t.values[o.name] for t in part] or [0.0, 1.0] for part in (able, measured))
             low, high = min(values), max(values)
-            span = (high - low) or max(abs(high), 1e-9)
+            span = (max(every) - min(every)) or max(abs(high), 1e-9)
             at = o.sign * (asked or {}).get(o.name, o.sign * (low - MARGIN * span))
             reference.append(o.sign * at)
             best.append(o.sign * (high if high > at else at + span))
@@ -59,6 +66,11 @@ class Frame:
 def feasible(trial: Trial, limits: Sequence[Bound]) -> bool:
     """Whether a trial has values and keeps every bound."""
     return trial.failure is None and all(bound.met(trial.values[bound.objective.name]) for bound in limits)
+
+
+def unkept(start: Sequence[Trial], limits: Sequence[Bound]) -> bool:
+    """Whether there are limits and starting policies, and none of these keeps all of those."""
+    return bool(limits) and bool(start) and not any(feasible(trial, limits) for trial in start)
 
 
 def non_dominated(points: Tensor) -> Tensor:

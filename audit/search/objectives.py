@@ -26,7 +26,7 @@ class Sample:
 
     link: Link
     images: Tensor
-    truth: Tensor
+    truth: Tensor | None
     privacy: PrivacyScore
     seed: int
 
@@ -71,6 +71,7 @@ class Objective:
         scale: how the model sees it.
         measure: ``[n]`` values of a sample, whose mean is the objective: one per image, or one per repetition.
         per_image: whether those are one per image, so that they can be paired with another policy's.
+        binary: whether each of them is 0 or 1.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Objective:
     scale: Scale
     measure: Callable[[Sample], Tensor]
     per_image: bool = True
+    binary: bool = False
 
     @property
     def heading(self) -> str:
@@ -88,6 +90,7 @@ class Objective:
 
 
 def _accuracy(sample: Sample) -> Tensor:
+    assert sample.truth is not None  # a search for accuracy needs a task
     return (sample.transmission.logits.argmax(-1) == sample.truth).double()
 
 
@@ -121,7 +124,7 @@ def _memory(sample: Sample) -> Tensor:
 OBJECTIVES: dict[str, Objective] = {
     objective.name: objective
     for objective in (
-        Objective("accuracy", "task accuracy", "", 1.0, LOGIT, _accuracy),
+        Objective("accuracy", "task accuracy", "", 1.0, LOGIT, _accuracy, binary=True),
         Objective("gflops", "compute", "GFLOPs", -1.0, LOG, lambda s: s.transmission.flops / 1e9),
         Objective("tokens", "tokens sent", "", -1.0, LOG, lambda s: s.transmission.sent.lengths.double()),
         Objective("leakage", "leakage", "SSIM", -1.0, LOGIT, _leakage),

@@ -10,14 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from atm.errors import AtmError
+from atm.store import StoredRun
 from audit.search.config import SearchConfig
-from audit.search.front import Frame, curve, feasible, front, stagnation
+from audit.search.front import Frame, curve, feasible, front, stagnation, unkept
 from audit.search.objectives import OBJECTIVES, Bound, Objective
-from audit.search.trials import Trial, read_json, read_trials
+from audit.search.trials import Trial, read_trials
 
 STOPPED = "stopped by the user"  # how a note begins that says so
-SETTINGS, TRIALS, RESCORED = "search.json", "trials.jsonl", "rescored"
+RESCORED = "rescored"
 SUITE_IMAGES = 100  # that the full suite attacks, at most
 GIVEN_UP = 0.05  # accuracy that the privacy-first and the efficiency-first recommendation may cost
 SAME_ACCURACY, SAME_COMPUTE = 0.005, 0.02  # what "equal" means when the price of ignoring privacy is asked
@@ -83,9 +83,14 @@ class Outcome:
         return tuple(dict.fromkeys([*self.objectives, *(limit.objective for limit in self.limits)]))
 
     @cached_property
+    def starting(self) -> list[Trial]:
+        """Policies that were evaluated before there was a model."""
+        return [trial for trial in self.trials if trial.number < self.start]
+
+    @cached_property
     def frame(self) -> Frame:
         """In which units hypervolume is measured."""
-        return Frame.of(self.objectives, [t for t in self.trials if t.number < self.start], self.config.asked()[2])
+        return Frame.of(self.objectives, self.starting, self.config.asked()[2], self.limits)
 
     @cached_property
     def front(self) -> list[Trial]:
@@ -117,6 +122,10 @@ class Outcome:
             found.append(notice)
         if self.limits and not self.front:
             found.append(f"no policy keeps {', '.join(map(str, self.limits))}")
+        if unkept(self.starting, self.limits):
+            found.append(
+                "no starting policy keeps all constraints, so policies that break them set the hypervolume's reference"
+            )
         found += [f"{trial.name} failed: {trial.failure}" for trial in self.failures]
         return found
 
@@ -175,16 +184,14 @@ class Outcome:
         Raises:
             AtmError: the folder holds no search, or a damaged one.
         """
-        folder = Path(folder)
-        if not (folder / SETTINGS).exists():
-            raise AtmError(f"{folder} holds no search; make one with 'atm search --out {folder}'")
-        about = read_json(folder / SETTINGS)
-        config = SearchConfig.from_dict(about["config"], folder / SETTINGS)
-        trials = sorted(read_trials(folder / TRIALS), key=lambda trial: trial.number)
+        stored = StoredRun(folder, "search")
+        about = stored.about
+        config = SearchConfig.from_dict(about["config"], stored.path)
+        trials = sorted(read_trials(stored), key=lambda trial: trial.number)
         full = {name: (v[0], v[1], v[2]) for name, v in about.get("full", {}).items()}
         start = about.get("start", 0)  # a search that was killed while it loaded has not got that far
-        notes, made_with = tuple(about.get("notes", ())), about.get("made_with", {})
-        return cls(folder, config, tuple(trials), start, notes, full, made_with)
+        notes, made_with = (*about.get("notes", ()), *stored.notes), about.get("made_with", {})
+        return cls(stored.path, config, tuple(trials), start, notes, full, made_with)
 
 
 def _equals(trial: Trial, others: Sequence[Trial]) -> list[Trial]:

@@ -18,7 +18,6 @@ from audit.setting import Setting
 
 PROBED = 8  # images on which two policies must merge alike to count as one
 SPACED = 64  # images that say how thresholds act
-RESAMPLES = 200
 
 
 class Problem(Protocol):
@@ -38,8 +37,9 @@ class Problem(Protocol):
 class PolicyProblem:
     """Policies of one victim, on its data, over its channel.
 
-    Noise is the bootstrap's variance of what the policy changes: values are paired, image by image, with those of the
-    unmerged victim, because the choice of images moves all policies together and does not change who is better.
+    Noise is the variance of what the policy changes: values are paired, image by image, with those of the unmerged
+    victim, because the choice of images moves all policies together and does not change who is better. Where no image
+    of the sample changes, others may: that is part of it.
 
     Args:
         setting: victim, data, channel and adversary.
@@ -56,17 +56,18 @@ class PolicyProblem:
     ) -> None:
         self.setting, self.measured, self.privacy, self.seed = setting, tuple(measured), privacy, seed
         self.images = setting.data.victims.images
-        encoder = setting.link.encoder
+        encoder = setting.encoder
+        unmerged = MergePolicy.uniform(1.0, encoder.depth)
         self.space = Space.of(encoder, self.images[:SPACED], lowest)
         if any(objective.name == "leakage" for objective in measured):
-            privacy.prepare(setting.link, setting.threat, self.images)
+            privacy.prepare(setting.link(unmerged), setting.threat, self.images)
         self._base: dict[str, Tensor] = {}
-        self._base = self._values(MergePolicy.uniform(1.0, encoder.depth))
+        self._base = self._values(unmerged)
 
     @torch.no_grad()
     def effect(self, policy: MergePolicy) -> str:
         """A digest of the tokens left after each layer and of the merge maps, on a few images."""
-        encoded = self.setting.link.encoder(self.images[:PROBED], policy)
+        encoded = self.setting.encoder(self.images[:PROBED], policy)
         assert encoded.tokens.source is not None
         digest = hashlib.sha256(encoded.layer_tokens.numpy().tobytes())
         digest.update(encoded.tokens.source.contiguous().numpy().tobytes())
@@ -76,20 +77,35 @@ class PolicyProblem:
     def measure(self, policy: MergePolicy) -> Measured:
         """Means over the images, and their variances."""
         values = self._values(policy)
-        paired = {o.name: values[o.name] - self._base[o.name] if o.per_image else values[o.name] for o in self.measured}
         return Measured(
             {name: float(v.mean()) for name, v in values.items()},
-            {name: bootstrap_variance(v) for name, v in paired.items()},
+            {o.name: self._noise(o, values[o.name]) for o in self.measured},
         )
 
+    def _noise(self, objective: Objective, values: Tensor) -> float:
+        if not objective.per_image:
+            return float(values.var(correction=0)) / len(values)
+        base = self._base[objective.name]
+        unseen = 1.0 if objective.binary else max(float(v.var(correction=0)) for v in (values, base))
+        return paired_variance(values - base, unseen)
+
     def _values(self, policy: MergePolicy) -> dict[str, Tensor]:
-        sample = Sample(
-            self.setting.link.with_policy(policy), self.images, self.setting.truth, self.privacy, self.seed + 1
-        )
+        sample = Sample(self.setting.link(policy), self.images, self.setting.truth, self.privacy, self.seed + 1)
         return {objective.name: objective.measure(sample).double() for objective in self.measured}
 
 
-def bootstrap_variance(values: Tensor) -> float:
-    """Variance of the mean of ``[n]`` values over resamples drawn with replacement; the same draws for the same n."""
-    draws = torch.randint(len(values), (RESAMPLES, len(values)), generator=torch.Generator().manual_seed(0))
-    return float(values[draws].mean(1).var())
+def paired_variance(differences: Tensor, unseen: float) -> float:
+    """Variance of the mean of ``[n]`` paired differences, with two images more than were seen.
+
+    Of two 0/1 outcomes the added images are one that does not change and one that changes by +1 or -1, half of each:
+    the correction of Agresti & Min (Statistics in Medicine 2005), half a pair in each cell of the two-by-two table.
+    So n images without a change do not prove that there are none. For other numbers the change is as large as images
+    differ from one another.
+
+    Args:
+        differences: ``[n]``.
+        unseen: the square of how much an image may change.
+    """
+    total = len(differences) + 2
+    mean = differences.sum() / total
+    return (float(differences.square().sum() + unseen) / total - float(mean) ** 2) / total

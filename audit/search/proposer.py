@@ -72,7 +72,7 @@ class Proposer:
 
     def frame(self, trials: Sequence[Trial]) -> Frame:
         """In which units hypervolume is measured."""
-        return Frame.of(self.objectives, [t for t in trials if t.number < self.start], self.asked)
+        return Frame.of(self.objectives, [t for t in trials if t.number < self.start], self.asked, self.limits)
 
     def candidates(
         self, trials: Sequence[Trial], units: Sequence[Sequence[float]], pending: Sequence[Sequence[float]], number: int

@@ -10,15 +10,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from atm.store import write
 from audit.search import figures
 from audit.search.outcome import SUITE_IMAGES, Outcome
-from audit.search.trials import replace_file
 
 
 def write_report(outcome: Outcome) -> Path:
     """Write ``report.html``, whole or not at all, and say where."""
     path = outcome.folder / "report.html"
-    replace_file(path, render(outcome))
+    write(path, render(outcome))
     return path
 
 

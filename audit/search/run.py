@@ -6,29 +6,28 @@ joined by ``front.csv``, the front's policies in ``policies/``, ``report.html``,
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from atm.errors import AtmError
+from atm.store import RunStore, make_folder, settings_of, write
 from audit.evaluate import attack
 from audit.search import cluster
 from audit.search.config import SearchConfig
 from audit.search.execution import Executor, InProcess
-from audit.search.outcome import RESCORED, SETTINGS, STOPPED, SUITE_IMAGES, TRIALS, Outcome
+from audit.search.outcome import RESCORED, STOPPED, SUITE_IMAGES, Outcome
 from audit.search.privacy import create_score
 from audit.search.problem import PolicyProblem, Problem
-from audit.search.trials import Trial, TrialLog, read_json, replace_file
+from audit.search.trials import Trial, TrialLog
 from audit.setting import prepare
 from reports.run import Run
 from reports.verdict import verdicts
 
 Say = Callable[[str], None]
+MADE_WITH = ("victim", "codec", "data", "threat", "versions")  # what the names in a configuration stand for
 SUITE_SECONDS = 100.0  # of the full suite for a policy: with five of them a search ends within a quarter of an hour
 
 
@@ -64,17 +63,17 @@ def search(
             "the full suite needs a budget above 0 seconds, at least 20 --auxiliary pictures and no negative number "
             f"of policies, not {budget}, {config.auxiliary} and {rescore}"
         )
-    check_folder(Path(out), config, resume, force)
-    problem = make_problem(config)
-    made_with = {key: problem.setting.about[key] for key in ("victim", "codec", "data", "versions")}
-    with cluster.connected(ray) if ray else nullcontext():
-        folder = open_folder(Path(out), config, resume, force, made_with)
-        key = f"{config.as_dict()}"
-        executor = cluster.OnRay(key, partial(make_problem, config)) if ray else InProcess(problem)
-        outcome = explore(problem, config, folder, executor, say)
-        if rescore and outcome.front and not outcome.stopped:
-            outcome = rescored(outcome, rescore, say, budget, apart=ray is not None)
-    finish(outcome)
+    with reserve(out, config, resume, force) as store:
+        problem = make_problem(config)
+        with cluster.connected(ray) if ray else nullcontext():
+            made_with = {key: problem.setting.about[key] for key in MADE_WITH}
+            store.begin({"config": config.as_dict(), "made_with": made_with})
+            key = f"{config.as_dict()}"
+            executor = cluster.OnRay(key, partial(make_problem, config)) if ray else InProcess(problem)
+            outcome = explore(problem, config, store, executor, say)
+            if rescore and outcome.front and not outcome.stopped:
+                outcome = rescored(outcome, store, rescore, say, budget, apart=ray is not None)
+        finish(outcome)
     return outcome
 
 
@@ -84,24 +83,24 @@ def make_problem(config: SearchConfig) -> PolicyProblem:
     measured = tuple(dict.fromkeys([*objectives, *(limit.objective for limit in limits)]))
     privacy = create_score(config.score)
     setting = prepare(config.attack(policies=("none",), attacks=("mean_image",), auxiliary=20))
+    if any(each.name == "accuracy" for each in measured):
+        assert setting.victim is not None
+        setting.victim.need_task("atm search")
     return PolicyProblem(setting, measured, privacy, config.lowest, config.seed)
 
 
-def explore(problem: Problem, config: SearchConfig, folder: Path, executor: Executor, say: Say) -> Outcome:
+def explore(problem: Problem, config: SearchConfig, store: RunStore, executor: Executor, say: Say) -> Outcome:
     """Run the loop on whatever problem, and write down how it ended."""
     from audit.search.loop import Loop  # BoTorch takes seconds to import; nothing else on the command line needs it
     from audit.search.proposer import Proposer
 
     objectives, limits, asked = config.asked()
     proposer = Proposer(objectives, limits, problem.space.depth, config.evals, config.seed, asked)
-    log = TrialLog(folder / TRIALS)
-    about = read_json(folder / SETTINGS)
-    if "start" in about:  # a prolonged search keeps the start, and so the units, that it began with
-        proposer = replace(proposer, started=about["start"])
-    _describe(folder, start=proposer.start, notes=[])
-    notes = Loop(problem, proposer, executor, log, say).run()
-    _describe(folder, notes=notes)
-    return Outcome.read(folder)
+    if "start" in store.about:  # a prolonged search keeps the start, and so the units, that it began with
+        proposer = replace(proposer, started=store.about["start"])
+    store.update(start=proposer.start, notes=[])
+    store.update(notes=Loop(problem, proposer, executor, TrialLog(store), say).run())
+    return Outcome.read(store.path)
 
 
 def finish(outcome: Outcome) -> None:
@@ -112,7 +111,7 @@ def finish(outcome: Outcome) -> None:
     order = {trial.number: rank for rank, trial in enumerate(outcome.front)}
     best = table[table.front].drop(columns="front")
     best = best.sort_values("trial", key=lambda column: column.map(order))
-    replace_file(outcome.folder / "front.csv", best.to_csv(index=False))
+    write(outcome.folder / "front.csv", best.to_csv(index=False))
     for path in (outcome.folder / "policies").glob("trial-*.yaml"):
         path.unlink()
     for trial in outcome.front:
@@ -123,12 +122,14 @@ def finish(outcome: Outcome) -> None:
 def write_policy(outcome: Outcome, trial: Trial) -> Path:
     """A trial's policy as a YAML file, ready for ``atm attack --policy``."""
     path = outcome.folder / "policies" / f"{trial.name}.yaml"
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     trial.policy.write(path)
     return path
 
 
-def rescored(outcome: Outcome, count: int, say: Say, budget: float | None = None, apart: bool = False) -> Outcome:
+def rescored(
+    outcome: Outcome, store: RunStore, count: int, say: Say, budget: float | None = None, apart: bool = False
+) -> Outcome:
     """Attack ``count`` policies of the front with every attack that the threat model permits.
 
     The recommended policies come first, then others evenly along the front. Stopping here loses nothing: the finished
@@ -140,7 +141,7 @@ def rescored(outcome: Outcome, count: int, say: Say, budget: float | None = None
         policies=tuple(policies), images=min(outcome.config.images, SUITE_IMAGES), budget=budget
     )
     folder = outcome.folder / RESCORED
-    before = read_json(folder / "run.json")["config"] if (folder / "run.json").exists() else {}
+    before = settings_of(folder, "attack").get("config", {})
     same = before.get("policies") == policies and before.get("budget") == budget
 
     def tell(line: str) -> None:
@@ -158,7 +159,7 @@ def rescored(outcome: Outcome, count: int, say: Say, budget: float | None = None
         return replace(outcome, notes=(*outcome.notes, note))
     judged = [verdict for run in runs for verdict in verdicts(run)]
     full = {v.policy: (v.leakage.estimate, v.leakage.low, v.leakage.high) for v in judged}
-    _describe(outcome.folder, full=full)
+    store.update(full=full)
     return replace(outcome, full=full)
 
 
@@ -171,61 +172,19 @@ def representatives(outcome: Outcome, count: int) -> list[Trial]:
     return sorted([*chosen, *(rest[step] for step in dict.fromkeys(steps))], key=lambda trial: trial.number)
 
 
-def check_folder(folder: Path, config: SearchConfig, resume: bool, force: bool) -> None:
-    """Whether a search can be written there; nothing is changed, so that a mistake elsewhere costs no old search.
+def reserve(folder: str | Path, config: SearchConfig, resume: bool = False, force: bool = False) -> RunStore:
+    """The right to write a search there, or to go on with one, if it is the one asked for or has fewer evaluations.
+
+    Nothing in it is changed, so that a mistake elsewhere costs no old search.
 
     Raises:
-        AtmError: it holds something else.
+        AtmError: the folder holds something else.
     """
-    settings = folder / SETTINGS
-    if not settings.exists():
-        if folder.exists() and (not folder.is_dir() or any(not p.name.endswith(".partial") for p in folder.iterdir())):
-            raise AtmError(f"{folder} holds something that is no search; choose another --out")
-    elif not resume and not force:
-        raise AtmError(f"{folder} already holds a search; use --resume to go on with it or --force to replace it")
-    elif not force:
-        before = read_json(settings).get("config", {})
-        for key, value in config.as_dict().items():
-            if before.get(key) != value and key != "evals":
-                raise AtmError(f"{folder} was searched with {key} = {before.get(key)!r}, not {value!r}; give the same")
+    return RunStore(folder, "search", config.as_dict(), resume=resume, force=force, free=("evals",))
 
 
-def open_folder(
-    folder: Path, config: SearchConfig, resume: bool, force: bool, made_with: dict[str, Any] | None = None
-) -> Path:
-    """Make the folder, or take it over if the search in it is the one that is asked for.
-
-    Args:
-        folder: to make or to take over.
-        config: what is asked for.
-        resume: go on with what is there.
-        force: delete what is there.
-        made_with: what the configuration's names stand for: digests of weights and data, and versions.
-
-    Raises:
-        AtmError: it holds something else, or was searched with other weights or pictures of the same names.
-    """
-    check_folder(folder, config, resume, force)
-    settings, made_with = folder / SETTINGS, made_with or {}
-    if settings.exists() and force:
-        for path in [settings, folder / TRIALS, folder / "front.csv", folder / "report.html"]:
-            path.unlink(missing_ok=True)
-        for name in ("policies", RESCORED):
-            shutil.rmtree(folder / name, ignore_errors=True)
-    elif settings.exists():
-        before = read_json(settings).get("made_with", {})
-        for key in before.keys() & made_with.keys() - {"versions"}:
-            if before[key] != made_with[key]:
-                raise AtmError(f"{folder} was searched with another {key} of that name; use --force to start anew")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AtmError(f"output folder {folder} cannot be made: {error.strerror}") from None
-    _describe(folder, config=config.as_dict(), made_with=made_with)
-    return folder
-
-
-def _describe(folder: Path, **facts: object) -> None:
-    path = folder / SETTINGS
-    about = read_json(path) if path.exists() else {}
-    replace_file(path, json.dumps({**about, **facts}, indent=2))
+def open_folder(folder: Path, config: SearchConfig, resume: bool, force: bool) -> RunStore:
+    """A folder that is ready for `explore`, of a problem that was not made from the configuration."""
+    store = reserve(folder, config, resume, force)
+    store.begin({"config": config.as_dict()})
+    return store

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from atm.errors import AtmError
 from atm.policy import MergePolicy
+from atm.store import RunStore, StoredRun
+
+TRIALS = "trials.jsonl"
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,9 @@ class Trial:
         return MergePolicy(self.thresholds, name=self.name)
 
     @classmethod
-    def from_line(cls, line: str) -> Trial:
-        """The inverse of `line`; raises ``ValueError``, ``TypeError`` or ``KeyError`` for anything else."""
-        content = json.loads(line)
-        return cls(**{**content, "thresholds": tuple(content["thresholds"])})
-
-    def line(self) -> str:
-        """As one line of JSON."""
-        return json.dumps(asdict(self), allow_nan=False)
+    def from_record(cls, record: Mapping[str, Any]) -> Trial:
+        """From what `TrialLog` wrote; raises ``TypeError`` or ``KeyError`` for anything else."""
+        return cls(**{**record, "thresholds": tuple(record["thresholds"])})
 
 
 def finite(measured: Measured) -> str | None:
@@ -79,23 +74,18 @@ def finite(measured: Measured) -> str | None:
     return ", ".join(wrong) or None
 
 
-def read_trials(path: Path) -> list[Trial]:
-    """The finished evaluations in a file, which stays as it is: a search may be writing it. Empty if there is none.
+def read_trials(stored: StoredRun) -> list[Trial]:
+    """The finished evaluations of a search, which may be running; empty if there are none.
 
     Raises:
-        AtmError: a line before the last one is damaged; the last may be torn by a kill.
+        AtmError: a line is damaged.
     """
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    lines = text.split("\n")
     trials = []
-    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline was torn
+    for number, record in enumerate(stored.records(TRIALS), 1):
         try:
-            trials.append(Trial.from_line(line))
-        except (ValueError, TypeError, KeyError):
-            if number < len(lines) - 1:
-                raise AtmError(
-                    f"{path}, line {number} is damaged; delete that line or start anew with --force"
-                ) from None
+            trials.append(Trial.from_record(record))
+        except (TypeError, KeyError):
+            raise AtmError(f"{stored.path / TRIALS}, line {number} is no evaluation; start anew with --force") from None
     return trials
 
 
@@ -103,46 +93,17 @@ class TrialLog:
     """``trials.jsonl``, for the one search that writes it; others read it with `read_trials`.
 
     Args:
-        path: of the file. What is there is kept, except a last line that a kill tore.
+        store: of the search.
 
     Raises:
-        AtmError: a line before the last one is damaged.
+        AtmError: a line is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.trials = read_trials(path)
-        replace_file(path, "".join(trial.line() + "\n" for trial in self.trials))
+    def __init__(self, store: RunStore) -> None:
+        self.store = store
+        self.trials = read_trials(store)
 
     def add(self, trial: Trial) -> None:
         """Append, and return once the line is on disk."""
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(trial.line() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self.store.append(TRIALS, asdict(trial))
         self.trials.append(trial)
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object from a JSON file.
-
-    Raises:
-        AtmError: there is none, or it cannot be read.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AtmError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise AtmError(f"{path} holds no JSON object")
-    return content

@@ -188,7 +188,6 @@ def test_attention_pooling_counts_a_token_by_its_size():
         lambda: VisionTransformer(**SMALL, global_pool="avgmax"),
         lambda: VisionTransformer(**SMALL, global_pool="prr"),
         lambda: VisionTransformer(**SMALL, attn_layer="diff"),
-        lambda: VisionTransformer(**(SMALL | {"img_size": (32, 64)})),
         lambda: VisionTransformer(**SMALL, block_fn=timm.models.vision_transformer.ParallelScalingBlock),
         lambda: torch.nn.Linear(2, 2),
     ],
@@ -197,6 +196,46 @@ def test_what_cannot_work_says_so_in_one_line(make):
     with pytest.raises(AtmError, match="not supported") as caught:
         Encoder(make())
     assert "\n" not in str(caught.value)
+
+
+RECTANGLES = {
+    "vit": named("vit_tiny_patch16_224", img_size=(32, 48)),
+    "one channel": named("vit_tiny_patch16_224", in_chans=1),
+    "tall patches": named("vit_tiny_patch16_224", patch_size=(16, 8)),
+    "rotary": named("vit_small_patch16_dinov3", img_size=(48, 32)),
+    "rotary, mixed": named("vit_small_patch16_rope_mixed_224", img_size=(32, 48), in_chans=1),
+    "relative bias": named("beit_base_patch16_224", img_size=(32, 48)),
+    "attention pooling": named("vit_base_patch16_siglip_224", img_size=(48, 32)),
+}
+
+
+@pytest.mark.parametrize("name", RECTANGLES)
+def test_rectangles_and_one_channel(name):
+    """Timm's own answers; merging conserves; a picture of another shape is refused."""
+    torch.manual_seed(0)
+    model = RECTANGLES[name]().eval()
+    encoder = Encoder(model).eval().requires_grad_(False)
+    channels, height, width = encoder.input_shape
+    images = torch.rand(4, channels, height, width)
+    dense = MergePolicy.uniform(1.0, encoder.depth)
+    logits = encoder.finish(encoder(images, dense).tokens, dense)
+    torch.testing.assert_close(logits, model(encoder.normalise(images)), atol=1e-5, rtol=1e-5)
+    rows, columns = encoder.patch_grid
+    tokens = encoder(images, MergePolicy.uniform(0.0, encoder.depth)).tokens
+    assert tokens.source.shape == (4, rows * columns) and min(tokens.counts) < rows * columns
+    assert tokens.sizes.sum() == 4 * (rows * columns + model.num_prefix_tokens)
+    with pytest.raises(AtmError, match=f"do not fit a victim for {channels}x{height}x{width}"):
+        encoder(torch.rand(4, channels, width + 8, height), dense)
+
+
+@pytest.mark.parametrize(("numbers", "channels", "fits"), [(1, 3, True), (3, 3, True), (1, 1, True), (3, 1, False)])
+def test_normalisation_has_a_number_for_each_channel_or_one_for_all(numbers, channels, fits):
+    model = named("vit_tiny_patch16_224", in_chans=channels)()
+    if fits:
+        assert Encoder(model, (0.5,) * numbers).mean.shape == (1, channels, 1, 1)
+    else:
+        with pytest.raises(AtmError, match="3 numbers for 1 input channels"):
+            Encoder(model, (0.5,) * numbers)
 
 
 def test_example_models_exist_and_belong_to_their_family():

@@ -9,15 +9,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from atm import zoo
+from atm import weight_files
 from atm.channels import Awgn
 from atm.codec_training import accuracies, standardised_error, train_codec
+from atm.codecs import load_codec
 from atm.data import ImageSet
 from atm.errors import AtmError
 from atm.jscc import JsccCodec
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.tokens import TokenBatch
+from atm.victims import Victim
 from tests.atm.models import random_tokens, tiny_encoder
 
 WIDTH = 24
@@ -132,14 +134,14 @@ def trained():
     coarse = torch.rand(96, 3, 4, 4, generator=generator)
     pixels = (torch.nn.functional.interpolate(coarse, 32, mode="bilinear") * 255).to(torch.uint8)
     train = ImageSet("made up", pixels[:64], torch.zeros(64, dtype=torch.long), ("a",))
-    victim = zoo.Victim("tiny", tiny_encoder(), (), "0" * 64)
+    victim = Victim("tiny", tiny_encoder(), (), "0" * 64)
     untrained, _ = train_codec(victim, train, rates=(6, 3), hidden=32, steps=1, batch=1)
     codec, about = train_codec(victim, train, rates=(6, 3), hidden=32, steps=120, batch=16)
     return victim, untrained, codec, about, ImageSet("made up", pixels[64:], torch.zeros(32, dtype=torch.long), ("a",))
 
 
 @torch.no_grad()
-def distortion(codec: JsccCodec, victim: zoo.Victim, data: ImageSet, snr_db: float, threshold: float) -> float:
+def distortion(codec: JsccCodec, victim: Victim, data: ImageSet, snr_db: float, threshold: float) -> float:
     sent = Link(victim.encoder, MergePolicy.uniform(threshold, victim.encoder.depth)).transmit(data.images).sent
     symbols, side = codec.encode(sent, snr_db)
     arrived = codec.decode(Awgn(snr_db)(symbols, torch.Generator().manual_seed(0)), side, sent, snr_db)
@@ -164,10 +166,10 @@ def test_a_higher_rate_distorts_less(trained):
 
 def test_training_is_repeatable_and_leaves_the_victim_alone(trained):
     victim, _, codec, about, held_out = trained
-    before = zoo.state_digest(victim.encoder)
+    before = weight_files.state_digest(victim.encoder)
     first, again = (train_codec(victim, held_out, rates=(3,), hidden=32, steps=3, batch=4)[0] for _ in range(2))
-    assert zoo.state_digest(first) == zoo.state_digest(again)
-    assert zoo.state_digest(victim.encoder) == before
+    assert weight_files.state_digest(first) == weight_files.state_digest(again)
+    assert weight_files.state_digest(victim.encoder) == before
     assert not any(p.requires_grad for p in codec.parameters())
     assert about["policies"][0] == [1.0] * 3 and len({tuple(p) for p in about["policies"]}) > 10
 
@@ -189,19 +191,19 @@ def test_accuracy_over_the_air_is_that_of_the_link(trained):
 def saved(trained, tmp_path):
     victim, _, codec, about, _ = trained
     path = tmp_path / "codec.safetensors"
-    zoo.write_weights(path, codec, about)
+    weight_files.write_weights(path, codec, about)
     return victim, path
 
 
 def rewrite(path, **changes):
     """The same tensors under another description."""
-    about, state = zoo.read_weights(path, "codec")
-    save_file(state, str(path), metadata={zoo.HEADER: json.dumps({**about, **changes})})
+    about, state = weight_files.read_weights(path, "codec")
+    save_file(state, str(path), metadata={weight_files.HEADER: json.dumps({**about, **changes})})
 
 
 def refusal(path, victim) -> str:
     with pytest.raises(AtmError) as error:
-        zoo.load_codec(str(path), victim)
+        load_codec(str(path), victim)
     assert len(str(error.value).splitlines()) == 1
     return str(error.value)
 
@@ -210,18 +212,18 @@ def test_a_saved_codec_is_the_same_codec_at_every_rate(saved, trained):
     victim, path = saved
     tokens = random_tokens([4, 9], 1, WIDTH)
     for name, rate in ((str(path), 6), (f"{path}:3", 3)):
-        codec, digest = zoo.load_codec(name, victim)
-        assert codec.symbols_per_token == rate and digest == zoo.file_digest(path)
+        codec, digest = load_codec(name, victim)
+        assert codec.symbols_per_token == rate and digest == weight_files.file_digest(path)
         assert torch.equal(codec.encode(tokens, 5.0)[0], trained[2].at_rate(rate).encode(tokens, 5.0)[0])
     with pytest.raises(AtmError, match=r"3, 6 symbols per token, not 5"):
-        zoo.load_codec(f"{path}:5", victim)
+        load_codec(f"{path}:5", victim)
 
 
 def test_a_codec_of_another_victim_or_width_is_refused(saved):
     victim, path = saved
-    other = zoo.Victim("other", victim.encoder, (), "1" * 64)
+    other = Victim("other", victim.encoder, (), "1" * 64)
     assert "another victim than 'other'" in refusal(path, other)
-    wide = zoo.Victim("wide", tiny_encoder(embed_dim=48), (), victim.digest)
+    wide = Victim("wide", tiny_encoder(embed_dim=48), (), victim.digest)
     assert "tokens of 24 values, those of 'wide' have 48" in refusal(path, wide)
 
 
@@ -237,7 +239,7 @@ def test_damaged_codec_files_are_refused(saved, tmp_path):
 
 def test_codec_files_with_another_description_are_refused(saved):
     victim, path = saved
-    about, state = zoo.read_weights(path, "codec")
+    about, state = weight_files.read_weights(path, "codec")
     content = path.read_bytes()
     for architecture in (None, {}, "x", {"rates": [3]}, {**about["architecture"], "depth": "two"}):
         rewrite(path, architecture=architecture)
@@ -248,14 +250,14 @@ def test_codec_files_with_another_description_are_refused(saved):
     save_file(state, str(path))
     assert "holds no codec" in refusal(path, victim)
     rewrite_kind = {"kind": "victim", **{k: v for k, v in about.items() if k != "kind"}}
-    save_file(state, str(path), metadata={zoo.HEADER: json.dumps(rewrite_kind)})
+    save_file(state, str(path), metadata={weight_files.HEADER: json.dumps(rewrite_kind)})
     assert "holds no codec" in refusal(path, victim)
 
 
 def test_a_rate_is_asked_for_behind_a_colon():
-    victim = zoo.Victim("tiny", tiny_encoder(), (), "0" * 64)
-    assert zoo.load_codec("auto", victim)[0].name == "uncoded"
+    victim = Victim("tiny", tiny_encoder(), (), "0" * 64)
+    assert load_codec("auto", victim)[0].name == "uncoded"
     for name, said in (("jscc", "no codec is shipped"), ("auto:16", "one rate"), ("uncoded:3", "one rate"),
                        ("jsc:16", "did you mean 'jscc'"), ("missing.safetensors:16", "no such file")):  # fmt: skip
         with pytest.raises(AtmError, match=said):
-            zoo.load_codec(name, victim)
+            load_codec(name, victim)

@@ -18,6 +18,7 @@ from atm.jscc import JsccCodec
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import Knowledge, ThreatModel, load
+from attacks.session import Session
 from tests.atm.models import random_tokens, tiny_encoder
 
 IMAGES = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -81,7 +82,8 @@ def test_batches_make_one_transmission():
     whole, parts = link().transmit(IMAGES, batch=5), link().transmit(IMAGES, batch=2)
     torch.testing.assert_close(whole.logits, parts.logits, atol=1e-5, rtol=1e-4)
     assert whole.sent.counts == parts.sent.counts
-    assert whole.symbols.tolist() == [n * 12 for n in whole.sent.counts]
+    assert (whole.symbols - whole.header).tolist() == [n * 12 for n in whole.sent.counts] and whole.header.min() > 0
+    assert torch.equal(whole.header, parts.header)
 
 
 def test_an_observation_holds_only_what_the_threat_model_grants():
@@ -113,7 +115,8 @@ def test_a_stranger_without_the_codec_sees_only_symbols():
     seen = load("stranger").observe(transmission, system, 1)
     assert torch.equal(seen.tokens.values, torch.view_as_real(seen.symbols).flatten(1))
     ridge = attacks.create("ridge")
-    ridge.fit(system, load("stranger"), torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(2)))
+    auxiliary = torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    ridge.fit(Session(system, load("stranger"), auxiliary).oracle())
     assert ridge.reconstruct(seen).shape == IMAGES.shape
     with pytest.raises(KnowledgeError, match="codec"):
         load("stranger").require(Knowledge.CODEC, "x")

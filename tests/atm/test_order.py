@@ -50,7 +50,7 @@ def test_an_observation_holds_nothing_that_is_denied(denied: set[Knowledge], tap
     link = Link(tiny_encoder(), MergePolicy.uniform(0.8, 3))
     sent = link.transmit(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), 1)
     seen = threat.observe(sent, link, 3)
-    assert (seen.tokens.sizes is None) == (Knowledge.SIZES not in threat.knows)
+    assert (seen.tokens.sizes is None) == (Knowledge.SIZES not in threat.on(link).knows)
     assert (seen.tokens.source is None) == (Knowledge.MERGE_MAP not in threat.knows)
     assert (seen.snr_db is None) == (Knowledge.SNR not in threat.knows)
     if Knowledge.MERGE_MAP not in threat.knows:

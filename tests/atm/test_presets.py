@@ -17,6 +17,7 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import FEWEST, PRESETS, TAPS, Knowledge, ThreatModel, load
 from attacks.ridge import Ridge
+from attacks.session import Session
 from tests.atm.models import tiny_encoder
 from tests.attacks.planted import pictures
 
@@ -55,7 +56,7 @@ def test_a_preset_survives_a_file_and_holds_what_it_grants(name: str, tmp_path) 
     assert threat == PRESETS[name] == load(name)
     sent = system.transmit(pictures(3), 1)
     seen = threat.observe(sent, system, 2)
-    assert (seen.tokens.sizes is not None) == (Knowledge.SIZES in threat.knows)
+    assert (seen.tokens.sizes is not None) == (Knowledge.SIZES in threat.on(system).knows)
     assert (seen.tokens.source is not None) == (Knowledge.MERGE_MAP in threat.knows)
     assert (seen.snr_db is not None) == (Knowledge.SNR in threat.knows)
     if threat.tap == "server":
@@ -77,19 +78,21 @@ def test_before_the_codec_ridge_leaks_at_least_what_it_leaks_at_the_server() -> 
     auxiliary, victims, errors = pictures(200), pictures(20, seed=1), {}
     for name in ("server", "before-codec"):
         system, attack, threat = link(), Ridge(), PRESETS[name]
-        attack.fit(system, threat, auxiliary)
-        rebuilt = attack.reconstruct(threat.observe(system.transmit(victims, 7), system, 8))
+        session = Session(system, threat, auxiliary)
+        attack.fit(session.oracle())
+        rebuilt = attack.reconstruct(session.victims(victims)[1])
         errors[name] = float((rebuilt - victims).square().mean())
     assert errors["before-codec"] < errors["server"]
 
 
-def test_queries_are_counted_per_link_and_repeated_ones_are_not() -> None:
+def test_queries_are_counted_per_session_and_what_was_sent_is_not_sent_again() -> None:
     threat, system, images = replace(PRESETS["black-box"], queries=20), link(), pictures(40)
+    oracle = Session(system, threat, images[:20]).oracle()
     for _ in range(2):
-        assert len(threat.tap_images(system, images[:20])) == 20
-    with pytest.raises(KnowledgeError, match="'black-box' allows 20 queries, and 21 different images were sent"):
-        threat.tap_images(system, images[20:21])
-    assert len(threat.tap_images(link(), images[20:])) == 20, "another link, another count"
+        assert len(oracle.observe()) == 20
+    with pytest.raises(KnowledgeError, match="'black-box' allows 20 queries, and 21 images were sent"):
+        oracle.tap(images[20:21])
+    assert len(Session(system, threat, images[20:]).oracle().observe()) == 20, "another session, another count"
 
 
 @pytest.mark.parametrize(

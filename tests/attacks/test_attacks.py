@@ -11,24 +11,18 @@ import attacks
 from atm.errors import AtmError, KnowledgeError
 from atm.link import Link
 from atm.policy import MergePolicy
+from atm.signals import ImageSignal
 from atm.threat import Knowledge, ThreatModel
-from attacks.base import from_patches, held_out, patch_features, to_patches
+from attacks.base import held_out, patch_features
 from attacks.decoder import Decoder
 from attacks.mean_image import MeanImage
 from attacks.nearest import Nearest
 from attacks.ridge import Ridge
+from attacks.session import Session
 from attacks.training import Schedule
 from privacy_metrics import psnr, ssim
 from tests.atm.models import tiny_encoder
-from tests.attacks.planted import PlantedLink, pictures, rotation
-
-SERVER = ThreatModel("server")
-
-
-def rebuild(attack, link, auxiliary, victims):
-    torch.manual_seed(0)
-    attack.fit(link, SERVER, auxiliary)
-    return attack.reconstruct(SERVER.observe(link.transmit(victims, 7), link, 8))
+from tests.attacks.planted import SERVER, PlantedLink, pictures, rebuild, rotation
 
 
 def test_ridge_undoes_a_secret_rotation():
@@ -63,7 +57,8 @@ def test_a_decoder_that_learns_nothing_falls_back_to_ridge():
     link, auxiliary, victims = PlantedLink(lambda p: p @ rotation()), pictures(200), pictures(10, seed=1)
     decoder = Decoder(schedule=Schedule(steps=3, every=1, rate=10.0))
     rebuilt = rebuild(decoder, link, auxiliary, victims)
-    torch.testing.assert_close(rebuilt, decoder.ridge.reconstruct(SERVER.observe(link.transmit(victims), link)))
+    _, seen, _ = Session(link, SERVER, auxiliary).victims(victims)
+    torch.testing.assert_close(rebuilt, decoder.ridge.reconstruct(seen))
 
 
 def test_tokens_that_never_change_give_the_mean_picture():
@@ -80,7 +75,7 @@ def test_nearest_finds_the_same_picture_again():
 
 def test_merging_is_seen_in_the_features():
     link = Link(tiny_encoder(), MergePolicy.uniform(0.3, 3))
-    seen = SERVER.tap_images(link, pictures(5))
+    seen = Session(link, SERVER, pictures(5)).oracle().observe()
     features = patch_features(seen)
     same = seen.tokens.source[0, 0] == seen.tokens.source[0]
     assert same.sum() > 1, "the case must merge something"
@@ -92,8 +87,9 @@ def test_merging_is_seen_in_the_features():
 @given(rows=st.integers(1, 4), columns=st.integers(1, 4), side=st.integers(1, 4), seed=st.integers(0, 99))
 def test_patches_are_the_vision_transformers(rows, columns, side, seed):
     images = torch.rand(2, 3, rows * side, columns * side, generator=torch.Generator().manual_seed(seed))
-    patches = to_patches(images, (rows, columns))
-    assert torch.equal(from_patches(patches, (rows, columns)), images)
+    signal = ImageSignal((3, rows * side, columns * side), (rows, columns))
+    patches = signal.to_units(images)
+    assert torch.equal(signal.from_units(patches), images)
     unfolded = torch.nn.functional.unfold(images, side, stride=side).transpose(1, 2)
     assert torch.equal(patches, unfolded)
 
@@ -110,7 +106,7 @@ def test_denied_knowledge_is_an_error_by_name(name):
     for flag in attack.needs:
         blind = ThreatModel("blind", knows=Knowledge.EVERYTHING & ~flag)
         with pytest.raises(KnowledgeError, match=f"attack '{name}' needs .* 'blind' denies"):
-            attack.fit(PlantedLink(lambda p: p), blind, pictures(30))
+            attack.fit(Session(PlantedLink(lambda p: p), blind, pictures(30)).oracle())
 
 
 def test_every_attack_file_is_found_and_unknown_names_are_suggested():

@@ -10,20 +10,20 @@ import torch
 from atm import channels
 from atm.link import Link
 from atm.policy import MergePolicy
+from atm.signals import ImageSignal
 from atm.threat import ThreatModel
-from attacks.base import from_patches
-from attacks.budget import time_budget
+from attacks.budget import Budget
 from attacks.decoder import Decoder
 from attacks.deep_prior import DeepPrior
 from attacks.generative import Generative
 from attacks.generator import Generator
 from attacks.optimization import Optimization
-from attacks.shared import effort
+from attacks.session import Campaign, Session
 from attacks.spread import Spread
 from attacks.training import Schedule
 from privacy_metrics import psnr
 from tests.atm.models import tiny_encoder
-from tests.attacks.planted import GRID, pictures
+from tests.attacks.planted import GRID, SIGNAL, pictures
 
 SERVER = ThreatModel("server")
 AUXILIARY, VICTIMS = pictures(150), pictures(6, seed=1)
@@ -31,7 +31,7 @@ STEPS = 60
 DESCENTS = {
     "optimization": lambda: Optimization(steps=STEPS),
     "deep_prior": lambda: DeepPrior(steps=STEPS),
-    "generative": lambda: Generative(steps=STEPS // 2),
+    "generative": lambda: Generative(steps=STEPS),
 }
 
 
@@ -52,17 +52,17 @@ def first_layer(threshold: float, channel: str) -> Link:
     return Link(tiny_encoder(embed_dim=192), policy, channel=channels.parse(channel))
 
 
-def fit(attack, link: Link):
-    with effort(True):
-        attack.fit(link, SERVER, AUXILIARY)
-    return attack
+@cache
+def session(link: Link) -> Session:
+    return Session(link, SERVER, AUXILIARY, campaign=Campaign(quick=True))
 
 
 def rebuilt(make, link: Link):
     """The attack, the decoder's output where it starts, and its end."""
     torch.manual_seed(0)
-    attack = fit(make(), link)
-    seen = SERVER.observe(link.transmit(VICTIMS, 7), link, 8)
+    attack = make()
+    attack.fit(session(link).oracle())
+    _, seen, _ = session(link).victims(VICTIMS)
     return attack, attack.posterior.start.reconstruct(seen), attack.reconstruct(seen)
 
 
@@ -97,7 +97,7 @@ def test_steps_are_counted_and_the_same_seed_gives_the_same_pictures(name):
 def test_the_generator_draws_pictures_like_those_it_was_trained_on():
     torch.manual_seed(0)
     generator = Generator(schedule=Schedule(steps=120, batch=16, every=40))
-    generator.fit(first_layer(1.0, "noiseless"), SERVER, AUXILIARY)
+    generator.fit(session(first_layer(1.0, "noiseless")).oracle())
     latents = generator.latents(VICTIMS)
     drawn = generator.images(generator.features(latents)).detach()
     mean = AUXILIARY[:135].mean(0).expand_as(VICTIMS)
@@ -106,13 +106,12 @@ def test_the_generator_draws_pictures_like_those_it_was_trained_on():
 
 
 def test_a_descent_whose_time_is_short_serves_every_batch_and_keeps_its_start_or_better():
-    link = first_layer(1.0, "noiseless")
-    attack = fit(Optimization(steps=10, batch=2), link)
-    attack.steps = 10_000
-    seen = SERVER.observe(link.transmit(VICTIMS, 7), link, 8)
+    attack, mine = Optimization(steps=10, batch=2), session(first_layer(1.0, "noiseless"))
+    attack.fit(mine.oracle())
+    attack.steps, attack.budget = 10_000, Budget(3.0)
+    _, seen, _ = mine.victims(VICTIMS)
     start = attack.posterior.start.reconstruct(seen)
-    with time_budget(3.0):
-        end = attack.reconstruct(seen)
+    end = attack.reconstruct(seen)
     moved = (end - start).abs().amax((1, 2, 3))
     assert attack.history.cut and bool((moved > 0).all()), "the first batch must not take all the time"
     target = attack.likelihood.target(seen)
@@ -122,8 +121,8 @@ def test_a_descent_whose_time_is_short_serves_every_batch_and_keeps_its_start_or
 def test_errors_are_white_in_their_coordinates_and_come_back():
     torch.manual_seed(0)
     mix = torch.randn(192, 192) * 0.05
-    errors = from_patches(torch.randn(300, 16, 192) @ mix, GRID)
-    spread = Spread(errors, GRID)
+    errors = SIGNAL.from_units(torch.randn(300, 16, 192) @ mix)
+    spread = Spread(errors, SIGNAL)
     white = spread.white(errors)
     torch.testing.assert_close(spread.error(white), errors, rtol=1e-3, atol=1e-3)
     covariance = white.flatten(0, 1).T @ white.flatten(0, 1) / white[..., 0].numel()
@@ -135,6 +134,8 @@ def test_errors_that_go_together_between_patches_are_white_in_their_coordinates(
     patches = torch.randn(600, 16, 27)
     grid = patches.unflatten(1, GRID)
     smooth = (grid + 0.6 * grid.roll(1, 1) + 0.6 * grid.roll(1, 2)).flatten(1, 2)
-    white = Spread(from_patches(smooth, GRID), GRID).white(from_patches(smooth, GRID)).unflatten(1, GRID)
+    signal = ImageSignal((3, 12, 12), GRID)
+    errors = signal.from_units(smooth)
+    white = Spread(errors, signal).white(errors).unflatten(1, GRID)
     before, after = (float((x * x.roll(1, 2)).mean() / x.square().mean()) for x in (smooth.unflatten(1, GRID), white))
     assert before > 0.3 and abs(after) < 0.6 * before

@@ -7,18 +7,19 @@ import math
 
 import torch
 
+from atm.defence import Defence
 from atm.link import Link
 from atm.policy import MergePolicy
-from attacks.base import History
 from attacks.decoder import Decoder
+from attacks.history import History
 from attacks.optimization import Optimization
+from attacks.session import Session
 from attacks.training import Schedule
 from tests.atm.models import tiny_encoder
-from tests.attacks.planted import PlantedLink, pictures, rotation
-from tests.attacks.test_attacks import SERVER
+from tests.attacks.planted import SERVER, PlantedLink, pictures, rotation
 
 
-class Cut:
+class Cut(Defence):
     """Sends the tokens as they are and cuts them off from the graph."""
 
     name = "cut"
@@ -27,7 +28,7 @@ class Cut:
         return tokens.with_values(tokens.values.detach())
 
 
-class Rounded:
+class Rounded(Defence):
     """Rounds finely; its gradient is there, and 0."""
 
     name = "rounded"
@@ -62,7 +63,7 @@ def test_what_is_not_finite_stays_readable():
 def test_attacks_that_are_trained_keep_their_history():
     link = PlantedLink(lambda p: p @ rotation())
     decoder = Decoder(schedule=Schedule(steps=30, every=10))
-    decoder.fit(link, SERVER, pictures(100))
+    decoder.fit(Session(link, SERVER, pictures(100)).oracle())
     assert len(decoder.history.train) == len(decoder.history.gradient) == 30
     assert [step for step, _ in decoder.history.validation] == [0, 10, 20, 30]
     assert min(decoder.history.gradient) > 0
@@ -71,11 +72,11 @@ def test_attacks_that_are_trained_keep_their_history():
 def test_a_defence_that_cuts_the_gradient_stops_no_optimization():
     """What it sends says what it said, so gradients are taken as if it were not there."""
     link = Link(tiny_encoder(), MergePolicy.uniform(1.0, 3, exit_layer=1))
-    seen, ends = SERVER.tap_images(link, pictures(4, seed=1)), {}
+    seen, ends = Session(link, SERVER, pictures(4, seed=1)).oracle().observe(), {}
     for name, system in [("open", link), ("cut", link.with_defence(Cut())), ("rounded", link.with_defence(Rounded()))]:
         attack = Optimization(steps=5)
         torch.manual_seed(0)
-        attack.fit(system, SERVER, pictures(40))
+        attack.fit(Session(system, SERVER, pictures(40)).oracle())
         ends[name] = attack.reconstruct(seen)
         assert min(attack.history.gradient) > 0
     assert torch.equal(ends["open"], ends["cut"])

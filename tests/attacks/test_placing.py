@@ -17,7 +17,7 @@ from atm.threat import Knowledge, ThreatModel
 from atm.tokens import TokenBatch
 from attacks.alignment import Alignment, _discriminant, assigned
 from attacks.objective import Likelihood, _matches, per_patch
-from attacks.shared import effort, fitted
+from attacks.session import Campaign, Session
 from tests.atm.models import tiny_encoder
 from tests.attacks.planted import pictures
 
@@ -88,10 +88,10 @@ def shuffled():
     link = Link(tiny_encoder(), MergePolicy.uniform(1.0, 3), channel=channels.parse("noiseless"))
     auxiliary, victims = pictures(80), pictures(8, seed=1)
     torch.manual_seed(0)
-    with effort(True):
-        likelihood = Likelihood(link, SHUFFLED, auxiliary)
-    transmission = link.transmit(victims, 5)
-    return likelihood, victims, SHUFFLED.observe(transmission, link, 6), SHUFFLED.true_map(transmission, link, 6)
+    session = Session(link, SHUFFLED, auxiliary, campaign=Campaign(quick=True))
+    likelihood = Likelihood(session.oracle())
+    _, seen, truth = session.victims(victims)
+    return likelihood, victims, seen, truth
 
 
 def test_the_true_picture_puts_every_token_into_its_place(shuffled):
@@ -119,8 +119,6 @@ def test_the_order_of_unmerged_tokens_is_their_place():
     link, auxiliary, victims = Link(tiny_encoder(), MergePolicy.uniform(1.0, 3)), pictures(60), pictures(8, seed=1)
     ordered = ThreatModel("ordered").without_knowledge(Knowledge.MERGE_MAP | Knowledge.SIZES)
     torch.manual_seed(0)
-    with effort(True):
-        alignment = fitted(Alignment, link, ordered, auxiliary)
-    transmission = link.transmit(victims, 5)
-    found = alignment.complete(ordered.observe(transmission, link, 6)).tokens.source
-    assert torch.equal(found, ordered.true_map(transmission, link, 6))
+    session = Session(link, ordered, auxiliary, campaign=Campaign(quick=True))
+    _, seen, truth = session.victims(victims)
+    assert torch.equal(session.fitted(Alignment).complete(seen).tokens.source, truth)

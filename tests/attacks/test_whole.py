@@ -10,8 +10,7 @@ from attacks.ridge import Ridge
 from attacks.whole import Whole
 from privacy_metrics import psnr
 from tests.atm.models import tiny_encoder
-from tests.attacks.planted import PlantedLink, pictures
-from tests.attacks.test_attacks import rebuild
+from tests.attacks.planted import PlantedLink, pictures, rebuild
 
 
 def test_a_secret_order_of_tokens_is_undone_where_ridge_is_misled():
@@ -23,16 +22,20 @@ def test_a_secret_order_of_tokens_is_undone_where_ridge_is_misled():
 
 def test_it_is_least_squares_where_there_are_enough_pictures(monkeypatch):
     """With little regularisation and fewer token values than pictures, the dual solution is the ordinary one."""
-    monkeypatch.setattr("attacks.whole.STRENGTHS", (1e-9,))
+    monkeypatch.setattr("attacks.linear.STRENGTHS", (1e-9,))
     link = PlantedLink(lambda p: p[:, :, :24] * (torch.arange(16)[:, None] < 2))
     random = torch.Generator().manual_seed(0)  # pixels without correlation, so that the system is well conditioned
     auxiliary, victims = (torch.rand(count, 3, 32, 32, generator=random) for count in (500, 5))
     rebuilt = rebuild(Whole(), link, auxiliary, victims)
-    seen = link.transmit(auxiliary[:450]).received.values.reshape(450, -1)
-    x = torch.cat([seen, torch.ones(450, 1)], 1).double()
+
+    def numbers(images):
+        """All that is sent of an image, token values and what stands beside them, and a one."""
+        sent = link.transmit(images)
+        return torch.cat([sent.received.values.reshape(len(images), -1), sent.side, torch.ones(len(images), 1)], 1)
+
+    x = numbers(auxiliary[:450]).double()
     solved = torch.linalg.lstsq(x, auxiliary[:450].flatten(1).double(), driver="gelsd", rcond=1e-5).solution
-    asked = torch.cat([link.transmit(victims).received.values.reshape(5, -1), torch.ones(5, 1)], 1).double()
-    expected = (asked @ solved).float().reshape(5, 3, 32, 32).clamp(0, 1)
+    expected = (numbers(victims).double() @ solved).float().reshape(5, 3, 32, 32).clamp(0, 1)
     assert float((rebuilt - expected).abs().max()) < 1e-3
 
 

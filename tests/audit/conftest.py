@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atm.zoo import write_weights
+from atm.weight_files import write_weights
 from audit import cli
 from tests.atm.models import tiny_vit
 

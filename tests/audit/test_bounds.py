@@ -11,8 +11,11 @@ import torch
 from atm.channels import Awgn, Noiseless
 from atm.link import Link
 from atm.policy import MergePolicy
+from atm.store import RunStore
 from atm.threat import ThreatModel
 from audit.bounds import bounds, image_dfil, noise_variance, symbol_information
+from reports.bounds import add_bounds, brackets
+from reports.run import LINK, SCORE, Run
 from tests.atm.models import tiny_encoder
 from tests.attacks.planted import pictures
 
@@ -41,15 +44,50 @@ def test_noise_is_that_of_the_tap():
 
 
 def test_more_noise_raises_every_bound_and_no_noise_gives_none():
-    images = pictures(60)
-    values = {}
+    images = pictures(250)
+    values: dict[float, dict[str, float]] = {}
     for snr in (-10.0, 10.0):
-        rows = bounds(link(channel=Awgn(snr)), ThreatModel("server"), images[:4], images)
+        rows = bounds(link(channel=Awgn(snr)), ThreatModel("server"), images[:50], images)
         values[snr] = dict(zip(rows.bound, rows.value, strict=True))
     for name in ("unbiased", "any attacker", "entropy"):
         assert 0 < values[10.0][name] < values[-10.0][name]
-    none = bounds(link(channel=Noiseless()), ThreatModel("server"), images[:4], images)
+    none = bounds(link(channel=Noiseless()), ThreatModel("server"), images[:50], images)
     assert none.value.isna().all() and list(none.bound) == list(rows.bound)
+
+
+def test_too_few_pictures_give_a_reason_and_no_number():
+    images = pictures(60)
+    few = bounds(link(), ThreatModel("server"), images[:49], images)
+    assert few.value.isna().all() and few.note.str.contains("49 attacked images are too few").all()
+    prior = bounds(link(), ThreatModel("server"), images[:50], images[:19])
+    assert prior.value.notna().tolist() == [True, False, False]
+    assert prior.note[1:].str.contains("patches of 19 pictures are too few").all()
+
+
+def test_what_rests_on_gaussian_pictures_is_called_no_guarantee():
+    images = pictures(250)
+    rows = bounds(link(), ThreatModel("server"), images[:50], images)
+    assert rows.note[1:].str.contains("no guarantee").all() and rows.note.str.contains("95% confidence").all()
+
+
+def test_the_bound_of_unbiased_attackers_is_below_that_of_their_exact_leakage():
+    system, images = link(), pictures(50)
+    exact = image_dfil(system, images, 0.05, probes=200)
+    rows = bounds(system, ThreatModel("server"), images, images)
+    assert 0.3 / float(exact.mean()) < rows.value[0] < 1 / float(exact.mean())
+
+
+def test_errors_and_not_decibels_are_averaged_over_repeats(tmp_path):
+    """One picture rebuilt with errors of 1e-2 and 1e-4: 5.05e-3 on average, and 1e-3 is that of 30 dB."""
+    scores = pd.DataFrame(
+        [["none", "ridge", 0, "psnr", value, repeat] for repeat, value in enumerate([20.0, 40.0])], columns=list(SCORE)
+    )
+    about = {"policies": [{"name": "none"}], "attacks": ["ridge"]}
+    with RunStore(tmp_path / "run", "attack", {}) as store:
+        store.begin({**about, "config": {}})
+        add_bounds(store, "none", pd.DataFrame([{"bound": "unbiased", "value": 1e-4, "note": ""}]))
+    (line,) = brackets(Run(tmp_path / "run", about, scores, pd.DataFrame(columns=list(LINK))))
+    assert line.error == pytest.approx(5.05e-3)
 
 
 def test_fewer_tokens_carry_less_information():
@@ -58,16 +96,18 @@ def test_fewer_tokens_carry_less_information():
 
 
 def test_a_run_has_its_bounds_beside_the_attacks_and_not_in_the_scores(atm, victim, pictures, tmp_path):
-    words = ("attack", "--victim", victim, "--data", pictures, "--images", 4, "--auxiliary", 60, "--attack", "ridge",
+    words = ("attack", "--victim", victim, "--data", pictures, "--images", 50, "--auxiliary", 60, "--attack", "ridge",
              "--policy", "none", "--policy", "uniform-0.5", "--channel", "awgn:0", "--out",
              tmp_path / "run")  # fmt: skip
     assert atm(*words)[0] == 0
     table = pd.read_csv(tmp_path / "run/bounds.csv", keep_default_na=False, na_values=[""])
     assert list(table.columns) == ["policy", "bound", "value", "note"] and len(table) == 6
-    assert (table.value > 0).all() and all(math.isfinite(v) for v in table.value)
+    unbiased = table.bound == "unbiased"
+    assert (table.value[unbiased] > 0).all() and all(math.isfinite(v) for v in table.value[unbiased])
+    assert table.value[~unbiased].isna().all() and table.note[~unbiased].str.contains("too few").all()
     scores = pd.read_csv(tmp_path / "run/scores.csv", keep_default_na=False)
     assert not set(scores.metric) & set(table.bound)
-    assert "What noise guarantees" in (tmp_path / "run/report.html").read_text()
+    assert "What noise would bound" in (tmp_path / "run/report.html").read_text()
     before = (tmp_path / "run/bounds.csv").read_bytes()
     assert atm(*words, "--resume")[0] == 0
     assert (tmp_path / "run/bounds.csv").read_bytes() == before

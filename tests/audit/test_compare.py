@@ -11,7 +11,7 @@ import torch
 import audit.compare
 from audit.compare import CompareConfig, candidates, compare, drop_of_equal_bandwidth, noise_of_equal_accuracy
 from audit.setting import prepare
-from reports.compare import FEWEST, Comparison, _pair
+from reports.compare import FEWEST, Comparison
 from tests.audit.conftest import parse
 
 
@@ -24,11 +24,11 @@ def test_dropping_is_matched_in_bandwidth_and_noise_in_accuracy(victim, pictures
     config = few(victim, pictures)
     setting = prepare(config.attack())
     policy, images = setting.policies[1], setting.data.victims.images
-    merged = setting.link.with_policy(policy).transmit(images)
+    merged = setting.link(policy).transmit(images)
     text = f"drop:{drop_of_equal_bandwidth(setting, policy):g}"
-    dense = setting.link.with_policy(setting.policies[0])
+    dense = setting.link(setting.policies[0])
     dropped = audit.compare._defended(config, setting, dense, text).transmit(images)
-    per_token = setting.link.codec.symbols_per_token
+    per_token = dense.codec.symbols_per_token
     gap = abs(float(merged.symbols.double().mean() - dropped.symbols.double().mean()))
     assert gap <= 0.5 * per_token + 1e-6 and float(dropped.symbols[0]) < float(dense.transmit(images).symbols[0])
 
@@ -60,7 +60,9 @@ def test_compare_measures_all_and_goes_on_where_it_was_killed(atm, victim, pictu
     assert all("too few images" in p["sentence"].lower() for p in result["pairs"]), "six images claim nothing"
     for name in ("points.csv", "compare.svg", "compare.html"):
         assert (tmp_path / "whole" / name).stat().st_size > 100
-    assert {"mean_image", "nearest", "ridge"} == set(Comparison.read(tmp_path / "whole").points[0]["ssim"])
+    assert {"mean_image", "best_constant", "random_image", "ridge"} == set(
+        Comparison.read(tmp_path / "whole").points[0]["ssim"]
+    )
 
     started = []
 
@@ -91,13 +93,14 @@ def test_a_secret_order_is_met_by_attacks_that_recover_it(victim, pictures):
 
 
 @pytest.mark.parametrize(("shift", "says"), [(0.1, "leaks more"), (-0.1, "leaks less"), (0.0, "no difference")])
-def test_the_sentence_says_which_way_the_difference_goes(shift, says):
+def test_the_sentence_says_which_way_the_difference_goes(tmp_path, shift, says):
     generator = np.random.default_rng(0)
     base, noise = generator.uniform(0.2, 0.8, FEWEST), generator.normal(0, 0.02, FEWEST)
     noise -= noise.mean()
-    point = {"correct": [1] * FEWEST, "symbols": [10] * FEWEST, "kind": "dropping"}
+    point = {"correct": [1] * FEWEST, "symbols": [10] * FEWEST, "kind": "dropping", "matched_to": None}
     merged = point | {"name": "merged", "leakage": (base + shift + noise).tolist()}
-    pair = _pair(merged, point | {"name": "drop", "leakage": base.tolist()})
+    other = point | {"name": "drop", "matched_to": "merged", "leakage": base.tolist()}
+    (pair,) = Comparison(tmp_path, {}, [merged, other]).pairs()
     assert says in pair.sentence.lower()
     assert pair.leakage.difference.estimate == pytest.approx(shift, abs=1e-9)
 

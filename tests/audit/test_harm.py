@@ -36,4 +36,4 @@ def test_the_true_map_is_in_the_order_of_what_is_observed(name):
     seen, source = threat.observe(sent, link, 5), threat.true_map(sent, link, 5)
     values = seen.tokens.values
     starts = torch.tensor([0, *seen.tokens.counts[:-1]]).cumsum(0)
-    assert torch.equal(values[starts[:, None] + source], sent.received.per_patch())
+    assert torch.equal(values[starts[:, None] + source], sent.sent.with_values(sent.received.values).per_patch())

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import audit.evaluate
-from atm.errors import AtmError
-from atm.threat import Knowledge
+from atm.errors import AtmError, KnowledgeError
+from attacks import available
+from attacks.mean_image import MeanImage
 from audit.evaluate import attack
 from audit.setting import AttackConfig, prepare
 
@@ -30,24 +31,22 @@ def test_few_auxiliary_images_are_few(victim, pictures, tmp_path):
 def test_what_may_not_be_sent_is_only_studied(victim, pictures, tmp_path, monkeypatch):
     studied, fitted = [], []
 
-    class Student:
-        name, needs = "student", Knowledge.NOTHING
+    class Student(MeanImage):
+        name = "student"
 
-        def study(self, images):
-            studied.append(images)
-
-        def fit(self, link, threat, images):
-            fitted.append(images)
-            threat.tap_images(link, images)
-
-        def reconstruct(self, seen):
-            return torch.zeros(len(seen), *fitted[0].shape[1:])
+        def fit(self, oracle):
+            super().fit(oracle)
+            studied.append(oracle.unsent)
+            fitted.append(oracle.images)
+            assert len(oracle.observe()) == len(oracle.observe()) == 30, "what was sent is looked at again for nothing"
+            with pytest.raises(KnowledgeError, match="allows 30 queries, and 31 images were sent"):
+                oracle.tap(oracle.images[:1])
 
     asked = config(victim, pictures, tmp_path, queries=30)
     setting = prepare(asked)
     assert setting.unsent is not None and len(setting.data.auxiliary) + len(setting.data.validation) == 30
-    original = audit.evaluate.create
-    monkeypatch.setattr(audit.evaluate, "create", lambda name: Student() if name == "ridge" else original(name))
+    known = {**available(), "ridge": Student}
+    monkeypatch.setattr(audit.evaluate, "available", lambda: known)
     attack(asked, tmp_path / "run")
     assert len(fitted[0]) == 30 and torch.equal(studied[0], setting.unsent)
     sent = {image.numpy().tobytes() for image in fitted[0]}

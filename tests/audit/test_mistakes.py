@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields, is_dataclass, replace
+from types import FunctionType, MethodType, ModuleType
 from typing import ClassVar
 
 import pytest
@@ -31,12 +32,13 @@ IDENTITY = SYSTEMS[0]
 
 
 def ask(images=12, attacks=("ridge",), **changes):
-    config = AttackConfig(policies=(POLICY.name,), attacks=attacks, images=images, auxiliary=60, seed=3)
+    config = AttackConfig(policies=(POLICY.name,), attacks=attacks, images=images, auxiliary=60, seed=3, budget=None)
     return config, replace(_setting(IDENTITY, config, IDENTITY.pictures(images, 60, 3)), **changes)
 
 
 def run(config, setting, folder):
-    evaluate(setting, RunFolder(folder, asdict(config)), config, lambda line: None)
+    with RunFolder(folder, asdict(config)) as store:
+        evaluate(setting, store, config, lambda line: None)
     return Run.read(folder)
 
 
@@ -51,8 +53,8 @@ def test_training_or_choosing_on_the_victims_is_refused(tmp_path, part):
 
 
 def tensors(thing: object, seen: set[int]) -> list[Tensor]:
-    """Every tensor that can be reached from an object through its fields."""
-    if id(thing) in seen or isinstance(thing, str | bytes | int | float | type | None):
+    """Every tensor that can be reached from an object through its fields, and what its functions remember."""
+    if id(thing) in seen or isinstance(thing, str | bytes | int | float | type | ModuleType | None):
         return []
     seen.add(id(thing))
     if isinstance(thing, Tensor):
@@ -61,6 +63,10 @@ def tensors(thing: object, seen: set[int]) -> list[Tensor]:
         inner = [*thing.keys(), *thing.values()]
     elif isinstance(thing, list | tuple | set):
         inner = list(thing)
+    elif isinstance(thing, MethodType):
+        inner = [thing.__self__]
+    elif isinstance(thing, FunctionType):
+        inner = [cell.cell_contents for cell in thing.__closure__ or ()]
     else:
         inner = list(getattr(thing, "__dict__", {}).values())
         inner += [getattr(thing, f.name) for f in fields(thing)] if is_dataclass(thing) else []
@@ -75,13 +81,13 @@ def test_no_attack_can_reach_the_originals_to_return_them_or_to_choose_by_them(t
     class Cheat(Ridge):
         found: ClassVar[list[Tensor]] = []
 
-        def fit(self, link, threat, images):
-            super().fit(link, threat, images)
-            self.given = (link, threat, images)
+        def fit(self, oracle):
+            super().fit(oracle)
+            self.given = oracle
 
         def reconstruct(self, seen):
             assert isinstance(seen, Observation)
-            assert {f.name for f in fields(seen)} == {"tokens", "symbols", "snr_db"}
+            assert {f.name for f in fields(seen)} == {"tokens", "symbols", "side", "snr_db"}
             for tensor in tensors((self.given, seen), set()):
                 if tensor.ndim == 4 and tensor.shape[1:] == truth.shape[1:]:
                     self.found += [image for image in tensor if any(torch.equal(image, t) for t in truth)]
@@ -89,7 +95,7 @@ def test_no_attack_can_reach_the_originals_to_return_them_or_to_choose_by_them(t
 
     run(config, replace(setting, create=lambda name: Cheat() if name == "ridge" else MeanImage()), tmp_path)
     assert Cheat.found == []
-    holder = {"a": [truth]}
+    holder = {"a": [lambda: truth]}
     assert len(tensors(holder, set())) == 1, "the search itself must be able to find them"
 
 
@@ -128,14 +134,14 @@ def test_every_attack_is_fitted_anew_for_every_policy_and_repeat(tmp_path):
     fitted = []
 
     class Spy(Ridge):
-        def fit(self, link, threat, images):
-            fitted.append((link.policy.name, float(link.transmit(images[:1], 0).received_symbols.real.sum())))
-            super().fit(link, threat, images)
+        def fit(self, oracle):
+            fitted.append((oracle.policy().name, float(oracle.observe().symbols.real.sum())))
+            super().fit(oracle)
 
     config, setting = ask(create=lambda name: Spy() if name == "ridge" else MeanImage())
-    noisy = Link(setting.link.encoder, POLICY, channel=Awgn(0.0))
+    noisy = {p.device_layers: Link(setting.encoder, p, channel=Awgn(0.0)) for p in policies}
     about = {**setting.about, "policies": [p.as_dict() for p in policies], "attacks": ["mean_image", "ridge"]}
-    setting = replace(setting, link=noisy, policies=policies, attacks=["mean_image", "ridge"], about=about)
+    setting = replace(setting, links=noisy, policies=policies, attacks=["mean_image", "ridge"], about=about)
     run(replace(config, repeats=2), setting, tmp_path)
     assert [name for name, _ in fitted] == [POLICY.name, POLICY.name, "first", "first"]
     assert fitted[0][1] != fitted[1][1], "a repeat must draw the channel anew for the adversary's own pictures too"

@@ -1,10 +1,7 @@
-"""Repeats: other seeds and channel draws each time, resumable, and readable beside runs that have none."""
+"""Repeats: other seeds and channel draws each time, and resumable."""
 
 from __future__ import annotations
 
-import json
-
-import pandas as pd
 import pytest
 import torch
 
@@ -29,38 +26,22 @@ def test_every_repeat_draws_anew_and_the_first_is_the_run_without_repeats(atm, v
 
 def test_a_killed_repeat_goes_on_as_if_nothing_had_happened(atm, victim, pictures, tmp_path, monkeypatch):
     assert atm(*ask(victim, pictures, tmp_path / "whole"), "--repeats", 2)[0] == 0
-    original, started = audit.evaluate.create, []
+    original, started = audit.evaluate._fitted, []
 
-    def create(name):
+    def fitted(setting, session, name, budget):
         started.append(name)
-        if len(started) == 5:
+        if len(started) == 7:
             raise KeyboardInterrupt
-        return original(name)
+        return original(setting, session, name, budget)
 
-    monkeypatch.setattr(audit.evaluate, "create", create)
+    monkeypatch.setattr(audit.evaluate, "_fitted", fitted)
     assert atm(*ask(victim, pictures, tmp_path / "killed"), "--repeats", 2)[0] == 130
     cut = Run.read(tmp_path / "killed")
     assert not cut.finished and len(cut.worst_repeats("none")) == 1, "only whole repeats count"
-    monkeypatch.setattr(audit.evaluate, "create", original)
+    monkeypatch.setattr(audit.evaluate, "_fitted", original)
     assert atm(*ask(victim, pictures, tmp_path / "killed"), "--repeats", 2, "--resume")[0] == 0
     for table in ("scores.csv", "link.csv"):
         assert (tmp_path / "whole" / table).read_bytes() == (tmp_path / "killed" / table).read_bytes()
-
-
-def test_a_run_of_the_first_format_is_read_and_resumed(atm, victim, pictures, tmp_path):
-    folder = tmp_path / "run"
-    assert atm(*ask(victim, pictures, folder))[0] == 0
-    fresh = Run.read(folder)
-    about = json.loads((folder / "run.json").read_text())
-    about["format"] = 1
-    del about["config"]["repeats"]
-    (folder / "run.json").write_text(json.dumps(about))
-    for table in ("scores.csv", "link.csv"):
-        pd.read_csv(folder / table).drop(columns="repeat").to_csv(folder / table, index=False)
-    old = Run.read(folder)
-    assert torch.equal(old.worst_case("none"), fresh.worst_case("none")) and old.finished
-    assert atm("report", folder)[0] == 0
-    assert atm(*ask(victim, pictures, folder), "--resume")[0] == 0
 
 
 def test_the_history_of_trained_attacks_is_kept(atm, victim, pictures, tmp_path):

@@ -31,25 +31,26 @@ halve = "stranger.defence:Halve"
 """
 
 ATTACK = '''
-import torch
-from atm.threat import Knowledge
+from attacks import Attack
 
 
-class Grey:
+class Grey(Attack):
     """Answers with grey, whatever was sent."""
 
     name = "grey"
-    needs = Knowledge.NOTHING
 
-    def fit(self, link, threat, images):
-        self.shape = images.shape[1:]
+    def fit(self, oracle):
+        self.signal = oracle.signal
 
     def reconstruct(self, seen):
-        return torch.full((len(seen), *self.shape), 0.5)
+        return self.signal.blank(len(seen))
 '''
 
 DEFENCE = '''
-class Halve:
+from atm.defence import Defence
+
+
+class Halve(Defence):
     """Halves every value."""
 
     name = "halve"

@@ -28,11 +28,14 @@ def test_a_run_reports_the_rate_and_the_bandwidth_ratio(atm, victim, pictures, c
     code, out, err = atm(*attack(victim, pictures, name, tmp_path / "run"))
     assert code == 0, err
     run = Run.read(tmp_path / "run")
-    about = run.about["codec"]
-    assert about["name"] == "jscc" and about["symbols_per_token"] == (rate or 5) and about["source_values"] == 3072
+    (about,) = run.about["codec"].values()
+    assert about["name"] == "jscc" and about["symbols_per_token"] == (rate or 5) and run.about["source_values"] == 3072
     unmerged, merged = parse(out)["policies"]
-    assert unmerged["bandwidth_ratio"] == pytest.approx(17 * (rate or 5) / 3072)  # 16 patches and a class token
-    assert merged["bandwidth_ratio"] == pytest.approx(merged["tokens"] * (rate or 5) / 3072)
+    header = 8  # a number of tokens from 0 to 17 is 5 bits, at 2/3 of a bit a symbol
+    assert set(run.link.header) == {header}
+    # 16 patches and a class token
+    assert unmerged["bandwidth_ratio"] == pytest.approx((17 * (rate or 5) + header) / 3072)
+    assert merged["bandwidth_ratio"] == pytest.approx((merged["tokens"] * (rate or 5) + header) / 3072)
     assert f"{unmerged['bandwidth_ratio']:.3f} per source value" in (tmp_path / "run/report.html").read_text()
 
 

@@ -7,50 +7,48 @@ import math
 import pytest
 import torch
 
-from atm.codec import UncodedAnalog
-from atm.encoder import Encoded
+from atm.encoder import Encoded, Encoder
 from atm.errors import KnowledgeError
+from atm.knowledge import Knowledge
 from atm.link import Link
 from atm.policy import MergePolicy
-from atm.threat import Knowledge, ThreatModel
+from atm.signals import ImageSignal
+from atm.threat import ThreatModel
 from atm.threat import load as threat_of
 from atm.tokens import TokenBatch
-from attacks.base import to_patches
-from attacks.budget import time_budget
+from attacks.budget import Budget, Plan
+from attacks.session import Session
 from benchmarks import peers
 from benchmarks.peers import PEERS
 from privacy_metrics import psnr, ssim
-from tests.atm.models import tiny_encoder
+from tests.atm.models import tiny_encoder, tiny_vit
 from tests.attacks.planted import GRID, pictures, rotation
-from tests.attacks.test_attacks import SERVER
 
 NAMES = list(PEERS)
 STEPS = {"inversion-network": 80, "position-decoder": 80, "deep-image-prior": 40}  # of the others: 80
 AUXILIARY, VICTIMS = pictures(150), pictures(2, seed=1)
+SERVER, SIGNAL = ThreatModel("server"), ImageSignal((3, 32, 32), GRID)
 
 
-class Planted(Link):
+class Rotating(Encoder):
     """A secret rotation of each patch, differentiable; the constant makes tokens tell their length to a cosine too."""
 
-    def __init__(self) -> None:
-        encoder = tiny_encoder(embed_dim=192)
-        encoder.forward = self.encode
-        super().__init__(encoder, MergePolicy.uniform(1.0, 3), UncodedAnalog(192))
-
-    def with_policy(self, policy):
-        return self
-
-    def encode(self, images, policy):
-        values = (to_patches(images, GRID) - 0.5) @ rotation() + 0.2
+    def forward(self, images, policy):
+        values = (SIGNAL.to_units(images) - 0.5) @ rotation() + 0.2
         tokens = TokenBatch.dense(torch.cat([values.mean(1, keepdim=True), values], 1), 1)
-        return Encoded(tokens, torch.full((4, len(images)), 17), torch.zeros(len(images)))
+        return Encoded(tokens, tokens.lengths.expand(4, -1), torch.zeros(len(images)).double())
 
 
-class Blind(Planted):
+def planted() -> Link:
+    encoder = Rotating(tiny_vit(embed_dim=192)).eval().requires_grad_(False)
+    return Link(encoder, MergePolicy.uniform(1.0, 3))
+
+
+class Blind(Link):
     """What it transmits is made from other pictures than it is given."""
 
     def transmit(self, images, seed=0, batch=128):
-        return super().transmit(pictures(len(images), seed=1000 + seed), seed, batch)
+        return super().transmit(pictures(len(images), seed=1000 + seed % 1000), seed, batch)
 
 
 def real(threshold: float) -> Link:
@@ -58,11 +56,12 @@ def real(threshold: float) -> Link:
     return Link(tiny_encoder(embed_dim=192), MergePolicy.uniform(threshold, 3, exit_layer=1))
 
 
-def rebuild(name, link, threat=SERVER, victims=VICTIMS, steps=None):
+def rebuild(name, link, threat=SERVER, victims=VICTIMS, steps=None, budget=None):
+    session = Session(link, threat, AUXILIARY)
     torch.manual_seed(0)
     peer = PEERS[name](steps or STEPS.get(name, 80))
-    peer.fit(link, threat, AUXILIARY)
-    return peer.reconstruct(threat.observe(link.transmit(victims, 7), link, 8))
+    peer.fit(session.oracle(budget))
+    return peer.reconstruct(session.victims(victims)[1])
 
 
 def gain(found, victims=VICTIMS):
@@ -73,7 +72,7 @@ def gain(found, victims=VICTIMS):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_planted_leak_is_undone(name):
-    decibels, structure = gain(rebuild(name, Planted()))
+    decibels, structure = gain(rebuild(name, planted()))
     assert decibels > 2 and structure > 0.1
 
 
@@ -85,24 +84,34 @@ def test_descents_find_structure_through_a_real_encoder(name):
 @pytest.mark.parametrize("name", NAMES[:4])
 def test_nothing_is_found_where_nothing_was_sent(name):
     victims = pictures(20, seed=1)
-    decibels, _ = gain(rebuild(name, Blind(), victims=victims, steps=10), victims)
+    link = planted()
+    decibels, _ = gain(rebuild(name, Blind(link.encoder, link.policy), victims=victims, steps=10), victims)
     assert decibels < 0.3
 
 
 @pytest.mark.parametrize("threat", ["server", "server-no-map", "server-shuffled"])
 @pytest.mark.parametrize("name", NAMES)
 def test_little_time_still_gives_pictures_with_and_without_the_map(name, threat):
-    with time_budget(0.2):
-        found = rebuild(name, real(0.6), threat_of(threat), steps=peers.MOST_STEPS)
+    budget = Budget(0.2)
+    found = rebuild(name, real(0.6), threat_of(threat), steps=peers.MOST_STEPS, budget=budget)
+    assert budget.plan.steps and max(budget.plan.steps.values()) < peers.MOST_STEPS
     assert found.shape == VICTIMS.shape and bool(found.isfinite().all())
     assert float(found.min()) >= 0 and float(found.max()) <= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_plan_gives_the_same_pictures(name):
+    """Seconds choose steps once; on whatever machine, as many steps come to the same."""
+    chosen = Budget(0.2)
+    first = rebuild(name, real(0.6), steps=peers.MOST_STEPS, budget=chosen)
+    again = rebuild(name, real(0.6), steps=peers.MOST_STEPS, budget=Budget(0, Plan(dict(chosen.plan.steps))))
+    torch.testing.assert_close(again, first)
 
 
 @pytest.mark.parametrize("name", NAMES[:2])
 def test_a_decoder_without_time_answers_with_about_the_mean_colour(name):
     colour = AUXILIARY.mean((0, 2, 3))[:, None, None]
-    with time_budget(0):
-        found = rebuild(name, real(1.0))
+    found = rebuild(name, real(1.0), budget=Budget(0))
     assert float((found - colour).abs().mean()) < 0.15
 
 
@@ -111,15 +120,14 @@ def test_denied_knowledge_is_an_error_by_name(name):
     for flag in PEERS[name].needs:
         blind = ThreatModel("blind", knows=Knowledge.EVERYTHING & ~flag)
         with pytest.raises(KnowledgeError, match=f"attack '{name}' needs .* 'blind' denies"):
-            PEERS[name]().fit(real(1.0), blind, AUXILIARY[:30])
+            PEERS[name]().fit(Session(real(1.0), blind, AUXILIARY[:30]).oracle())
 
 
 def test_the_position_decoder_learns_from_the_layer_that_sends(monkeypatch):
     """Without merging, but at the same exit: a decoder of another layer's tokens would be a straw man."""
     link, plain = real(0.6), []
     monkeypatch.setattr(link, "with_policy", lambda policy: plain.append(policy) or Link(link.encoder, policy))
-    with time_budget(0):
-        PEERS["position-decoder"]().fit(link, SERVER, AUXILIARY[:30])
+    PEERS["position-decoder"]().fit(Session(link, SERVER, AUXILIARY[:30]).oracle(Budget(0)))
     assert plain[0].exit_layer == 1 and not any(plain[0].merges_at(layer) for layer in range(3))
 
 
@@ -158,9 +166,9 @@ def test_the_boundary_prior_is_the_formula():
 
 
 def test_losses_of_the_descents_are_the_formulas():
-    link = Planted()
-    image, seen = pictures(2, seed=5), SERVER.tap_images(link, VICTIMS)
-    candidate = SERVER.tap_images(link, image)
+    link, image = planted(), pictures(2, seed=5)
+    oracle = Session(link, SERVER, AUXILIARY[:30]).oracle()
+    seen, candidate = oracle.tap(VICTIMS), oracle.tap(image)
     observed, sent = (torch.view_as_real(o.symbols).flatten(1).view(2, 17, -1) for o in (seen, candidate))
     normalised = link.encoder.normalise(image)
     for b in range(2):
@@ -178,7 +186,7 @@ def test_losses_of_the_descents_are_the_formulas():
         }
         for name, loss in expected.items():
             peer = PEERS[name]()
-            peer.fit(link, SERVER, AUXILIARY[:30])
+            peer.fit(oracle)
             assert float(peer.loss(image, peer.likelihood.target(seen))[b]) == pytest.approx(loss, rel=1e-3)
 
 

@@ -15,9 +15,11 @@ from atm.threat import PRESETS, Knowledge
 from atm.tokens import NOWHERE
 from attacks.base import patch_features
 from attacks.position import Position
+from attacks.ridge import Ridge
+from attacks.session import Session
 from defenses.base import deviation
 from tests.atm.models import random_tokens, tiny_encoder
-from tests.attacks.planted import pictures
+from tests.attacks.planted import pictures, rebuild
 
 ALL = ("gaussian:0.5", "laplace:0.5", "quantize:3", "drop:0.5", "shuffle", "low-rank:4", "pad:8", "no-position",
        "adversarial", "shuffle+drop:0.5+gaussian:0.2+pad:4")  # fmt: skip
@@ -105,7 +107,7 @@ def test_drop_keeps_the_fraction_of_free_tokens_and_all_protected_ones(fraction)
 
 def test_a_dropped_patch_borrows_its_neighbour_and_is_marked(link, images):
     system = under(link, "drop:0.5", images)
-    seen = PRESETS["server"].tap_images(system, images)
+    seen = Session(system, PRESETS["server"], images).oracle().observe()
     features, width = patch_features(seen), seen.tokens.values.shape[1]
     source = seen.tokens.source
     for image in range(3):
@@ -128,9 +130,11 @@ def test_shuffle_is_a_permutation_that_the_server_does_not_notice_and_the_map_is
     for threat in PRESETS.values():
         seen = threat.observe(shuffled, system)
         assert seen.tokens.source is None and seen.tokens.places is None
-        assert (seen.tokens.sizes is not None) == (Knowledge.SIZES in threat.knows)
-        assert not threat.under(system.defence).knows & Knowledge.MERGE_MAP
-    assert PRESETS["server"].rehearse(system, images).tokens.source is not None, "her own shuffles she knows"
+        assert (seen.tokens.sizes is not None) == (Knowledge.SIZES in threat.on(system).knows)
+        assert not threat.on(system).knows & Knowledge.MERGE_MAP
+    oracle = Session(system, PRESETS["server"], images).oracle()
+    assert oracle.observe().tokens.source is None
+    assert oracle.rehearse().tokens.source is not None, "her own shuffles she knows"
     first, second = (system.transmit(images, seed).sent.source for seed in (1, 2))
     assert not torch.equal(first, second), "the order is drawn anew"
 
@@ -150,10 +154,10 @@ def test_places_can_be_recovered_from_shuffled_tokens():
     system = Link(encoder, MergePolicy.uniform(1.0, 3, exit_layer=1), defence=defenses.create("shuffle"))
     torch.manual_seed(0)
     attack = Position()
-    attack.fit(system, PRESETS["server"].under(system.defence), pictures(200, 7))
-    sent = system.transmit(pictures(20, 8), 99)
-    seen = PRESETS["server"].observe(sent, system)
-    right = (attack.recover(seen) == sent.sent.source).float().mean()
+    session = Session(system, PRESETS["server"], pictures(200, 7))
+    attack.fit(session.oracle())
+    _, seen, truth = session.victims(pictures(20, 8))
+    right = (attack.recover(seen) == truth).float().mean()
     assert float(right) > 0.5, "chance is 1 in 16"
     assert attack.reconstruct(seen).isfinite().all()
 
@@ -173,7 +177,8 @@ def test_pad_hides_the_count_within_a_bucket_and_the_answer_stays(link, images):
     assert padded.sent.counts == [8 * math.ceil(n / 8) for n in plain.sent.counts]
     torch.testing.assert_close(plain.logits, padded.logits, rtol=1e-4, atol=1e-5)
     assert padded.symbols.sum() > plain.symbols.sum(), "padding costs bandwidth"
-    real = padded.sent.without_padding()
+    real, rows = padded.sent.without_padding()
+    assert torch.equal(padded.sent.values[rows], real.values)
     assert torch.equal(real.values, plain.sent.values) and torch.equal(real.source, plain.sent.source)
     assert torch.equal(padded.sent.source, plain.sent.source), "no patch ends in padding"
 
@@ -195,11 +200,7 @@ def test_adversarial_keeps_the_answers_better_than_it_keeps_the_patches(link, im
     untrained = under(dense, "low-rank:6", many).transmit(images, 1)
 
     def linear_error(tokens_of):
-        from attacks.ridge import Ridge
-
-        attack, threat = Ridge(), PRESETS["server"]
-        attack.fit(tokens_of, threat, many)
-        return float((attack.reconstruct(threat.tap_images(tokens_of, images, 9)) - images).square().mean())
+        return float((rebuild(Ridge(), tokens_of, many, images) - images).square().mean())
 
     assert linear_error(system) >= linear_error(under(dense, "low-rank:6", many)), "no less private than plain PCA"
     wrong = (protected.logits - plain.logits).square().mean()

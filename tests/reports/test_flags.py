@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 
 from atm.errors import AtmError
+from atm.store import RunStore
 from reports.case import Case
 from reports.flags import FLAGS, document, raised
 from reports.html import render
 from reports.peers import check_against
-from reports.run import SCORES, Run
+from reports.run import Run
 from reports.verdict import judge
 from tests.reports.test_report import make_run
 
@@ -35,8 +34,8 @@ def trained(attack="decoder", **changes):
 def case(folder, *, history=(), values=VALUES, config=(), against=(), scores=None, **about):
     folder.mkdir(parents=True, exist_ok=True)
     scores = scores or {"mean_image": FLOOR, "ridge": [v - 0.01 for v in values], "decoder": values}
-    run = make_run(folder, scores, config={**CONFIG, **dict(config)}, **about)
-    return Case(Run(run.folder, run.about, run.scores, run.link, list(history)), "none", tuple(against))
+    run = make_run(folder, scores, config={**CONFIG, **dict(config)}, history=history, **about)
+    return Case(run, "none", tuple(against))
 
 
 def names(case):
@@ -70,8 +69,9 @@ HISTORIES = {
 def test_trouble_in_training_takes_harmlessness_back(tmp_path, name, changes):
     troubled = case(tmp_path, history=[trained(**changes)])
     assert names(troubled) == [name]
-    (tmp_path / "history.json").write_text(json.dumps([trained(**changes)]))
-    verdict = judge(Run.read(tmp_path), "none")
+    read = Run.read(troubled.run.folder)
+    assert read.history == troubled.run.history
+    verdict = judge(read, "none")
     assert verdict.level == "inconclusive" and verdict.flags[0].name == name
 
 
@@ -87,18 +87,27 @@ def test_the_canary(tmp_path, recognisable, expected):
     assert names(case(tmp_path, canary=canary)) == expected
 
 
-def test_one_attack_below_a_floor_is_enough(tmp_path):
+def test_one_attack_below_a_blind_baseline_is_enough(tmp_path):
     scores = {"mean_image": FLOOR, "ridge": VALUES, "decoder": [v - 0.1 for v in VALUES]}
-    assert names(case(tmp_path, scores=scores)) == ["below a floor"]
+    assert names(case(tmp_path, scores=scores)) == ["below a blind baseline"]
 
 
-def test_attacks_level_with_the_floors_are_believed_only_beside_the_canary(tmp_path):
+def test_attacks_level_with_the_blind_baselines_are_believed_only_beside_the_canary(tmp_path):
     scores = {"mean_image": FLOOR, "ridge": FLOOR}
     canary = {"attack": "ridge", "ssim": 0.99, "recognisable": 1.0, "images": 50}
-    assert names(case(tmp_path / "a", scores=scores)) == ["below a floor"]
+    assert names(case(tmp_path / "a", scores=scores)) == ["below a blind baseline"]
     assert names(case(tmp_path / "b", scores=scores, canary=canary)) == []
     other = {"mean_image": FLOOR, "decoder": FLOOR}
-    assert names(case(tmp_path / "c", scores=other, canary=canary)) == ["below a floor"]
+    assert names(case(tmp_path / "c", scores=other, canary=canary)) == ["below a blind baseline"]
+
+
+def test_a_quick_run_and_one_of_few_attacks_are_first_looks(tmp_path):
+    assert names(case(tmp_path / "a", config={"quick": True})) == ["a quick run"]
+    assert names(case(tmp_path / "b", left_out=["whole"])) == ["part of the suite"]
+
+
+def test_retrieval_alone_is_no_attack_that_rebuilds(tmp_path):
+    assert names(case(tmp_path, scores={"mean_image": FLOOR, "nearest": VALUES})) == ["only blind baselines"]
 
 
 def test_a_cheaper_attack_that_wins(tmp_path):
@@ -108,10 +117,10 @@ def test_a_cheaper_attack_that_wins(tmp_path):
 
 @pytest.mark.parametrize("shift, level", [(0.08, "inconclusive"), (0.0, "no leak found")])
 def test_seeds_that_disagree(tmp_path, shift, level):
-    make_run(tmp_path, {"mean_image": FLOOR, "ridge": VALUES}, config={**CONFIG, "repeats": 2})
-    table = pd.read_csv(tmp_path / "scores.csv")
-    again = table.assign(repeat=1, value=table.value + shift)
-    pd.concat([table.assign(repeat=0), again])[[*SCORES, "repeat"]].to_csv(tmp_path / "scores.csv", index=False)
+    config = {**CONFIG, "repeats": 2}
+    table = make_run(tmp_path, {"mean_image": FLOOR, "ridge": VALUES}, config=config).scores
+    with RunStore(tmp_path, "attack", config, resume=True) as store:
+        store.append_rows("scores.csv", table.assign(repeat=1, value=table.value + shift))
     verdict = judge(Run.read(tmp_path), "none")
     assert verdict.level == level and ("seeds disagree" in [f.name for f in verdict.flags]) == bool(shift)
 
@@ -162,7 +171,7 @@ def test_a_run_of_something_else_is_refused_as_a_peer(tmp_path):
         check_against(case(tmp_path / "b").run, (stranger,))
 
 
-def test_one_clear_picture_is_a_leak_in_part_however_rare_and_a_lucky_floor_is_none(tmp_path):
+def test_one_clear_picture_is_a_leak_in_part_however_rare_and_a_lucky_guess_is_none(tmp_path):
     values, floor = list(VALUES), list(FLOOR)
     values[7] = 0.95
     (tmp_path / "a").mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -15,37 +14,44 @@ from PIL import Image
 
 from atm.errors import AtmError
 from atm.policy import MergePolicy
+from atm.wire import Wire
+from audit.folder import RunFolder
 from privacy_metrics.statistics import Interval
 from reports.html import render, show, write_report
-from reports.run import LINK, SCORES, Run
+from reports.run import LINK, SCORE, Run
 from reports.verdict import judge
 
 EVIL = "<script>alert(1)</script>"
 
 
-def make_run(folder, ssim: dict[str, list[float]], name="none", attacks=None, **about):
+def make_run(folder, ssim: dict[str, list[float]], name="none", attacks=None, history=(), **about):
     """A run folder with given SSIM per attack and image."""
     images = len(next(iter(ssim.values())))
     attacks = attacks or list(ssim)
-    rows = [[name, a, i, "ssim", v] for a, values in ssim.items() for i, v in enumerate(values)]
-    pd.DataFrame(rows, columns=SCORES).to_csv(folder / "scores.csv", index=False)
-    link = [[name, i, 0, 0, 1, 0.1, 65, 650] for i in range(images)]
-    pd.DataFrame(link, columns=LINK).to_csv(folder / "link.csv", index=False)
+    rows = [[name, a, i, "ssim", v, 0] for a, values in ssim.items() for i, v in enumerate(values)]
+    link = [[name, i, 0, 0, 1, 0.1, 0.01, 65, 660, 10, 0] for i in range(images)]
     content = {
-        "format": 1, "created": "2026-01-01", "command": "atm attack", "config": {"seed": 0},
+        "created": "2026-01-01", "command": "atm attack", "config": {"seed": 0},
         "attacks": attacks, "denied": [],
         "policies": [MergePolicy.uniform(1.0, 3, name=name).as_dict()], "metrics": {"ssim": "SSIM"}, "notes": [],
         "task": "accuracy", "channel": "awgn:10", "threat": {"name": "server"}, "threat_in_words": "She knows.",
         "victim": {"name": "vit", "digest": "0", "layers": 3, "width": 8, "patches": 16},
-        "codec": {"name": "jscc", "symbols_per_token": 10, "digest": ""}, "versions": {"python": "3"},
+        "codec": {"3": {"name": "jscc", "symbols_per_token": 10, "digest": ""}}, "versions": {"python": "3"},
+        "wire": {name: Wire.of(side=True, sizes=False, padding=False, places=False).as_rows()},
         "data": {"name": "photos", "victims": images, "auxiliary": 9, "removed": 0, "victims_digest": "1",
                  "auxiliary_digest": "2", "skipped": []},
     }  # fmt: skip
-    (folder / "run.json").write_text(json.dumps({**content, **about}))
-    for attack in ["original", *(f"{name}/{a}" for a in ssim)]:
-        (folder / "images" / attack).mkdir(parents=True, exist_ok=True)
-        for i in range(images):
-            Image.new("RGB", (8, 8), (i % 256, 0, 0)).save(folder / "images" / attack / f"{i:04d}.png")
+    content |= about
+    content["config"] = {"repeats": 1, **content["config"]}
+    with RunFolder(folder, content["config"], force=True) as store:
+        store.describe(content)
+        for attack in ["original", *(f"{name}/{a}" for a in ssim)]:
+            grey = torch.arange(images)[:, None, None, None].expand(-1, 3, 8, 8) % 256 / 255
+            store.save_images(attack, grey)
+        store.append_rows("link.csv", pd.DataFrame(link, columns=list(LINK)))
+        store.append_rows("scores.csv", pd.DataFrame(rows, columns=list(SCORE)))
+        for record in history:
+            store.append("history.jsonl", record)
     return Run.read(folder)
 
 
@@ -73,15 +79,15 @@ def test_nothing_is_found_only_when_no_flag_is_raised(tmp_path):
     )
     assert cut.level == "inconclusive" and "unfinished: decoder" in cut.flags[0].found
     denied = judge(make_run(tmp_path, {"mean_image": floor, "ridge": values}, denied=["optimization"]), "none")
-    assert denied.level == "inconclusive" and "optimization" in denied.flags[0].found
-    floors = judge(make_run(tmp_path, {"mean_image": floor}), "none")
-    assert floors.level == "inconclusive" and "only the floors" in floors.flags[0].found
+    assert denied.level == "no leak found" and "cannot run optimization" in denied.sentence
+    blind = judge(make_run(tmp_path, {"mean_image": floor}), "none")
+    assert blind.level == "inconclusive" and "only blind baselines" in blind.flags[0].found
 
 
 def test_leakage_is_the_worst_case_over_attacks(tmp_path):
     run = make_run(tmp_path, {"mean_image": [0.1, 0.4], "ridge": [0.3, 0.2]})
     assert run.worst_case("none").tolist() == [0.3, 0.4]
-    assert run.worst_case("none", floors_only=True).tolist() == [0.1, 0.4]
+    assert run.worst_case("none", blind_only=True).tolist() == [0.1, 0.4]
 
 
 class Page(HTMLParser):
@@ -118,6 +124,14 @@ def test_intervals_are_shown_with_every_number(tmp_path):
     assert show(Interval(0.5, float("nan"), float("nan"), 1)) == "0.50 [no interval from 1]"
 
 
+def test_what_is_on_the_wire_is_shown_for_every_policy_with_who_sees_it(tmp_path):
+    wire = Wire.of(side=True, sizes=True, padding=True, places=True).as_rows()
+    text = render(make_run(tmp_path, {"mean_image": [0.1] * 3, "ridge": [0.9] * 3}, wire={"none": wire}))
+    assert "On the wire, none" in text and len(wire) == 6
+    for row in wire:
+        assert f"{row['field']}: {row['carries']} ({row['protected']}; seen by {row['seen by']})" in text
+
+
 def test_a_missing_picture_does_not_stop_the_report(tmp_path):
     make_run(tmp_path, {"mean_image": [0.1] * 3, "ridge": [0.9] * 3})
     shutil.rmtree(tmp_path / "images")
@@ -125,7 +139,7 @@ def test_a_missing_picture_does_not_stop_the_report(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, content", [("run.json", "{"), ("run.json", '{"format": 99}'), ("scores.csv", "a,b\n1,2\n")]
+    "name, content", [("run.json", "{"), ("run.json", '{"format": 2}'), ("scores.csv", "a,b\n1,2\n")]
 )
 def test_a_damaged_run_is_one_clear_error(tmp_path, name, content):
     make_run(tmp_path, {"mean_image": [0.1] * 3, "ridge": [0.9] * 3})

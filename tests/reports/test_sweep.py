@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
 from atm.errors import AtmError
-from reports.sweep import Sweep, holm, sentences, write_sweep
+from atm.store import RunStore
+from privacy_metrics.significance import holm
+from reports.sweep import Sweep, sentences, write_sweep
 
 SNRS = (0.0, 10.0, 20.0)
 
@@ -22,21 +22,23 @@ def planted(folder, accuracy, n=200, seed=0):
         for snr, rate in zip(SNRS, rates, strict=True):
             leakage = generator.random(n)
             points.append({
-                "policy": policy, "channel": "awgn", "snr": snr,
+                "policy": policy, "codec": "c", "channel": "awgn", "snr": snr,
                 "correct": (generator.random(n) < rate).astype(int).tolist(),
                 "tokens": [64 if policy == "none" else 20] * n, "symbols": [2048] * n, "server": leakage.tolist(),
                 "eavesdropper": [{"snr": snr, "leakage": (leakage - 0.1).tolist()}],
             })  # fmt: skip
     folder.mkdir(exist_ok=True)
-    (folder / "sweep.json").write_text(json.dumps(ABOUT))
-    (folder / "points.jsonl").write_text("".join(json.dumps(p) + "\n" for p in points))
-    lengths = {p: generator.integers(10, 60, n).tolist() for p in accuracy}
-    (folder / "frames.json").write_text(json.dumps({"labels": [i % 4 for i in range(n)], "lengths": lengths}))
+    with RunStore(folder, "sweep", {}, force=True) as store:
+        store.begin(ABOUT)
+        for point in points:
+            store.append("points.jsonl", point)
+        lengths = {p: generator.integers(10, 60, n).tolist() for p in accuracy}
+        store.write_json("frames.json", {"labels": [i % 4 for i in range(n)], "lengths": lengths})
     return Sweep.read(folder)
 
 
 ABOUT = {
-    "kind": "sweep", "victim": {"name": "<v>"}, "data": {"name": "d", "victims": 200, "auxiliary": 50},
+    "victim": {"name": "<v>"}, "data": {"name": "d", "victims": 200, "auxiliary": 50},
     "codecs": [{"name": "c", "symbols_per_token": 32}], "threat_in_words": "w",
     "config": {"eavesdropper_snr": [], "attacks": ["ridge"]},
 }  # fmt: skip
@@ -95,12 +97,14 @@ def test_damage_is_one_clear_error(tmp_path):
     sweep = planted(tmp_path / "s", {"none": (0.8, 0.9, 0.9)})
     path = sweep.folder / "points.jsonl"
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[0], lines[1][:-5], lines[2]]))
-    with pytest.raises(AtmError, match="line 2"):
+    path.write_text("\n".join([lines[0], lines[1][:-5], lines[2]]) + "\n")
+    with pytest.raises(AtmError, match=r"points\.jsonl, line 2 is damaged"):
         Sweep.read(sweep.folder)
-    path.write_text('{"policy": "x"}\n' + lines[1])
-    with pytest.raises(AtmError, match="lacks 'channel'"):
+    path.unlink()
+    with pytest.raises(AtmError, match=r"points\.jsonl is missing"):
         Sweep.read(sweep.folder)
-    path.write_text(lines[0][:-3])
+
+
+def test_a_sweep_without_a_finished_point_says_so(tmp_path):
     with pytest.raises(AtmError, match="no finished point"):
-        Sweep.read(sweep.folder)
+        planted(tmp_path / "s", {})

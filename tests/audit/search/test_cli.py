@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from atm.policy import load
-from atm.zoo import read_weights, write_weights
+from atm.store import RunStore
+from atm.weight_files import read_weights, write_weights
+from attacks import BLIND, available
 from audit.search.problem import PolicyProblem
 from tests.atm.models import tiny_vit
 from tests.audit.conftest import parse
@@ -85,15 +87,15 @@ def test_pick_says_what_it_cannot_do(atm, searched, words, message):
 def test_pick_of_a_search_that_has_only_begun_is_one_line(atm, searched):
     folder, _ = searched
     about = json.loads((folder / "search.json").read_text())
-    (folder / "search.json").write_text(json.dumps({key: about[key] for key in ("config", "made_with")}))
-    (folder / "trials.jsonl").unlink()
+    with RunStore(folder, "search", {}, force=True) as store:
+        store.begin({key: about[key] for key in ("config", "made_with")})
     code, _, err = atm("pick", folder, "--minimize", "leakage")
     assert code == 2 and "none of the 0 policies" in err
 
 
 def test_pick_needs_a_search(atm, tmp_path):
     code, _, err = atm("pick", tmp_path, "--minimize", "leakage")
-    assert code == 2 and "holds no search" in err
+    assert code == 2 and "no search folder" in err
 
 
 def test_objectives_are_several_words_or_a_list_with_commas(atm, victim, pictures, tmp_path):
@@ -157,12 +159,12 @@ def test_a_search_goes_on_only_with_the_same_weights(atm, victim, pictures, tmp_
     own = tmp_path / "own.safetensors"
     shutil.copy(victim, own)
     assert atm(*ask(own, pictures, tmp_path / "s", 2), "--no-rescore")[0] == 0
-    assert {"victim", "codec", "data", "versions"} == json.loads((tmp_path / "s/search.json").read_text())[
+    assert {"victim", "codec", "data", "threat", "versions"} == json.loads((tmp_path / "s/search.json").read_text())[
         "made_with"
     ].keys()
     write_weights(own, tiny_vit(1, num_classes=2), read_weights(own, "victim")[0])
     code, _, err = atm(*ask(own, pictures, tmp_path / "s", 4), "--no-rescore", "--resume")
-    assert code == 2 and "another victim" in err
+    assert code == 2 and "made_with.victim.digest is no longer" in err
 
 
 def test_a_folder_with_something_else_is_left_alone(atm, victim, pictures, tmp_path):
@@ -172,7 +174,7 @@ def test_a_folder_with_something_else_is_left_alone(atm, victim, pictures, tmp_p
 
 
 def test_the_front_is_attacked_with_everything_and_both_numbers_are_shown(atm, victim, pictures, tmp_path, monkeypatch):
-    quick = {name: known()[name] for name in ("mean_image", "nearest", "ridge")}
+    quick = {name: available()[name] for name in (*BLIND, "ridge")}
     monkeypatch.setattr("audit.setting.available", lambda: quick)
     asked = ask(victim, pictures, tmp_path / "s", 4)
     code, out, err = atm(*asked, "--rescored-policies", 2, "--json")
@@ -188,16 +190,10 @@ def test_the_front_is_attacked_with_everything_and_both_numbers_are_shown(atm, v
 
 
 def test_a_front_is_attacked_too_where_policies_ran_out(atm, victim, pictures, tmp_path, monkeypatch):
-    quick = {name: known()[name] for name in ("mean_image", "nearest", "ridge")}
+    quick = {name: available()[name] for name in (*BLIND, "ridge")}
     monkeypatch.setattr("audit.setting.available", lambda: quick)
     monkeypatch.setattr(PolicyProblem, "effect", lambda self, policy: str(round(policy.thresholds[0])))
     code, out, err = atm(*ask(victim, pictures, tmp_path / "s", 4), "--rescored-policies", 1, "--json")
     assert code == 0, err
     assert any("no policy with a new effect" in note for note in parse(out)["notes"])
     assert len(parse(out)["full_suite"]) == 1
-
-
-def known():
-    from attacks import available
-
-    return available()

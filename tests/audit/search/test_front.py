@@ -8,8 +8,11 @@ from botorch.utils.multi_objective.box_decompositions import DominatedPartitioni
 from botorch.utils.multi_objective.pareto import is_non_dominated
 
 from atm.errors import AtmError
-from audit.search.front import Frame, hypervolume, non_dominated, stagnation
+from audit.search.config import SearchConfig
+from audit.search.front import Frame, hypervolume, non_dominated, stagnation, unkept
 from audit.search.objectives import DEFAULT, OBJECTIVES, bounds, chosen, reference
+from audit.search.outcome import Outcome
+from audit.search.proposer import Proposer
 from audit.search.trials import Trial
 
 
@@ -43,6 +46,48 @@ def test_the_reference_is_a_tenth_of_the_range_beyond_the_worst_start():
     asked = Frame.of(objectives, start, {"accuracy": 0.5})
     assert asked.reference == pytest.approx((0.5, 71))
     assert asked.points(start)[0].tolist() == pytest.approx([1.0, 6 / 66])
+
+
+def starts(*rows: tuple[float, float]) -> list[Trial]:
+    return [Trial(i, (1.0,), "start", "", {"accuracy": a, "tokens": t}) for i, (a, t) in enumerate(rows)]
+
+
+def test_policies_that_break_a_limit_do_not_set_the_reference():
+    start, objectives = starts((0.9, 65), (0.7, 5), (0.8, 20), (0.2, 4)), chosen(["accuracy", "tokens"])
+    frame = Frame.of(objectives, start, None, bounds(["accuracy=0.75"], []))
+    assert frame.reference == pytest.approx((0.8 - 0.07, 65 + 6.1)) and frame.best == pytest.approx((0.9, 20))
+    one = Frame.of(objectives, start, None, bounds([], ["tokens=4.5"]))
+    assert one.reference == pytest.approx((0.2 - 0.07, 4 + 6.1)), "a single one has no range, but a tenth of all's"
+    assert Frame.of(objectives, start, {"tokens": 30}, bounds([], ["tokens=4.5"])).reference[1] == 30
+
+
+def test_the_search_and_its_report_measure_in_the_frame_of_what_keeps_the_limits(tmp_path):
+    start, objectives = starts((0.9, 65), (0.7, 5), (0.8, 20)), chosen(["accuracy", "tokens"])
+    limits = bounds(["accuracy=0.75"], [])
+    expected = Frame.of(objectives, start, None, limits)
+    assert Proposer(objectives, limits, 1, evals=9, started=3).frame(start) == expected != Frame.of(objectives, start)
+    config = SearchConfig(objectives=("accuracy", "tokens"), at_least=("accuracy=0.75",))
+    assert Outcome(tmp_path, config, tuple(start), 3).frame == expected
+
+
+def test_where_no_start_keeps_the_limits_all_set_the_reference_and_that_is_said(tmp_path):
+    start, objectives = starts((0.9, 65), (0.7, 5)), chosen(["accuracy", "tokens"])
+    limits = bounds(["accuracy=0.95"], [])
+    assert unkept(start, limits) and Frame.of(objectives, start, None, limits) == Frame.of(objectives, start)
+    assert not unkept(start, bounds(["accuracy=0.9"], [])) and not unkept(start, []) and not unkept([], limits)
+    for asked, said in (("accuracy=0.95", True), ("accuracy=0.9", False)):
+        config = SearchConfig(objectives=("accuracy", "tokens"), at_least=(asked,))
+        warned = any(
+            "set the hypervolume's reference" in w for w in Outcome(tmp_path, config, tuple(start), 2).warnings
+        )
+        assert warned is said
+
+
+def test_what_failed_sets_no_reference():
+    start = [*starts((0.9, 65), (0.7, 5)), Trial(2, (1.0,), "start", "", failure="no numbers")]
+    objectives = chosen(["accuracy", "tokens"])
+    assert Frame.of(objectives, start) == Frame.of(objectives, start[:2])
+    assert Frame.of(objectives, []).reference == pytest.approx((-0.1, 0.1))
 
 
 def test_flops_is_gflops():

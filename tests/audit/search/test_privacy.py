@@ -7,16 +7,17 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-import attacks.ridge
 from atm.errors import AtmError, KnowledgeError
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import Knowledge, ThreatModel
+from attacks import linear
 from attacks.base import patch_features
 from attacks.ridge import Ridge
-from audit.search import privacy
-from audit.search.privacy import CrossFittedRidge, SsimTo, create_score
+from attacks.session import Session
+from audit.search.privacy import CrossFittedRidge, create_score
 from privacy_metrics import ssim
+from privacy_metrics.windowed import SsimTo
 from tests.atm.models import tiny_encoder
 
 THREAT = ThreatModel("server")
@@ -43,11 +44,11 @@ def test_the_fast_ssim_is_ssim(shape):
 
 def test_each_fold_is_rebuilt_as_the_ridge_attack_of_the_other_folds_would(link, monkeypatch):
     """Against `numpy.linalg.lstsq` with an intercept for each position, for a strength that hardly regularises."""
-    monkeypatch.setattr(privacy, "STRENGTHS", (1e-9,))
-    images = pictures(60, link.encoder.image_size)
+    monkeypatch.setattr(linear, "STRENGTHS", (1e-9,))
+    images = pictures(60, link.encoder.input_shape[1])
     score = CrossFittedRidge()
     score.prepare(link, THREAT, images)
-    features = patch_features(THREAT.tap_images(link, images)).double().float()
+    features = patch_features(THREAT.observe(link.transmit(images), link)).double().float()
     rebuilt = score.rebuild(features)
     fold = 1
     train, test = score.fold != fold, score.fold == fold
@@ -59,12 +60,12 @@ def test_each_fold_is_rebuilt_as_the_ridge_attack_of_the_other_folds_would(link,
 
     solution, *_ = np.linalg.lstsq(design(features[train]), score.pixels[train].flatten(0, 1).double().numpy(), 1e-10)
     expected = torch.tensor(design(features[test]) @ solution).view(int(test.sum()), positions, -1)
-    expected = attacks.ridge.from_patches(expected.float(), link.encoder.patch_grid).clamp(0, 1)
+    expected = score.signal.from_units(expected.float()).clamp(0, 1)
     assert (rebuilt[test] - expected).abs().mean() < 2e-3
 
 
 def test_no_image_takes_part_in_its_own_reconstruction(link):
-    images = pictures(24, link.encoder.image_size)
+    images = pictures(24, link.encoder.input_shape[1])
     features = torch.randn(24, link.encoder.patch_grid[0] ** 2, 5, generator=torch.Generator().manual_seed(0))
     score = CrossFittedRidge()
     score.prepare(link, THREAT, images)
@@ -80,7 +81,7 @@ def test_no_image_takes_part_in_its_own_reconstruction(link):
 
 
 def test_noise_for_tokens_leaks_no_more_than_the_mean_image(link):
-    images = pictures(80, link.encoder.image_size)
+    images = pictures(80, link.encoder.input_shape[1])
     score = CrossFittedRidge()
     score.prepare(link, THREAT, images)
     noise = torch.randn(80, link.encoder.patch_grid[0] ** 2, 9, generator=torch.Generator().manual_seed(0))
@@ -89,7 +90,7 @@ def test_noise_for_tokens_leaks_no_more_than_the_mean_image(link):
 
 
 def test_it_ranks_policies_as_the_attack_with_its_own_images_does(link):
-    images, own = pictures(60, link.encoder.image_size), pictures(200, link.encoder.image_size, seed=5)
+    images, own = pictures(60, link.encoder.input_shape[1]), pictures(200, link.encoder.input_shape[1], seed=5)
     score = CrossFittedRidge()
     score.prepare(link, THREAT, images)
     cheap, dear = [], []
@@ -97,8 +98,7 @@ def test_it_ranks_policies_as_the_attack_with_its_own_images_does(link):
         system = link.with_policy(MergePolicy.uniform(threshold, link.encoder.depth))
         transmission = system.transmit(images)
         cheap.append(float(score.score(system, transmission).mean()))
-        attack = Ridge()
-        attack.fit(system, THREAT, own)
+        attack = Session(system, THREAT, own).fitted(Ridge)
         dear.append(float(ssim(attack.reconstruct(THREAT.observe(transmission, system)), images).mean()))
     assert spearmanr(cheap, dear).statistic > 0.85
 
@@ -106,7 +106,7 @@ def test_it_ranks_policies_as_the_attack_with_its_own_images_does(link):
 def test_what_the_adversary_may_not_know_the_score_may_not_use(link):
     denied = ThreatModel("blind", knows=Knowledge.EVERYTHING & ~Knowledge.MERGE_MAP)
     with pytest.raises(KnowledgeError, match="merge map"):
-        CrossFittedRidge().prepare(link, denied, pictures(8, link.encoder.image_size))
+        CrossFittedRidge().prepare(link, denied, pictures(8, link.encoder.input_shape[1]))
 
 
 def test_an_unknown_score_is_named():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from atm.encoder import Encoder
 from atm.policy import MergePolicy
 from audit.search.config import SearchConfig
 from audit.search.memory import peak_bytes
 from audit.search.objectives import OBJECTIVES, Sample
-from audit.search.problem import bootstrap_variance
+from audit.search.problem import paired_variance
 from audit.search.run import make_problem
 from audit.search.space import Space
 from tests.atm.models import tiny_encoder
@@ -28,14 +29,14 @@ def test_every_objective_is_measured_and_pays_for_nothing_twice(problem):
     for name in ("gflops", "tokens", "symbols", "leakage"):
         assert merged.values[name] < dense.values[name], name
     assert merged.values["memory"] <= dense.values["memory"], "the first layer's attention sees all tokens anyway"
-    assert dense.values["tokens"] == 17 and dense.noise["tokens"] == 0, "every image has all tokens"
+    assert dense.values["tokens"] == 17
     assert merged.noise["tokens"] > 0
     assert 0 < dense.values["latency"] < 1e4
 
 
 def test_numbers_are_those_of_the_link(problem):
     policy = MergePolicy.uniform(0.5, 3)
-    link = problem.setting.link.with_policy(policy)
+    link = problem.setting.link(policy)
     sent = link.transmit(problem.images, problem.seed + 1)
     values = problem.measure(policy).values
     assert values["gflops"] == pytest.approx(float(sent.flops.mean()) / 1e9)
@@ -50,10 +51,8 @@ def test_policies_that_merge_alike_have_one_effect(problem):
 
 def test_nothing_is_sent_twice(problem, monkeypatch):
     counted = []
-    original = type(problem.setting.link.encoder).forward
-    monkeypatch.setattr(
-        type(problem.setting.link.encoder), "forward", lambda *a: counted.append(len(a[1])) or original(*a)
-    )
+    original = Encoder.forward
+    monkeypatch.setattr(Encoder, "forward", lambda *a: counted.append(len(a[1])) or original(*a))
     cheap = ("accuracy", "gflops", "tokens", "symbols", "leakage")
     monkeypatch.setattr(problem, "measured", tuple(OBJECTIVES[name] for name in cheap))
     problem.measure(MergePolicy.uniform(0.5, 3))
@@ -88,10 +87,39 @@ def test_peak_memory_counts_what_lives_at_once():
     assert peak_bytes(one_after_the_other) == 4000
 
 
-def test_bootstrap_variance_is_that_of_the_mean():
-    values = torch.randn(400, generator=torch.Generator().manual_seed(0)).double()
-    assert bootstrap_variance(values) == pytest.approx(float(values.var()) / 400, rel=0.3)
-    assert bootstrap_variance(torch.full((50,), 3.0).double()) == 0
+def test_variance_is_that_of_the_mean():
+    values = torch.randn(4000, generator=torch.Generator().manual_seed(0)).double() + 3
+    assert paired_variance(values, 1.0) == pytest.approx(float(values.var()) / 4000, rel=0.02)
+
+
+def test_variance_of_paired_outcomes_is_agrestis_and_mins():
+    """With half a pair more in each cell: of n pairs, b that only one gets right and c that only the other does."""
+    n, b, c = 50, 6, 2
+    differences = torch.tensor([1.0] * b + [-1.0] * c + [0.0] * (n - b - c)).double()
+    p, q = (b + 0.5) / (n + 2), (c + 0.5) / (n + 2)
+    assert paired_variance(differences, 1.0) == pytest.approx((p + q - (p - q) ** 2) / (n + 2))
+
+
+@pytest.mark.parametrize("rate", [0.002, 0.01, 0.1])
+def test_no_change_in_a_sample_is_no_proof_that_there_is_none(rate):
+    """However few outcomes change, the interval covers the true difference, which a variance of 0 misses."""
+    covered = blind = 0
+    for seed in range(200):
+        generator = torch.Generator().manual_seed(seed)
+        differences = -(torch.rand(100, generator=generator) < rate).double()
+        error = abs(float(differences.mean()) + rate)
+        covered += error <= 1.96 * paired_variance(differences, 1.0) ** 0.5
+        blind += error > 1.96 * float(differences.var() / 100) ** 0.5
+    assert covered >= 0.9 * 200 and (rate > 0.01 or blind > 60)
+
+
+def test_no_noise_is_0_where_images_differ(problem):
+    dense = problem.measure(MergePolicy.uniform(1.0, 3))
+    n = len(problem.images)
+    assert dense.noise["accuracy"] == pytest.approx(1 / (n + 2) ** 2), "the same answers as its own"
+    leakage = problem._base["leakage"]
+    assert dense.noise["leakage"] == pytest.approx(float(leakage.var(correction=0)) / (n + 2) ** 2)
+    assert dense.noise["tokens"] == 0, "every image has all tokens, merged or not"
 
 
 def test_latency_pairs_with_nothing_and_the_rest_does():

@@ -44,7 +44,8 @@ class Toy:
 
 def run(folder: Path, problem: Toy | None = None, resume: bool = False, config: SearchConfig = CONFIG, say=print):
     problem = problem or Toy()
-    return explore(problem, config, open_folder(folder, config, resume, False), InProcess(problem), say)
+    with open_folder(folder, config, resume, False) as store:
+        return explore(problem, config, store, InProcess(problem), say)
 
 
 def main(folder: Path, *deaths: int) -> None:

@@ -4,11 +4,15 @@ The class of a crop is the photograph it was cut from. Every photograph is divid
 checkerboard; crops of the black ones train, crops of the white ones test, so no pixel of a photograph is in both, and
 both show the same kinds of content. Nearly uniform blocks carry no class and are left out. Turns, flips and a change of
 light, colour and sharpness make the task less than trivial.
+
+The shipped victim learned from the black blocks. An adversary who trained on what it makes of those would know its
+features of pictures that it was trained on, and attack features of pictures that it was not. So both are given white
+blocks in `victims` and `adversarys`: in each photograph, every other one to either side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -27,6 +31,8 @@ BLOCK = 80  # source pixels of a block; a crop is a square of 64 to 80 of them, 
 LEAST_DEVIATION = 8.0  # of grey levels; below it a block counts as uniform
 SEED = 2509
 TRAIN_CROPS = 16  # per block
+VICTIM_CROPS = 3  # per block at most
+HELD_OUT = 0.1  # of the adversary's blocks, for her validation pictures
 
 # The file of each photograph in scikit-image's wheel, and its licence as scikit-image's documentation states it.
 PHOTOGRAPHS: dict[str, str] = {
@@ -92,6 +98,7 @@ class Crop:
     left: int
     side: int
     block: int
+    number: int  # among the crops of the block
 
 
 @cache
@@ -126,7 +133,7 @@ def crops(split: Split, per_block: int) -> list[Crop]:
                 generator = _generator(label, block, number, 0)
                 side = int(generator.integers(SIDE, BLOCK + 1))
                 down, right = generator.integers(0, BLOCK - side + 1, 2).tolist()
-                found.append(Crop(label, top + down, left + right, side, block))
+                found.append(Crop(label, top + down, left + right, side, block, number))
     return found
 
 
@@ -138,16 +145,63 @@ def build(split: Split, per_block: int | None = None, jitter: Jitter = JITTER) -
         per_block: crops per block; by default `TRAIN_CROPS` for training and 1 for testing, where no two crops overlap.
         jitter: how much light and colour change.
     """
-    per_block = per_block or (TRAIN_CROPS if split == "train" else 1)
-    chosen = crops(split, per_block)
+    chosen = crops(split, per_block or (TRAIN_CROPS if split == "train" else 1))
+    return render(chosen, jitter)
+
+
+def victims(count: int, seed: int) -> list[Crop]:
+    """Crops to attack, of test blocks that the adversary has nothing of; fewer where there are not so many.
+
+    There are 110 such blocks. Up to so many crops are of different blocks; more than that are up to `VICTIM_CROPS` a
+    block, which overlap.
+    """
+    per_block = min(-(-count // len(_side(0, 1))), VICTIM_CROPS)
+    return _rounds(_side(0, per_block), count, seed)
+
+
+def adversarys(count: int, held: int, seed: int) -> tuple[list[Crop], list[Crop]]:
+    """The adversary's crops, of test blocks without victims: to learn from, and for validation from other blocks.
+
+    Args:
+        count: crops to learn from; as many of each block as it takes.
+        held: crops for validation.
+        seed: of the choice.
+    """
+    where = sorted({(crop.label, crop.block) for crop in _side(1, 1)})
+    order = np.random.default_rng((SEED, seed)).permutation(len(where))
+    last = {where[i] for i in order[-max(round(HELD_OUT * len(where)), 1) :]}
+    most = max(-(-count // (len(where) - len(last))), -(-held // len(last)))
+    parts: tuple[list[Crop], list[Crop]] = ([], [])
+    for crop in _side(1, most):
+        parts[(crop.label, crop.block) in last].append(crop)
+    return _rounds(parts[0], count, seed), _rounds(parts[1], held, seed)
+
+
+def _side(side: int, per_block: int) -> list[Crop]:
+    """The test crops of one side, 0 the victims' and 1 the adversary's."""
+    numbers = {
+        (label, block): number
+        for label, name in enumerate(PHOTOGRAPHS)
+        for number, (block, _, _) in enumerate(blocks(name, "test"))
+    }
+    return [crop for crop in crops("test", per_block) if numbers[crop.label, crop.block] % 2 == side]
+
+
+def _rounds(chosen: list[Crop], count: int, seed: int) -> list[Crop]:
+    """So many of the crops in random order, the first crops of all blocks before the second ones."""
+    order = np.random.default_rng((SEED, seed)).permutation(len(chosen))
+    return sorted((chosen[i] for i in order), key=lambda crop: crop.number)[:count]
+
+
+def render(chosen: Sequence[Crop], jitter: Jitter = JITTER) -> tuple[Tensor, Tensor]:
+    """The pictures of crops, ``[N, 3, 64, 64]`` uint8, and their labels ``[N]`` int64."""
     names = list(PHOTOGRAPHS)
     images = torch.empty(len(chosen), 3, SIDE, SIDE, dtype=torch.uint8)
     for i, crop in enumerate(chosen):
         pixels = photograph(names[crop.label])
         square = pixels[:, crop.top : crop.top + crop.side, crop.left : crop.left + crop.side]
-        images[i] = _change(
-            tv.resize(square, [SIDE, SIDE]), _generator(crop.label, crop.block, i % per_block, 1), jitter
-        )
+        generator = _generator(crop.label, crop.block, crop.number, 1)
+        images[i] = _change(tv.resize(square, [SIDE, SIDE]), generator, jitter)
     return images, torch.tensor([crop.label for crop in chosen])
 
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from timm.data.dataset import IterableImageDataset
 
-from atm import data, photos
+from atm import data
+from atm.data import hubs
 from atm.errors import AtmError
 
 
@@ -126,7 +127,6 @@ def test_files_that_are_no_usable_pictures_are_listed_and_left_out(tmp_path: Pat
     (root / "bee" / "notes.txt").write_text("no picture")
     found = data.load(str(root))
     assert len(found) == 4
-    assert len(found.skipped) == 4
     for name in ("cut.jpg", "empty.jpg", "words.png", "notes.txt"):
         assert sum(name in line and ": " in line for line in found.skipped) == 1, name
 
@@ -238,7 +238,9 @@ def test_splits_are_disjoint_in_content_with_planted_duplicates(
     assert len(s.victims) == victims
     assert len(s.auxiliary) >= 1 and len(s.validation) >= 1
     assert planted or s.removed == 0
-    assert len(s.auxiliary) + len(s.validation) + s.removed == min(auxiliary, 30 + len(planted) - victims)
+    # Copies do not count against what was asked for, as long as there are others.
+    assert len(s.auxiliary) + len(s.validation) == min(auxiliary, 30 - victims)
+    assert s.removed <= len(planted)
 
 
 def test_auxiliary_data_of_their_own_lose_the_victims_pictures(tmp_path: Path) -> None:
@@ -252,21 +254,49 @@ def test_auxiliary_data_of_their_own_lose_the_victims_pictures(tmp_path: Path) -
 def test_too_many_victims_name_how_many_there_are(tmp_path: Path) -> None:
     with pytest.raises(AtmError, match="6"):
         data.splits(str(folder(tmp_path / "set", 6)), victims=6, auxiliary=5)
-    with pytest.raises(AtmError, match=str(len(photos.crops("test", 1)))):
+    with pytest.raises(AtmError, match="330"):
         data.splits("photos", victims=100_000, auxiliary=5)
 
 
-def test_photos_validation_comes_from_blocks_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(photos, "TRAIN_CROPS", 2)
-    s = data.splits("photos", victims=20, auxiliary=100, seed=3)
-    where = {}
-    train = data.load("photos", "train")
-    for content, crop in zip(train.hashes, photos.crops("train", 2), strict=True):
-        where[content] = (crop.label, crop.block)
-    assert not {where[h] for h in s.auxiliary.hashes} & {where[h] for h in s.validation.hashes}
-    assert set(s.victims.hashes) <= set(data.load("photos", "test").hashes)
-    again = data.splits("photos", victims=20, auxiliary=100, seed=3)
-    assert (s.victims.digest, s.auxiliary.digest) == (again.victims.digest, again.auxiliary.digest)
+def test_victims_are_distinct_by_content_and_copies_are_counted(tmp_path: Path) -> None:
+    for number in range(10):
+        for copy in range(12):
+            picture(tmp_path / "set" / ("ant", "bee")[number % 2] / f"{number}-{copy}.png", number)
+    s = data.splits(str(tmp_path / "set"), victims=10, auxiliary=20, auxiliary_name=str(folder(tmp_path / "own", 40)))
+    assert len(set(s.victims.hashes)) == 10
+    assert s.removed >= 10  # the adversary's folder begins with the same ten
+    with pytest.raises(AtmError, match="10 test pictures of different content"):
+        data.splits(str(tmp_path / "set"), victims=11, auxiliary=9, auxiliary_name=str(tmp_path / "own"))
+
+
+def test_the_adversary_gets_the_training_split_and_the_victims_val(tmp_path: Path) -> None:
+    for seed in range(20):
+        split = ("train", "val")[seed % 2]
+        picture(tmp_path / "set" / split / ("ant", "bee")[seed // 2 % 2] / f"{seed}.png", seed)
+    train, val = (data.load(str(tmp_path / "set" / split)) for split in ("train", "val"))
+    s = data.splits(str(tmp_path / "set"), victims=8, auxiliary=10)
+    assert set(s.victims.hashes) <= set(val.hashes)
+    assert {*s.auxiliary.hashes, *s.validation.hashes} == set(train.hashes)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_photographs_in_any_size_and_in_grey(channels: int) -> None:
+    s = data.splits("photos", victims=6, auxiliary=20, size=(224, 160), channels=channels)
+    for part in (s.victims, s.auxiliary, s.validation):
+        assert part.pixels.shape[1:] == (channels, 224, 160)
+
+
+def test_photographs_of_one_block_are_said_to_overlap() -> None:
+    few, many = (data.splits("photos", victims=victims, auxiliary=50) for victims in (100, 256))
+    assert few.victims.notes == () and len(set(few.victims.hashes)) == 100
+    assert "overlap" in many.victims.notes[0] and len(set(many.victims.hashes)) == 256
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\0b", "x" * 5000, "~nobody_of_this_name/x"])
+def test_impossible_names_are_one_clear_line(name: str) -> None:
+    with pytest.raises(AtmError) as error:
+        data.load(name)
+    one_line(error)
 
 
 @pytest.mark.shared
@@ -292,7 +322,7 @@ def test_streams_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         def __len__(self) -> int:
             return 6
 
-    monkeypatch.setattr(data, "create_dataset", lambda *_, **__: IterableImageDataset(None, reader=Reader()))
+    monkeypatch.setattr(hubs, "create_dataset", lambda *_, **__: IterableImageDataset(None, reader=Reader()))
     assert data.load("tfds/x").pixels[:, 0, 0, 0].tolist() == list(range(6))
     part = data.load("tfds/x", limit=3, seed=1)
     assert len(part) == 3 and part.labels.tolist() == [int(row) % 2 for row in part.pixels[:, 0, 0, 0]]

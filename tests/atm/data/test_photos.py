@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from importlib.resources import files
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from atm import photos
+from atm.data import photos
 
 STILL = photos.Jitter(brightness=0, contrast=0, saturation=0, hue=0, grey=0, blur=0)
 NAMES = list(photos.PHOTOGRAPHS)
@@ -126,3 +127,34 @@ def test_building_twice_gives_the_same_and_jitter_matters() -> None:
     assert torch.equal(pixels, again) and torch.equal(labels, labels_again)
     assert pixels.dtype == torch.uint8 and pixels.shape[1:] == (3, photos.SIDE, photos.SIDE)
     assert (pixels != photos.build("test", 1, STILL)[0]).flatten(1).any(1).float().mean() > 0.95
+
+
+def test_the_training_pictures_of_the_shipped_victim_stay_the_same() -> None:
+    pixels, labels = photos.build("train")
+    digest = hashlib.sha256(pixels.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
+    assert digest == "7ad08a1e1bc4b6517840d24556dda90eb972e406e6fabba585df91b3965097a3"
+
+
+@given(st.integers(1, 330), st.integers(1, 300), st.integers(1, 40), st.integers(0, 9))
+@settings(max_examples=10, deadline=None)
+def test_victims_and_adversary_share_no_block_and_have_none_of_the_training_split(
+    count: int, learning: int, held: int, seed: int
+) -> None:
+    attacked = photos.victims(count, seed)
+    learn, check = photos.adversarys(learning, held, seed + 1)
+    assert (len(attacked), len(learn), len(check)) == (count, learning, held)
+    places = [{(crop.label, crop.block) for crop in part} for part in (attacked, learn, check)]
+    assert not (places[0] & places[1] or places[0] & places[2] or places[1] & places[2])
+    test = {(c.label, c.block) for c in photos.crops("test", 1)}
+    train = {(c.label, c.block) for c in photos.crops("train", 1)}
+    assert set.union(*places) <= test and not set.union(*places) & train
+    for part in (attacked, learn, check):
+        assert len(set(part)) == len(part)
+    assert len(places[0]) == min(count, 110)  # different blocks as long as there are any
+
+
+def test_every_class_is_on_both_sides_and_four_thousand_auxiliary_pictures_are_there() -> None:
+    attacked = photos.victims(110, 0)
+    learn, check = photos.adversarys(3600, 400, 1)
+    assert {crop.label for crop in attacked} == {crop.label for crop in learn} == set(range(len(NAMES)))
+    assert len({*learn, *check}) == 4000

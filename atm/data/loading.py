@@ -1,0 +1,176 @@
+"""`load` and `splits`: pictures by name, and pictures for an attack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from atm.data import hubs, photos
+from atm.data.folders import find
+from atm.data.pictures import Size, fit, grey, pair
+from atm.data.reading import Wanted, read_files, read_stream
+from atm.data.sets import ImageSet, Splits, sample
+from atm.errors import AtmError, unknown
+from atm.text import printable
+
+HELD_OUT = 0.1  # of the auxiliary images, for validation
+MOST_PIXELS = 16_384  # a side
+SPLITS = ("train", "test")
+
+
+def load(
+    name: str,
+    split: str = "test",
+    *,
+    size: Size = None,
+    channels: int = 3,
+    limit: int | None = None,
+    seed: int = 0,
+    distinct: bool = False,
+    seen: Sequence[str] = (),
+) -> ImageSet:
+    """Pictures by name.
+
+    Args:
+        name: ``photos``; the path of a folder or tar of class folders (`atm.data.folders` has the conventions); or a
+            timm name such as ``torch/cifar10``, which is downloaded into ``$ATM_DATA`` (default
+            ``~/.cache/atm-privacy``).
+        split: ``train`` or ``test``; a folder or tar without splits gives all it has for either.
+        size: a side, or height and width, to which pictures are resized and cropped; None keeps their own.
+        channels: 3 for colour, 1 for grey.
+        limit: a random subset of so many.
+        seed: of that subset.
+        distinct: leave out pictures with the pixels of an earlier one; the limit counts the others.
+        seen: hashes (`ImageSet.hashes`) of pictures to leave out too, with ``distinct``.
+
+    Raises:
+        AtmError: an unknown name, nothing readable there, or pictures of different sizes without ``size``.
+    """
+    _check(name, size, channels, limit=limit)
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    if name == "photos":
+        pixels, labels = photos.build("train" if split == "train" else "test")
+        found = ImageSet(name, pixels, labels, tuple(photos.PHOTOGRAPHS))
+        found = found.distinct(seen) if distinct else found
+        found = found if limit is None else found.subset(sample(len(found), limit, seed))
+        return _sized(found, size, channels)
+    wanted = Wanted(size, channels, limit, seed, distinct, tuple(seen))
+    path = _path(name)
+    if path is not None:
+        return read_files(printable(path.name or path), find(path, split), wanted)
+    return read_stream(name, hubs.open_set(name, split), wanted)
+
+
+def splits(
+    name: str,
+    *,
+    victims: int,
+    auxiliary: int,
+    size: Size = None,
+    channels: int = 3,
+    auxiliary_name: str | None = None,
+    seed: int = 0,
+) -> Splits:
+    """Victims, auxiliary and validation pictures, no two of the same content.
+
+    Auxiliary pictures are of the kind that victims are: not those that the victim model was trained on, since a model's
+    features of its training pictures are unlike those of others. ``photos`` sees to it (`atm.data.photos`), and so does
+    data without splits, such as a tar of a test set, which are divided at random. Of a folder with splits the adversary
+    gets ``train``: if the victim model was trained on that, name the test folder alone, or give ``auxiliary_name``.
+
+    Args:
+        name: see `load`.
+        victims: pictures to attack.
+        auxiliary: the adversary's own at most, a tenth of them for validation.
+        size: see `load`.
+        channels: see `load`.
+        auxiliary_name: other data for the adversary's own.
+        seed: of the choice.
+
+    Raises:
+        AtmError: too few pictures of different content.
+    """
+    _check(name, size, channels, victims=victims, auxiliary=auxiliary)
+    if auxiliary_name is not None:
+        _check(auxiliary_name, size, channels)
+    held = max(round(HELD_OUT * auxiliary), 1)
+    take = partial(load, size=size, channels=channels, distinct=True)
+    own_name = auxiliary_name or (name if name == "photos" or _has_train(name) else None)
+    if own_name is None:
+        whole = take(name, limit=victims + auxiliary, seed=seed)
+        if len(whole) < victims + 2:
+            raise AtmError(
+                f"{name} has {len(whole)} usable pictures of different content; "
+                f"attacking {victims} needs at least {victims + 2}"
+            )
+        attacked, own = whole.subset(range(victims)), whole.subset(range(victims, len(whole)))
+        return _divided(attacked, own, whole.copies)
+    if name == "photos":
+        chosen = photos.victims(victims, seed)
+        attacked = replace(_photographs(chosen, size, channels).distinct(), notes=_overlap(chosen))
+    else:
+        attacked = take(name, limit=victims, seed=seed)
+    if len(attacked) < victims:
+        raise AtmError(
+            f"{printable(name)} has {len(attacked)} test pictures of different content, "
+            f"fewer than the {victims} to attack; ask for fewer"
+        )
+    if own_name == "photos":
+        learn, check = photos.adversarys(max(auxiliary - held, 1), held, seed + 1)
+        own = _photographs([*learn, *check], size, channels).distinct(attacked.hashes)
+    else:
+        own = take(own_name, "train", limit=auxiliary, seed=seed + 1, seen=attacked.hashes)
+    return _divided(attacked, own, attacked.copies + own.copies)
+
+
+def _divided(attacked: ImageSet, own: ImageSet, removed: int) -> Splits:
+    if len(own) < 2:
+        raise AtmError(f"{own.name} has no auxiliary pictures beside the attacked ones; give other --auxiliary-data")
+    begin = len(own) - max(round(HELD_OUT * len(own)), 1)
+    return Splits(attacked, own.subset(range(begin)), own.subset(range(begin, len(own))), removed)
+
+
+def _photographs(chosen: Sequence[photos.Crop], size: Size, channels: int) -> ImageSet:
+    pixels, labels = photos.render(chosen)
+    return _sized(ImageSet("photos", pixels, labels, tuple(photos.PHOTOGRAPHS)), size, channels)
+
+
+def _overlap(chosen: Sequence[photos.Crop]) -> tuple[str, ...]:
+    """What there is to say when several victims show one place."""
+    places = len({(crop.label, crop.block) for crop in chosen})
+    if places == len(chosen):
+        return ()
+    return (f"the {len(chosen)} attacked pictures show {places} blocks of photographs; those of one block overlap",)
+
+
+def _sized(found: ImageSet, size: Size, channels: int) -> ImageSet:
+    return replace(found, pixels=grey(fit(found.pixels, size), channels).contiguous())
+
+
+def _has_train(name: str) -> bool:
+    path = _path(name)
+    return path is not None and find(path, "test").splits >= {"train", "test"}
+
+
+def _path(name: str) -> Path | None:
+    """The folder or file of that name, if there is one."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a null byte, no such user
+        return None
+
+
+def _check(name: str, size: Size, channels: int, **numbers: int | None) -> None:
+    if not name.strip():
+        raise AtmError("the data's name is empty; give photos, torch/cifar10, a folder or a tar file")
+    for what, number in numbers.items():
+        if number is not None and number < 1:
+            raise AtmError(f"{what} is {number}; give 1 or more")
+    if size is not None and not all(1 <= side <= MOST_PIXELS for side in pair(size)):
+        raise AtmError(f"size is {size}; give 1 to {MOST_PIXELS} pixels")
+    if channels not in (1, 3):
+        raise AtmError(f"channels is {channels}; pictures have 3, or 1 when they are grey")

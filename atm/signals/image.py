@@ -1,0 +1,65 @@
+"""Pictures: arrays ``[C, H, W]`` in [0, 1], cut into rectangular patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import l1_loss
+
+from privacy_metrics.windowed import ssim
+
+
+@dataclass(frozen=True)
+class ImageSignal:
+    """Pictures of one size.
+
+    Attributes:
+        shape: channels, height and width.
+        grid: patches down and across.
+    """
+
+    name: ClassVar[str] = "image"
+
+    shape: tuple[int, int, int]
+    grid: tuple[int, int]
+
+    @property
+    def places(self) -> int:
+        """Patches of a picture."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Height and width of a patch in pixels."""
+        return self.shape[1] // self.grid[0], self.shape[2] // self.grid[1]
+
+    @property
+    def unit(self) -> int:
+        """Numbers in a patch."""
+        return self.shape[0] * self.patch[0] * self.patch[1]
+
+    def blank(self, count: int) -> Tensor:
+        """``[count, C, H, W]`` of grey."""
+        return torch.full((count, *self.shape), 0.5)
+
+    def to_units(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` -> ``[B, P, C * h * w]``, patch by patch in the order of a vision transformer."""
+        (rows, columns), (height, width) = self.grid, self.patch
+        cut = images.reshape(len(images), self.shape[0], rows, height, columns, width)
+        return cut.permute(0, 2, 4, 1, 3, 5).reshape(len(images), rows * columns, -1)
+
+    def from_units(self, units: Tensor) -> Tensor:
+        """The inverse of `to_units`."""
+        cut = units.reshape(len(units), *self.grid, self.shape[0], *self.patch)
+        return cut.permute(0, 3, 1, 4, 2, 5).reshape(len(units), *self.shape)
+
+    def clip(self, images: Tensor) -> Tensor:
+        """Into the range that pictures can have."""
+        return images.clamp(0, 1)
+
+    def loss(self, estimate: Tensor, truth: Tensor) -> Tensor:
+        """L1 plus 1 - SSIM: the first fixes brightness and colour, the second structure (Zhao et al. 2017)."""
+        return l1_loss(estimate, truth) + 1 - ssim(estimate, truth).mean()

@@ -1,0 +1,227 @@
+"""Vision transformers in the format of Hugging Face's ``transformers``: ViT, DeiT, DINOv2, CLIP and SigLIP.
+
+They compute what timm's do under other names, so their weights go into timm's `VisionTransformer` and the encoder needs
+to know nothing of them. ``transformers`` itself (extra ``hf``) only reads the configuration, for its defaults.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import SwiGLUPacked, VisionTransformer
+from torch import Tensor, nn
+
+from atm.errors import AtmError, unknown
+from atm.families import TokenAndMean
+from atm.victims.hub import CONFIG, Repository
+from atm.victims.loaded import Loaded, Size, check_size, parse_size
+from atm.victims.state import tidied
+from atm.weight_files import load_state
+
+FAMILIES = ("vit", "deit", "dinov2", "dinov2_with_registers", "clip", "siglip")
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+HALF = ((0.5,) * 3, (0.5,) * 3)
+NORMALISED: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "vit": HALF, "deit": IMAGENET, "dinov2": IMAGENET, "dinov2_with_registers": IMAGENET, "clip": CLIP, "siglip": HALF
+}  # fmt: skip
+ACTIVATIONS = {"gelu": "gelu", "quick_gelu": "quick_gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
+
+# Tensors that the answer does not depend on.
+UNUSED = re.compile(r"text_model\.|text_projection|logit_|pooler\.|.*embeddings\.(mask_token|position_ids)|decoder\.")
+NAMES = tuple(
+    (re.compile(pattern), name)
+    for pattern, name in (
+        (r"^(vit|deit|dinov2|dinov2_with_registers|vision_model)\.", ""),
+        (r"^embeddings\.(cls_token|class_embedding)$", "cls_token"),
+        (r"^embeddings\.distillation_token$", "dist_token"),
+        (r"^embeddings\.register_tokens$", "reg_token"),
+        (r"^embeddings\.position_embeddings?(\.weight)?$", "pos_embed"),
+        (r"^embeddings\.(patch_embeddings\.projection|patch_embedding)\.", "patch_embed.proj."),
+        (r"^encoder\.layers?\.", "blocks."),
+        (r"\.attention\.attention\.(query|key|value)\.", r".attn.\1."),
+        (r"\.self_attn\.(query|key|value|[qkv])_proj\.", r".attn.\1."),
+        (r"\.attention\.output\.dense\.|\.self_attn\.out_proj\.", ".attn.proj."),
+        (r"\.(intermediate\.dense|mlp\.weights_in)\.", ".mlp.fc1."),
+        (r"^(blocks\.\d+)\.(output\.dense|mlp\.weights_out)\.", r"\1.mlp.fc2."),
+        (r"\.(layernorm_before|layer_norm1)\.", ".norm1."),
+        (r"\.(layernorm_after|layer_norm2)\.", ".norm2."),
+        (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
+        (r"^pre_layrnorm\.", "norm_pre."),
+        (r"^head\.probe$", "attn_pool.latent"),
+        (r"^head\.attention\.out_proj\.", "attn_pool.proj."),
+        (r"^head\.attention\.in_proj_", "attn_pool.in_proj."),
+        (r"^head\.layernorm\.", "attn_pool.norm."),
+        (r"^head\.mlp\.", "attn_pool.mlp."),
+        (r"^(layernorm|post_layernorm)\.", "norm."),
+        (r"^(classifier|cls_classifier|visual_projection)\.", "head."),
+        (r"^distillation_classifier\.", "head_dist."),
+    )
+)
+
+
+def load(repository: Repository, raw: Mapping[str, Any], size: Size | None) -> Loaded:
+    """A victim from a folder or hub repository of ``transformers``.
+
+    Args:
+        repository: its ``config.json`` and safetensors, and ``preprocessor_config.json`` where it has one.
+        raw: what ``config.json`` says.
+        size: height and width of the images, to which positions are resampled; None takes the configuration's.
+
+    Raises:
+        AtmError: another family (before weights are fetched), ``transformers`` is missing, or weights that do not fit.
+    """
+    family, config = _config(repository, raw)
+    text = _architecture(raw)
+    made_for = parse_size(config.image_size)
+    patch = parse_size(config.patch_size)
+    assert made_for is not None and patch is not None
+    check_size(size, patch)
+    tidy = tidied({name: t for name, t in repository.tensors().items() if not UNUSED.match(name)}, repository.name)
+    state = _as_read(family, text, renamed(tidy.tensors))
+    model = _build(family, text, config, state, made_for, patch)
+    load_state(model, state, repository.name)
+    undone = list(tidy.undone)
+    if size not in (None, made_for):
+        model.set_input_size(img_size=size)
+        undone.append(f"positions resampled from {made_for[0]}x{made_for[1]} pixels")
+    preprocessing = repository.json("preprocessor_config.json")
+    mean, std = NORMALISED[family] if model.patch_embed.proj.weight.shape[1] == 3 else ((0.5,), (0.5,))
+    description: dict[str, Any] = {"architecture": text or str(raw["model_type"]), "source": repository.name}
+    if undone:
+        description["undone"] = undone
+    answers = "ForImageClassification" in text
+    if not answers:
+        description["outputs"] = "an embedding" if "head.weight" in state else "features"
+    return Loaded(
+        model,
+        tuple(preprocessing.get("image_mean") or mean),
+        tuple(preprocessing.get("image_std") or std),
+        description,
+        _classes(raw) if answers else (),
+        "classification" if answers else None,
+    )
+
+
+def _config(repository: Repository, raw: Mapping[str, Any]) -> tuple[str, Any]:
+    """The family's name and the configuration of its vision tower."""
+    kind = str(raw.get("model_type", ""))
+    family = kind.removesuffix("_vision_model")
+    if family not in FAMILIES:
+        raise unknown("transformers model type", kind, FAMILIES)
+    try:
+        from transformers import AutoConfig
+    except ImportError:
+        raise AtmError("victims in the format of transformers need it: pip install 'atm-privacy[hf]'") from None
+    path = repository.file(CONFIG)
+    assert path is not None  # it has just been read
+    try:
+        config = AutoConfig.from_pretrained(str(path.parent))
+    except Exception as error:  # its validation raises many kinds
+        raise AtmError(f"{path} is no configuration of transformers: {str(error).splitlines()[0]}") from None
+    vision = getattr(config, "vision_config", config)
+    if vision.hidden_act not in ACTIVATIONS:
+        raise unknown("activation", str(vision.hidden_act), ACTIVATIONS)
+    return family, vision
+
+
+def _architecture(raw: Mapping[str, Any]) -> str:
+    return str((raw.get("architectures") or [""])[0])
+
+
+def _classes(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    names = {int(number): str(name) for number, name in (raw.get("id2label") or {}).items()}
+    ordered = tuple(names[number] for number in sorted(names))
+    return () if all(re.fullmatch(r"LABEL_\d+", name) for name in ordered) else ordered
+
+
+def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under timm's names and in timm's shapes: queries, keys and values in one."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        for pattern, replacement in NAMES:
+            name = pattern.sub(replacement, name)
+        found[name] = tensor
+    for name in [name for name in found if re.search(r"\.attn\.(query|q)\.", name)]:
+        short = ".q." in name
+        parts = [found.pop(name.replace(".q." if short else ".query.", f".{part}."), None)
+                 for part in (("q", "k", "v") if short else ("query", "key", "value"))]  # fmt: skip
+        present = [part for part in parts if part is not None]
+        if len(present) == 3:
+            found[re.sub(r"\.(query|q)\.", ".qkv.", name)] = torch.cat(present)
+    for kind in ("weight", "bias"):
+        if (packed := found.pop(f"attn_pool.in_proj.{kind}", None)) is not None:
+            width = len(packed) // 3
+            found[f"attn_pool.q.{kind}"], found[f"attn_pool.kv.{kind}"] = packed[:width], packed[width:]
+    for name in ("cls_token", "pos_embed"):
+        if name in found and found[name].ndim < 3:
+            found[name] = found[name].reshape(1, -1, found[name].shape[-1])
+    if "head.weight" in found and "head.bias" not in found:
+        found["head.bias"] = torch.zeros(len(found["head.weight"]))
+    return found
+
+
+def _as_read(family: str, architecture: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that the architecture's answer depends on, where timm adds positions as it does."""
+    if family == "dinov2_with_registers":  # timm adds no position to registers, and the class token's beforehand
+        joined = state["cls_token"] + state["pos_embed"][:, :1]
+        return {**state, "cls_token": joined, "pos_embed": state["pos_embed"][:, 1:]}
+    if family == "deit" and "head_dist.weight" not in state:  # the distillation token is one that no head reads
+        return {("reg_token" if name == "dist_token" else name): tensor for name, tensor in state.items()}
+    if _averages(family, architecture):
+        unread = "attn_pool." if family == "siglip" else "norm."
+        return {name: tensor for name, tensor in state.items() if not name.startswith(unread)}
+    return state
+
+
+def _averages(family: str, architecture: str) -> bool:
+    """Whether the classifier reads the mean patch instead of what the pretraining's objective read."""
+    return family in ("clip", "siglip") and "ForImageClassification" in architecture
+
+
+def _build(
+    family: str, architecture: str, config: Any, state: Mapping[str, Tensor], made_for: Size, patch: Size
+) -> VisionTransformer:
+    """Timm's model of the configuration, with random weights."""
+    norm = partial(nn.LayerNorm, eps=config.layer_norm_eps)
+    activation = ACTIVATIONS[config.hidden_act]
+    gated = bool(getattr(config, "use_swiglu_ffn", False))
+    hidden = next((len(t) for name, t in state.items() if name == "blocks.0.mlp.fc1.weight"), 4 * config.hidden_size)
+    options: dict[str, Any] = {
+        "img_size": made_for,
+        "patch_size": patch,
+        "in_chans": getattr(config, "num_channels", 3),
+        "embed_dim": config.hidden_size,
+        "depth": config.num_hidden_layers,
+        "num_heads": config.num_attention_heads,
+        "mlp_ratio": (hidden + 0.5) / config.hidden_size,  # timm rounds down
+        "qkv_bias": "blocks.0.attn.qkv.bias" in state,
+        "norm_layer": norm,
+        "act_layer": "silu" if gated else activation,
+        "num_classes": len(state["head.weight"]) if "head.weight" in state else 0,
+        "class_token": "cls_token" in state,
+    }
+    if family == "deit":
+        distilled = "head_dist.weight" in state
+        if distilled:
+            return VisionTransformerDistilled(**{k: v for k, v in options.items() if k != "class_token"})
+        return VisionTransformer(**options, reg_tokens=1)
+    if family.startswith("dinov2"):
+        options |= {"init_values": 1.0, "mlp_layer": SwiGLUPacked} if gated else {"init_values": 1.0}
+        if "reg_token" in state:
+            options |= {"reg_tokens": state["reg_token"].shape[1], "no_embed_class": True}
+        kind = TokenAndMean if "ForImageClassification" in architecture else VisionTransformer
+        return kind(**options)
+    averaged = _averages(family, architecture)
+    if family == "clip":
+        options |= {"pre_norm": True}
+        return VisionTransformer(**(options | ({"global_pool": "avg", "final_norm": False} if averaged else {})))
+    if family == "siglip":
+        attentive = not averaged and "attn_pool.latent" in state
+        return VisionTransformer(**options, global_pool="map" if attentive else "avg", fc_norm=False)
+    return VisionTransformer(**options)

@@ -1,0 +1,50 @@
+"""Victims that this project ships, and files that ``atm train victim`` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from timm.layers import PatchEmbed
+from timm.models.vision_transformer import VisionTransformer
+
+from atm.errors import AtmError, unknown
+from atm.stem import ConvStem
+from atm.victims.loaded import Loaded
+from atm.weight_files import file_digest, load_state, read_weights
+
+SHIPPED = Path(str(files("atm"))) / "weights"
+STEMS: dict[str, type[PatchEmbed]] = {"patch": PatchEmbed, "conv": ConvStem}
+
+
+def victims() -> list[str]:
+    """Names of the shipped victims."""
+    return sorted(path.stem for path in SHIPPED.glob("vit_*.safetensors"))
+
+
+def build_vit(architecture: Mapping[str, Any]) -> VisionTransformer:
+    """Timm's ``VisionTransformer`` from keyword arguments; ``stem`` is ``patch`` or ``conv``."""
+    options = dict(architecture)
+    stem = options.pop("stem", "patch")
+    if stem not in STEMS:
+        raise unknown("stem", str(stem), STEMS)
+    return VisionTransformer(**options, embed_layer=STEMS[stem])
+
+
+def load(path: Path) -> Loaded:
+    """The victim in a file of ours.
+
+    Raises:
+        AtmError: the file is missing, damaged, or no victim of this project.
+    """
+    description, state = read_weights(path, "victim")
+    try:
+        vit = build_vit(description["architecture"])
+        mean, std = tuple(description["mean"]), tuple(description["std"])
+        classes = tuple(str(name) for name in description["classes"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AssertionError):
+        raise AtmError(f"{path} describes no victim of this version; write one with 'atm train victim'") from None
+    load_state(vit, state, path)
+    return Loaded(vit, mean, std, description, classes, digest=file_digest(path))

@@ -1,0 +1,189 @@
+"""Victims by timm's names, with timm's weights or the user's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data import infer_imagenet_subset
+from torch import Tensor, nn
+
+from atm import families
+from atm.errors import AtmError, unknown
+from atm.victims.classes import imagenet_classes
+from atm.victims.hub import Repository, hub
+from atm.victims.loaded import Loaded, Size, check_size
+from atm.victims.own import victims
+from atm.victims.state import PATCHES, State, read_state, tidied
+from atm.weight_files import load_state
+
+HEAD = "head.weight"
+
+
+def load(name: str, weights: str | Path | None, size: Size | None) -> Loaded:
+    """A victim by timm's name.
+
+    Args:
+        name: architecture, with or without the tag of its weights.
+        weights: a safetensors file with a state dict; None fetches timm's pretrained weights.
+        size: height and width of the images; None takes what the weights were made for.
+
+    Raises:
+        AtmError: no such model, one that the encoder cannot run (before anything is fetched), or weights that are not
+            its own.
+    """
+    blank = _blank(name)
+    if weights is not None:
+        return _filled(name, blank, read_state(Path(weights)), Path(weights).name, size)
+    options: dict[str, Any] = {} if size is None else {"img_size": size}
+    check_size(size, blank.patch_embed.patch_size)
+    with hub(f"timm's pretrained weights of {name!r}; give --weights FILE.safetensors instead: they"):
+        model = timm.create_model(name, pretrained=True, **options)
+    return _loaded(name, model, "timm")
+
+
+def from_repository(repository: Repository, config: Mapping[str, Any], size: Size | None) -> Loaded:
+    """A victim from a folder or hub repository in timm's format.
+
+    Args:
+        repository: where its weights are.
+        config: its ``config.json``.
+        size: see `load`.
+
+    Raises:
+        AtmError: see `load`.
+    """
+    name, about = str(config["architecture"]), dict(config.get("pretrained_cfg") or config)
+    if not timm.is_model(name):
+        raise unknown("timm model", name, timm.list_models())
+    arguments = dict(config.get("model_args") or {})
+    overlay = {key: tuple(about[key]) for key in ("mean", "std") if key in about}
+    blank = _blank(name, **arguments)
+    state = tidied(repository.tensors(), repository.name)
+    made = _filled(name, blank, state, repository.name, size, arguments, overlay)
+    names = config.get("label_names") or about.get("label_names") or about.get("labels") or ()
+    return made if not names else Loaded(**{**vars(made), "classes": tuple(map(str, names))})
+
+
+def _blank(name: str, **arguments: Any) -> Any:
+    """The model without memory for its weights, found to be supported."""
+    if not timm.is_model(name):
+        raise unknown("victim", name, [*victims(), *timm.list_models()])
+    try:
+        with torch.device("meta"):
+            blank = timm.create_model(name, pretrained=False, **arguments)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise AtmError(f"victim {name!r} cannot be made by timm: {str(error).splitlines()[0]}") from None
+    families.check(blank)
+    return blank
+
+
+def _filled(
+    name: str,
+    blank: Any,
+    state: State,
+    source: str,
+    size: Size | None,
+    arguments: Mapping[str, Any] | None = None,
+    overlay: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """The model in the shape that the weights and ``size`` ask for, with the weights in it."""
+    tensors = state.tensors
+    options = {**(arguments or {}), **_shape(blank, tensors)}
+    patch = options.get("patch_size", blank.patch_embed.patch_size)
+    patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
+    check_size(size, patch)
+    made_for = _made_for(blank, tensors, patch, size, source)
+    config = {
+        **(overlay or {}),
+        "state_dict": dict(tensors),
+        "num_classes": options["num_classes"],
+        "input_size": (options.get("in_chans", 3), *made_for),
+        "label_offset": 0,
+    }
+    options["img_size"] = size or made_for
+    try:
+        model: Any = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=config, **options)
+    except (RuntimeError, KeyError, ValueError, TypeError, AssertionError) as error:
+        with torch.device("meta"):
+            load_state(timm.create_model(name, pretrained=False, **options), tensors, source)
+        raise AtmError(f"weights {source} do not fit {name!r}: {str(error).splitlines()[0]}") from None
+    model.pretrained_cfg.pop("state_dict", None)
+    undone = list(state.undone)
+    if (size or made_for) != made_for:
+        undone.append(f"positions resampled from {made_for[0]}x{made_for[1]} pixels")
+    return _loaded(name, model, source, undone)
+
+
+def _shape(blank: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Channels, patches, classes and pooling that the weights were saved with."""
+    options: dict[str, Any] = {"num_classes": len(tensors[HEAD]) if HEAD in tensors else 0}
+    kernel = tensors.get(PATCHES)
+    if kernel is not None and kernel.ndim == 4:
+        options["in_chans"] = kernel.shape[1]
+        if tuple(kernel.shape[2:]) != tuple(blank.patch_embed.patch_size):
+            options["patch_size"] = tuple(kernel.shape[2:])
+    pooled_norm, token_norm = "fc_norm.weight" in tensors, "norm.weight" in tensors
+    if blank.global_pool == "token" and pooled_norm and not token_norm:
+        options["global_pool"] = "avg"
+    elif blank.global_pool == "avg" and isinstance(blank.norm, nn.Identity) and token_norm and not pooled_norm:
+        options["global_pool"] = "token"
+    return options
+
+
+def _made_for(blank: Any, tensors: Mapping[str, Tensor], patch: Size, size: Size | None, source: str) -> Size:
+    """Height and width of the images that the weights were trained on."""
+    default = tuple(blank.patch_embed.img_size)
+    patches = _positions(blank, tensors)
+    if patches is None or patches == (default[0] // patch[0]) * (default[1] // patch[1]):
+        return default[0], default[1]
+    if size is not None and patches == (size[0] // patch[0]) * (size[1] // patch[1]):
+        return size
+    side = math.isqrt(max(patches, 0))
+    if side < 1 or side**2 != patches:
+        raise AtmError(
+            f"weights {source} have positions for {patches} patches, which is no square; "
+            "say height and width with --image-size, such as 224x160"
+        )
+    return side * patch[0], side * patch[1]
+
+
+def _positions(blank: Any, tensors: Mapping[str, Tensor]) -> int | None:
+    """Patches that the weights have positions for; None where positions do not depend on their number."""
+    absolute = tensors.get("pos_embed")
+    if absolute is not None and absolute.ndim == 3:
+        return absolute.shape[1] - (0 if getattr(blank, "no_embed_class", False) else blank.num_prefix_tokens)
+    tables = [t for name, t in tensors.items() if name.endswith("relative_position_bias_table")]
+    return (
+        ((math.isqrt(len(tables[0]) - 3) + 1) // 2) ** 2 if tables else None
+    )  # (2 side - 1)^2 offsets and 3 of prefix
+
+
+def _loaded(name: str, model: Any, source: str, undone: list[str] | None = None) -> Loaded:
+    config = model.pretrained_cfg
+    mean, std = tuple(config["mean"]), tuple(config["std"])
+    description: dict[str, Any] = {"architecture": name, "source": source}
+    if undone:
+        description["undone"] = undone
+    classes = int(model.num_classes)
+    if not classes:
+        return Loaded(model, mean, std, {**description, "outputs": "features"}, task=None)
+    if _projects(name, model):
+        return Loaded(model, mean, std, {**description, "outputs": "an embedding"}, task=None)
+    return Loaded(model, mean, std, description, imagenet_classes(classes))
+
+
+def _projects(name: str, model: Any) -> bool:
+    """Whether the head is a projection into an embedding space, as CLIP's: as wide as its published one, unbiased."""
+    classes = int(model.num_classes)
+    if infer_imagenet_subset({"num_classes": classes}) is not None:
+        return False
+    architecture = name.partition(".")[0]
+    configs = [timm.get_pretrained_cfg(each) for each in timm.list_pretrained(f"{architecture}.*")]
+    published = {config.num_classes for config in configs if config is not None}
+    bias = getattr(model.head, "bias", None)
+    return classes in published and (bias is None or not bool(bias.detach().any()))

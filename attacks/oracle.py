@@ -1,0 +1,150 @@
+"""The adversary's side of a session: exactly what her threat model grants, and the only thing an attack is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from atm.knowledge import Knowledge
+from atm.link import Link
+from atm.policy import MergePolicy
+from atm.signals import ImageSignal
+from atm.threat import Observation, ThreatModel
+from attacks.alignment import Alignment
+from attacks.base import Method
+from attacks.budget import Budget
+
+A = TypeVar("A", bound=Method)
+OWN_DEVICE = Knowledge.WEIGHTS | Knowledge.CODEC | Knowledge.POLICY
+
+
+@dataclass(frozen=True)
+class Doors:
+    """What a session lets an oracle do, as functions, so that nothing else of it can be reached."""
+
+    tap: Callable[[Tensor | None, int, ThreatModel, bool], Observation]
+    link: Callable[[], Link]
+    fitted: Callable[[type[Any], ThreatModel, Budget, dict[str, Any]], Any]
+    shared: Callable[[type[Any], ThreatModel, Budget, dict[str, Any]], Any]
+    under: Callable[[MergePolicy, ThreatModel, Budget], Oracle]
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """What one adversary has against one system.
+
+    Attributes:
+        threat: who she is, as she is against this system.
+        images: ``[N, C, H, W]`` float in [0, 1], her auxiliary images, never the victims'. The last tenth comes from
+            other originals than the rest, so that it can be held out to choose parameters and checkpoints.
+        labels: ``[N]`` int64 of the victims' classes; None where her images have other classes.
+        unsent: ``[M, C, H, W]``, images of hers for which she has no queries.
+        signal: what her images are made of.
+        told: what the wire tells her, which she cannot pretend not to know.
+        budget: of the attack that holds this oracle.
+    """
+
+    threat: ThreatModel
+    images: Tensor
+    labels: Tensor | None
+    unsent: Tensor | None
+    signal: ImageSignal
+    told: Knowledge
+    budget: Budget
+    doors: Doors
+
+    @property
+    def knows(self) -> Knowledge:
+        """What she knows beside the tokens."""
+        return self.threat.knows
+
+    @property
+    def device(self) -> torch.device:
+        """Where her images are, and everything that is computed from them."""
+        return self.images.device
+
+    def observe(self, draw: int = 0) -> Observation:
+        """What she sees of her auxiliary images, which are sent once for each draw of the channel's noise.
+
+        Raises:
+            KnowledgeError: she has not so many queries.
+        """
+        return self.doors.tap(None, draw, self.threat, False)
+
+    def tap(self, images: Tensor, draw: int = 0) -> Observation:
+        """What she sees of other images of hers, ``[n, C, H, W]``.
+
+        Raises:
+            KnowledgeError: she has not so many queries.
+        """
+        return self.doors.tap(images, draw, self.threat, False)
+
+    def rehearse(self) -> Observation:
+        """What she sees of her auxiliary images when she plays the device herself: the same, and her own merge map.
+
+        Whoever has the device's weights and its policy runs it herself, and knows where each of her own patches went,
+        also where a defence hides that of the victims.
+
+        Raises:
+            KnowledgeError: she lacks the weights or the policy.
+        """
+        return self.doors.tap(None, 0, self.threat, True)
+
+    def mapped(self) -> Observation:
+        """What she sees of her auxiliary images, with a merge map: the one that she is told, or the likeliest one."""
+        return self.complete(self.observe())
+
+    def complete(self, seen: Observation) -> Observation:
+        """An observation with a merge map: its own, or where that is hidden the one that `attacks.alignment` finds.
+
+        Raises:
+            KnowledgeError: it is hidden, and she lacks what it takes to find it.
+        """
+        if seen.tokens.source is not None:
+            return seen
+        return self.fitted(Alignment).complete(seen)
+
+    def policy(self) -> MergePolicy:
+        """What merges. Raises `KnowledgeError` where it is denied."""
+        self.threat.require(Knowledge.POLICY, "the policy")
+        return self.doors.link().policy
+
+    def own_device(self) -> Link:
+        """Her own copy of the system, differentiable, through which she may send what she likes.
+
+        Raises:
+            KnowledgeError: she lacks weights, codec or policy.
+        """
+        self.threat.require(OWN_DEVICE, "a device of her own")
+        return self.doors.link()
+
+    def under(self, policy: MergePolicy) -> Oracle:
+        """The same adversary with her own copy of the device under another policy.
+
+        Raises:
+            KnowledgeError: she has no device of her own.
+        """
+        self.threat.require(OWN_DEVICE, "a device of her own")
+        return self.doors.under(policy, self.threat, self.budget)
+
+    def without(self, less: Knowledge) -> Oracle:
+        """The same adversary pretending to know less, as far as she can."""
+        return replace(self, threat=self.threat.without_knowledge(less & ~self.told))
+
+    def within(self, budget: Budget) -> Oracle:
+        """The same within another budget."""
+        return replace(self, budget=budget)
+
+    def fitted(self, make: type[A], **parameters: Any) -> A:
+        """What several attacks need, fitted once against this system: the same object for whoever asks again."""
+        found: A = self.doors.fitted(make, self.threat, self.budget, parameters)
+        return found
+
+    def shared(self, make: type[A], **parameters: Any) -> A:
+        """What is fitted once for many policies, on the oracle of the unmerged one."""
+        found: A = self.doors.shared(make, self.threat, self.budget, parameters)
+        return found

@@ -1,0 +1,201 @@
+"""One adversary against one system: what was sent, what was fitted, and the secrets that neither may share.
+
+A `Session` owns transmissions, fitted attacks, seeds and queries; nothing of it outlives it. Sessions of several
+policies that are attacked together share a `Campaign`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atm.encoder import Encoded
+from atm.errors import KnowledgeError
+from atm.knowledge import Knowledge
+from atm.link import Link, Transmission
+from atm.policy import MergePolicy
+from atm.seeds import seed_of
+from atm.signals import ImageSignal
+from atm.threat import Observation, ThreatModel
+from attacks import base
+from attacks.base import Method
+from attacks.budget import Budget, Plan
+from attacks.oracle import Doors, Oracle
+
+
+@dataclass
+class Campaign:
+    """What the sessions of one repeat share.
+
+    Attributes:
+        seed: of what attacks draw.
+        secret: of what the device and the channel draw: noise, the victims' order. No oracle tells it.
+        quick: whether attacks take their quick parameters.
+        plan: the steps of every loop.
+        name: the first part of their loops' names in the plan.
+        fitted: what was fitted for many policies.
+    """
+
+    seed: int = 0
+    secret: int = 0
+    quick: bool = False
+    plan: Plan = field(default_factory=Plan)
+    name: str = ""
+    fitted: dict[Any, Method] = field(default_factory=dict)
+
+
+class Queries:
+    """How many images went through a device that is not the adversary's own."""
+
+    def __init__(self, threat: ThreatModel) -> None:
+        self.threat, self.sent = threat, 0
+
+    def count(self, images: int) -> None:
+        """Raise `KnowledgeError` if these are more than she may send."""
+        most = self.threat.queries
+        if most is not None and self.sent + images > most:
+            raise KnowledgeError(
+                f"threat model {self.threat.name!r} allows {most} queries, and {self.sent + images} images were sent"
+            )
+        self.sent += images
+
+
+class Session:
+    """One adversary against one link.
+
+    Args:
+        link: the system.
+        threat: who she is.
+        images: ``[N, C, H, W]``, her auxiliary images; see `attacks.oracle.Oracle`.
+        labels: ``[N]`` of the victims' classes, or None.
+        unsent: ``[M, C, H, W]``, images for which she has no queries.
+        encoded: what the device computes of ``images``, if that is known already.
+        campaign: what it shares with others.
+        queries: of the session that this one is derived from.
+
+    Raises:
+        KnowledgeError: such an adversary cannot be against this system.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        threat: ThreatModel,
+        images: Tensor,
+        *,
+        labels: Tensor | None = None,
+        unsent: Tensor | None = None,
+        encoded: Encoded | None = None,
+        campaign: Campaign | None = None,
+        queries: Queries | None = None,
+    ) -> None:
+        link.wire.refuse(threat.name, threat.knows)
+        self.link, self.threat = link, threat.on(link)
+        self.images, self.labels, self.unsent = images.to(link.device), labels, unsent
+        self._encoded = encoded
+        self.campaign = Campaign() if campaign is None else campaign
+        self.signal = ImageSignal((images.shape[1], images.shape[2], images.shape[3]), link.encoder.patch_grid)
+        self.queries = Queries(self.threat) if queries is None else queries
+        self._sent: dict[int, Transmission] = {}
+        self._fitted: dict[Any, Method] = {}
+        self._under: dict[MergePolicy, Session] = {}
+        self._identity = repr(replace(link.policy, name=""))
+
+    def oracle(self, budget: Budget | None = None, threat: ThreatModel | None = None) -> Oracle:
+        """What an attack is handed."""
+        doors = Doors(
+            tap=lambda images, draw, who, own: self._tap(images, draw, who, own),
+            link=lambda: self.link,
+            fitted=lambda make, who, within, parameters: self._fit(make, who, within, parameters),
+            shared=lambda make, who, within, parameters: self._share(make, who, within, parameters),
+            under=lambda policy, who, within: self.under(policy).oracle(within, who),
+        )
+        budget = self.budget() if budget is None else budget
+        threat = self.threat if threat is None else threat
+        told = Knowledge.NOTHING if threat.tap == "before-codec" else self.link.wire.tells
+        return Oracle(threat, self.images, self.labels, self.unsent, self.signal, told, budget, doors)
+
+    def budget(self, seconds: float = float("inf"), owner: str = "") -> Budget:
+        """A budget whose loops are named after this session and their owner."""
+        return Budget(seconds, self.campaign.plan, f"{self.campaign.name}{self.link.policy.name}/{owner}")
+
+    def victims(self, images: Tensor | Encoded) -> tuple[Transmission, Observation, Tensor]:
+        """Send the attacked images, or what the device computed of them.
+
+        Returns:
+            The transmission, what the adversary sees of it, and the true merge map ``[B, P]`` of what she sees.
+        """
+        transmission = self.link.transmit(images, seed_of(self.campaign.secret, "victims"))
+        ear = seed_of(self.campaign.secret, "ear")
+        return (
+            transmission,
+            self.threat.observe(transmission, self.link, ear),
+            self.threat.true_map(transmission, self.link, ear),
+        )
+
+    def fitted(self, make: type[Method], budget: Budget | None = None, **parameters: Any) -> Any:
+        """An attack of this adversary, fitted: the same one that others start from."""
+        return self._fit(make, self.threat, self.budget() if budget is None else budget, parameters)
+
+    def seeded(self, name: str) -> int:
+        """The seed of what an attack of some name draws."""
+        return seed_of(self.campaign.seed, self._identity, name)
+
+    def under(self, policy: MergePolicy) -> Session:
+        """The same adversary with a copy of the device under another policy; she does not ask the real one."""
+        if policy not in self._under:
+            self._under[policy] = Session(
+                self.link.with_policy(policy),
+                self.threat,
+                self.images,
+                labels=self.labels,
+                unsent=self.unsent,
+                campaign=self.campaign,
+                queries=self.queries,
+            )
+        return self._under[policy]
+
+    def _tap(self, images: Tensor | None, draw: int, threat: ThreatModel, own: bool) -> Observation:
+        if images is None:
+            if draw not in self._sent:
+                own_images = self.images if self._encoded is None else self._encoded
+                self._sent[draw] = self._transmit(own_images, draw)
+            transmission = self._sent[draw]
+        else:
+            transmission = self._transmit(images, draw)
+        see = threat.rehearse if own else threat.observe
+        return see(transmission, self.link, seed_of(self.campaign.secret, self._identity, "hers", draw))
+
+    def _transmit(self, images: Tensor | Encoded, draw: int) -> Transmission:
+        if not self.threat.runs_the_device:
+            self.queries.count(len(images))
+        return self.link.transmit(images, seed_of(self.campaign.secret, self._identity, "tap", draw))
+
+    def _fit(self, make: type[Any], threat: ThreatModel, budget: Budget, parameters: dict[str, Any]) -> Any:
+        key = (make, threat, repr(sorted(parameters.items())))
+        if key not in self._fitted:
+            pretence = "" if threat == self.threat else f"-{threat.knows.value:x}"
+            owner = f"{self.campaign.name}{self.link.policy.name}/{make.name}{pretence}"
+            self._fitted[key] = self._made(make, threat, budget.of(owner), parameters, self.seeded(make.name))
+        return self._fitted[key]
+
+    def _share(self, make: type[Any], threat: ThreatModel, budget: Budget, parameters: dict[str, Any]) -> Any:
+        exits = self.link.policy.device_layers
+        key = (make, threat, exits, repr(sorted(parameters.items())))
+        if key not in self.campaign.fitted:
+            depth = self.link.encoder.depth
+            unmerged = MergePolicy.uniform(1.0, depth, exit_layer=exits, name=f"shared-{exits}")
+            mine, seed = self.under(unmerged), seed_of(self.campaign.seed, "shared", exits, make.name)
+            owner = f"{self.campaign.name}{unmerged.name}/{make.name}"
+            self.campaign.fitted[key] = mine._made(make, threat, budget.of(owner), parameters, seed)
+        return self.campaign.fitted[key]
+
+    def _made(self, make: type[Any], threat: ThreatModel, budget: Budget, parameters: dict[str, Any], seed: int) -> Any:
+        attack = base.made(make, self.campaign.quick, **parameters)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            attack.fit(self.oracle(budget, threat))
+        return attack

@@ -1,0 +1,131 @@
+"""``atm train ...`` and ``atm convert``: what makes the files that other commands read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from atm.errors import AtmError
+from atm.store import check_writable
+from audit.options import ImageSize, Mean, Seed, Std, Weights, console, out
+
+train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec or a task head for one.")
+
+
+@train.command("victim", epilog="Example: `atm train victim --data photos --out my_vit.safetensors`")
+def train_victim(
+    data: Annotated[str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, ...")] = "photos",
+    test_data: Annotated[
+        str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="photos or cifar10; default: by the size of the pictures.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the pictures; default: the recipe's.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the pictures; default: their own.")] = None,
+    seed: Seed = 0,
+    out_file: Annotated[
+        Path, typer.Option("--out", help="Safetensors file to write; a model card comes beside it.")
+    ] = Path("victim.safetensors"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Train a small vision transformer to attack."""
+    from audit.train import victim
+
+    _refuse_to_replace(out_file, force)
+    victim(data, test_data, recipe, epochs, size, seed, out_file, _say)
+
+
+@train.command("codec", epilog="Example: `atm train codec --victim vit_photos --data photos --out my_jscc.safetensors`")
+def train_codec(
+    victim: Annotated[str, typer.Option(help="Whose tokens it carries.")] = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    data: Annotated[str, typer.Option(help="Pictures to train on.")] = "photos",
+    test_data: Annotated[str | None, typer.Option(help="Test pictures, where --data has none of its own.")] = None,
+    symbols: Annotated[
+        list[int] | None,
+        typer.Option(help="Complex symbols per token; repeatable, the first is the default; without: 32, 16, 48, 64."),
+    ] = None,
+    exit_layer: Annotated[
+        int | None, typer.Option(help="Layer after which the tokens leave the device; default: the last.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 4000,
+    seed: Seed = 0,
+    out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("codec.safetensors"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Train a joint source-channel codec for a victim's tokens."""
+    from atm.codec_training import RATES
+    from audit.train import codec
+
+    _refuse_to_replace(out_file, force)
+    target, words = _victim(victim, weights, image_size, mean, std)
+    codec(target, words, data, test_data, symbols or RATES, exit_layer, steps, seed, out_file, _say)
+
+
+@train.command(
+    "head",
+    epilog="Example: `atm train head --victim vit_small_patch14_dinov2 --weights dinov2.safetensors "
+    "--data train.tar --test-data test.tar --out head.safetensors`",
+)
+def train_head(
+    victim: Annotated[str, typer.Option(help="Whose features it reads; see atm list victims.")] = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    data: Annotated[str, typer.Option(help="Labelled pictures to fit it to.")] = "photos",
+    test_data: Annotated[str | None, typer.Option(help="Test pictures, where --data has none of its own.")] = None,
+    seed: Seed = 0,
+    out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("head.safetensors"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Fit a linear task head to a victim's features, which makes a backbone a classifier."""
+    from audit.train import head
+
+    _refuse_to_replace(out_file, force)
+    target, words = _victim(victim, weights, image_size, mean, std)
+    head(target, words, data, test_data, seed, out_file, _say)
+
+
+def _victim(
+    name: str, weights: str | None, image_size: str | None, mean: list[float] | None, std: list[float] | None
+) -> tuple[Any, str]:
+    """A victim, and the options that name it, without the folders of this machine."""
+    from atm.victims import load_victim
+
+    given = {"weights": weights, "image-size": image_size}
+    shown = [f"--victim {Path(name).name if Path(name).exists() else name}"]
+    shown += [f"--{option} {Path(value).name}" for option, value in given.items() if value]
+    shown += [
+        f"--{option} {number:g}" for option, numbers in (("mean", mean), ("std", std)) for number in numbers or ()
+    ]
+    return load_victim(name, weights, image_size=image_size, mean=mean, std=std), " ".join(shown)
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="PyTorch file with a state dict.")],
+    target: Annotated[Path, typer.Argument(help="Safetensors file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Turn a pickled state dict into safetensors, for --weights; nothing but tensors is read from the pickle."""
+    from atm.victims.pickles import convert as convert_pickle
+
+    _refuse_to_replace(target, force)
+    out.print(escape(convert_pickle(source, target)), soft_wrap=True)
+
+
+def _refuse_to_replace(path: Path, force: bool) -> None:
+    if path.suffix != ".safetensors":
+        raise AtmError(f"{path} must end in .safetensors")
+    if path.exists() and not force:
+        raise AtmError(f"{path} is there already; use --force to replace it")
+    check_writable(path.parent)
+
+
+def _say(line: str) -> None:
+    console.print(escape(line))

@@ -1,0 +1,185 @@
+"""What is judged beside pixels: labels, identity, retrieval, position, traffic, and bounds that cannot be beaten.
+
+Each has a level of its own, and the headline of a verdict is the gravest (`reports.verdict`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from atm.threat import Knowledge, ThreatModel
+from attacks import RANDOM, RETRIEVAL
+from privacy_metrics.significance import SURE, holm, paired_p_value
+from privacy_metrics.statistics import Interval, bootstrap_mean, wilson_repeats
+from reports.harm import LABEL, RANKS, TRAFFIC, Rate, meant, rates
+from reports.level import (
+    BEATS_BOUND,
+    FEWEST_IMAGES,
+    HERS,
+    IN_PART,
+    INCONCLUSIVE,
+    LEAKS,
+    MOST,
+    NOT_FOUND,
+    SOME,
+    measured_level,
+    recognised,
+)
+from reports.run import Run
+
+TOLERATED = 0.25  # of the way from chance to certainty: above it a rate may lie, no leak is ruled out
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The judgement on one thing that tokens can give away.
+
+    Attributes:
+        about: ``pixels``, ``label``, ``identity``, ``retrieval``, ``position``, ``traffic`` or ``bound``.
+        level: a word of `reports.level`.
+        sentence: for a reader who is no expert; true by itself.
+        rate: what was measured, with its interval.
+        chance: what is reached without the tokens; None where nothing like it is known.
+    """
+
+    about: str
+    level: str
+    sentence: str
+    rate: Interval
+    chance: float | None
+
+
+def findings(run: Run, policy: str) -> list[Finding]:
+    """Everything beside pixels that a run looked at under one policy."""
+    found = (look(run, policy) for look in (bound, label, traffic, identity, retrieval, position))
+    return [finding for finding in found if finding is not None]
+
+
+def label(run: Run, policy: str) -> Finding | None:
+    """Whether tokens tell the label beyond what their number does; for who gives the answer it is no finding."""
+    return _of_rates(run, policy, "label", lambda r: r.metric == LABEL and r.inference != TRAFFIC, "the label is read")
+
+
+def traffic(run: Run, policy: str) -> Finding | None:
+    """Whether the number of tokens alone tells the label."""
+    words = "the number of tokens alone tells the label"
+    return _of_rates(run, policy, "traffic", lambda r: r.metric == LABEL and r.inference == TRAFFIC, words)
+
+
+def identity(run: Run, policy: str) -> Finding | None:
+    """Whether tokens tell which of some candidate pictures was sent."""
+    return _of_rates(run, policy, "identity", lambda r: r.metric in RANKS, "the picture is told among candidates")
+
+
+def retrieval(run: Run, policy: str) -> Finding | None:
+    """Whether tokens lead to a picture of the adversary's own that is nearly the victim's."""
+    scores = run.repeated(policy, RETRIEVAL, "ssim")
+    if not scores.numel():
+        return None
+    blind = run.blind_repeats(policy)
+    repeats = min(len(scores), len(blind))
+    scores, blind = scores[:repeats], blind[:repeats]
+    level, hits = measured_level(scores, blind), recognised(scores, blind)
+    rate = wilson_repeats(hits)
+    if level == NOT_FOUND and rate.n < FEWEST_IMAGES:
+        level = INCONCLUSIVE
+    drawn = run.repeated(policy, RANDOM, "ssim")[:repeats]
+    chance = float(recognised(drawn, blind[: len(drawn)]).double().mean()) if drawn.numel() else None
+    by_chance = "" if chance is None else f", {chance:.0%} by drawing one"
+    sentence = (
+        f"{_opening(level)}the tokens lead to a picture that the adversary has and that is much like the victim's for "
+        f"{_share(rate)} of pictures{by_chance}."
+    )
+    return Finding("retrieval", level, sentence, rate, chance)
+
+
+def position(run: Run, policy: str) -> Finding | None:
+    """Whether the tokens alone tell which patches they stand for, where that is denied."""
+    shares = {a: run.values(policy, a, "placed") for a in run.attacks}
+    best = max((a for a in shares if shares[a].numel()), key=lambda a: float(shares[a].mean()), default=None)
+    if best is None:
+        return None
+    rate, guess = bootstrap_mean(shares[best]), run.values(policy, best, "placed_blindly")
+    chance = float(guess.mean())
+    measured = (
+        f"the tokens alone tell of {_share(rate)} of the patches which token they are in, {chance:.0%} by guessing"
+    )
+    if _told(run, policy):
+        return Finding("position", HERS, f"The adversary is told where tokens stood; {measured}.", rate, chance)
+    # What a patch's place alone makes likely is above a blind guess too, so a little above it is no finding.
+    sure = len(guess) > 1 and paired_p_value(shares[best], guess, by=SOME * (1 - chance)) < SURE
+    level = _level(rate, chance, sure)
+    return Finding("position", level, f"{_opening(level)}{measured}.", rate, chance)
+
+
+def bound(run: Run, policy: str) -> Finding | None:
+    """Whether an attack surely beats a bound that is claimed as proven (``proven`` of run.json); None if none does."""
+    claims = run.about.get("proven", {})
+    psnr = {a: run.repeated(policy, a, "psnr") for a in run.attacks}
+    errors = {a: (10 ** (-values / 10)).mean(0) for a, values in psnr.items() if values.shape[1] > 1}
+    tests = [(name, least, attack) for name, least in claims.items() for attack in errors]
+    p_values = holm([paired_p_value(torch.full_like(errors[a], least), errors[a]) for _, least, a in tests])
+    beaten = [test for test, p_value in zip(tests, p_values, strict=True) if p_value < SURE]
+    if not beaten:
+        return None
+    name, least, attack = min(beaten, key=lambda test: float(errors[test[2]].mean()))
+    error = bootstrap_mean(errors[attack])
+    sentence = (
+        f"The system or its evaluation is broken: {attack} has a mean squared error of {error.estimate:.5f} "
+        f"[{error.low:.5f}, {error.high:.5f}], but {least:.5f} is the least that is possible ({name})."
+    )
+    return Finding("bound", BEATS_BOUND, sentence, error, least)
+
+
+def _of_rates(run: Run, policy: str, about: str, wanted: Callable[[Rate], bool], words: str) -> Finding | None:
+    """The judgement on the rates that are wanted, told by the surest of them."""
+    found = [rate for rate in rates(run) if rate.policy == policy and wanted(rate)]
+    if not found:
+        return None
+    told = min(found, key=lambda r: (_ORDER.index(_level(r.rate, r.chance, r.above)), r.p_value))
+    level = _level(told.rate, told.chance, told.above)
+    hers = meant(run) and about in ("label", "traffic")
+    without = (
+        "the answer itself is right for" if hers else "the right label alone leads to" if meant(run) else "chance is"
+    )
+    measured = (
+        f"{words} for {_share(told.rate)} of pictures ({told.inference}: {told.words}); {without} {told.chance:.0%}"
+    )
+    if hers and level not in (LEAKS, IN_PART):
+        sentence = f"The label is the answer that the server is meant to give, so reading it is no finding: {measured}."
+        return Finding(about, HERS, sentence, told.rate, told.chance)
+    return Finding(about, level, f"{_opening(level)}{measured}.", told.rate, told.chance)
+
+
+_ORDER = (LEAKS, IN_PART, INCONCLUSIVE, NOT_FOUND)
+
+
+def _level(rate: Interval, chance: float, sure: bool) -> str:
+    """The word for a rate that is, or is not, surely above chance."""
+    if sure:
+        return LEAKS if _advantage(rate.low, chance) > MOST else IN_PART
+    small = rate.n >= FEWEST_IMAGES and _advantage(rate.high, chance) < TOLERATED
+    return NOT_FOUND if small else INCONCLUSIVE
+
+
+def _advantage(rate: float, chance: float) -> float:
+    """The part of the way from chance to certainty."""
+    return (rate - chance) / (1 - chance) if chance < 1 else 0.0
+
+
+def _told(run: Run, policy: str) -> bool:
+    """Whether the adversary knows where tokens stood: by the merge map, or by their order where nothing was merged."""
+    knows = ThreatModel.from_dict(run.about["threat"]).knows
+    whole = bool((run.per_image(policy, "tokens") >= run.about["victim"]["patches"]).all())
+    return Knowledge.MERGE_MAP in knows or (Knowledge.ORDER in knows and whole)
+
+
+def _opening(level: str) -> str:
+    return {LEAKS: "Not private: ", IN_PART: "Not private: ", NOT_FOUND: "No leak found: "}.get(level, "Not settled: ")
+
+
+def _share(rate: Interval) -> str:
+    return f"{rate.estimate:.0%} [{rate.low:.0%}, {rate.high:.0%}]"

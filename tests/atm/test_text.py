@@ -1,0 +1,38 @@
+"""Foreign text on its way to a terminal, a log or JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atm.text import examples, printable
+
+
+@given(st.binary(max_size=40))
+def test_any_file_name_can_be_printed_and_written(name: bytes) -> None:
+    text = printable(os.fsdecode(name))
+    assert text.isprintable() and json.loads(json.dumps(text).encode("utf-8")) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mRED\x1b]0;x\a", r"\x1b[31mRED\x1b]0;x\x07"),
+        ("a\nb\r", r"a\nb\r"),
+        ("left\u202eright", r"left\u202eright"),
+        ("caf\udce9", r"caf\udce9"),
+        ("Käse 木 🙂", "Käse 木 🙂"),
+    ],
+)
+def test_what_is_shown(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_examples_are_part_of_a_sentence() -> None:
+    assert examples(["a"]) == "a"
+    assert examples(["a", "b", "c"]) == "a, b and c"
+    assert examples(["a", "b", "c", "d\n", "e"]) == "a, b, c and 2 more"

@@ -1,0 +1,68 @@
+"""A process whose commands are killed: ``python -m tests.audit.killed FOLDER SETTINGS SEED KILLS WORD...``.
+
+First ``atm WORD... --out FOLDER/whole`` runs undisturbed and is timed. Then the same into ``FOLDER/killed`` is killed
+by SIGKILL, which no handler sees, at a random moment of that time, and goes on with ``--resume`` until the next kill;
+and in the end undisturbed. Commands are forked from a process that has everything imported. Prints a line for each
+kill: whether it came before the file SETTINGS was there.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import audit.compare
+import audit.evaluate
+import audit.search.proposer
+import audit.search.run
+import audit.sweep  # noqa: F401  so that children are forked with all of it
+from audit import cli
+from tests.audit.conftest import cli_metrics
+
+
+def command(words: list[str], out: Path, settings: str) -> int:
+    """Start it in a child, which goes on with what is there."""
+    child = os.fork()
+    if child:
+        return child
+    sys.argv = ["atm", *words, "--out", str(out), *(["--resume"] if (out / settings).exists() else [])]
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    try:
+        cli.main()
+    except SystemExit as stop:
+        os._exit(int(stop.code or 0))
+    finally:
+        os._exit(0)
+
+
+def ended(child: int) -> None:
+    """Wait for one that nobody kills."""
+    _, status = os.waitpid(child, 0)
+    if status:
+        sys.exit(f"it ended with {os.waitstatus_to_exitcode(status)}")
+
+
+def main(folder: Path, settings: str, seed: int, kills: int, words: list[str]) -> None:
+    moments = random.Random(seed)
+    begun = time.monotonic()
+    ended(command(words, folder / "whole", settings))
+    lasted = time.monotonic() - begun
+    for _ in range(kills):
+        child = command(words, folder / "killed", settings)
+        time.sleep(moments.uniform(0, lasted))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        there = (folder / "killed" / settings).exists()
+        print("killed" if os.WIFSIGNALED(status) else "ended", "in the middle" if there else "early")
+    ended(command(words, folder / "killed", settings))
+
+
+if __name__ == "__main__":
+    for target in ("privacy_metrics.registry", "audit.notes"):
+        sys.modules[target].METRICS = {name: cli_metrics()[name] for name in ("ssim", "psnr")}  # type: ignore[attr-defined]
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5:])

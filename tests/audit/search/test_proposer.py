@@ -1,0 +1,81 @@
+"""What the model is told: the noise of what was measured, and the constraints."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+import torch
+from torch.quasirandom import SobolEngine
+
+from atm.policy import MergePolicy
+from audit.search.objectives import Bound, bounds, chosen
+from audit.search.proposer import Proposer, _Surrogate
+from audit.search.trials import Trial
+from tests.audit.search.toy import LAYERS, Toy
+
+UNITS = SobolEngine(LAYERS, scramble=True, seed=4).draw(24).double()
+OBJECTIVES = chosen(["accuracy", "tokens"])
+
+
+def trials(toy: Toy, noise: float = 1e-8) -> list[Trial]:
+    found = []
+    for number, unit in enumerate(UNITS.tolist()):
+        thresholds = toy.space.thresholds(unit)
+        values = dict(toy.measure(MergePolicy(thresholds)).values)
+        found.append(Trial(number, thresholds, "start", str(number), values, dict.fromkeys(values, noise)))
+    return found
+
+
+def kept(limits: tuple[Bound, ...], told: tuple[Bound, ...], seed: int) -> float:
+    """Part of the ten best candidates that keep ``limits``, where the proposer knows of ``told``."""
+    toy = Toy()
+    proposer = Proposer(OBJECTIVES, told, LAYERS, evals=40, seed=seed, started=len(UNITS))
+    candidates = list(islice(proposer.candidates(trials(toy), UNITS.tolist(), [], len(UNITS)), 10))
+    assert {source for source, _ in candidates} == {"model"}
+    measured = [toy.measure(MergePolicy(toy.space.thresholds(unit))).values for _, unit in candidates]
+    return sum(all(limit.met(values[limit.objective.name]) for limit in limits) for values in measured) / 10
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_constraints_are_told_to_the_acquisition(seed):
+    """Of something that is no objective and speaks against both, so that nothing else makes the search keep it."""
+    limits = bounds(["leakage=0.5"], [])
+    assert kept(limits, (), seed) <= 0.5
+    assert kept(limits, limits, seed) >= 0.8
+
+
+def outlier(noise: float) -> tuple[float, float]:
+    """What the model believes of a policy that was measured with an error, and what was measured."""
+    known = trials(Toy())
+    wrong = known[7]
+    known[7] = Trial(
+        7, wrong.thresholds, "start", "7", {**wrong.values, "accuracy": 0.2}, {**wrong.noise, "accuracy": noise}
+    )
+    surrogate = _Surrogate.fit(OBJECTIVES, [t for t in known if t.number != 7], UNITS[[i != 7 for i in range(24)]])
+    model = surrogate.on(known, UNITS, UNITS[:0])
+    with torch.no_grad():
+        return float(surrogate.values(model.posterior(UNITS[7:8]).mean)[0, 0]), wrong.values["accuracy"]
+
+
+def test_noise_is_told_to_the_model():
+    believed, true = outlier(noise=0.05)
+    assert believed == pytest.approx(true, abs=0.05), "an uncertain number is not believed against its neighbours"
+    believed, _ = outlier(noise=1e-8)
+    assert believed == pytest.approx(0.2, abs=0.05), "a certain one is"
+
+
+def test_noise_is_told_in_the_units_of_the_model():
+    known = trials(Toy(), noise=1e-3)
+    surrogate = _Surrogate.fit(OBJECTIVES, known, UNITS)
+    model = surrogate.on(known, UNITS, UNITS[:0])
+    told = model.likelihood.noise * surrogate.deviation.square()[:, None]
+    for row, objective in enumerate(OBJECTIVES):
+        slopes = objective.scale.slope(torch.tensor([t.values[objective.name] for t in known]).double())
+        expected = (1e-3 * slopes.square()).clamp_min(1e-5 * float(surrogate.deviation[row]) ** 2)
+        assert torch.allclose(told[row], expected.double(), rtol=1e-3)
+
+
+def test_a_limit_is_kept_by_the_very_value():
+    low, high = bounds(["accuracy=0.9"], ["tokens=20"])
+    assert low.met(0.9) and high.met(20.0) and not low.met(0.9 - 1e-9) and not high.met(20 + 1e-9)
