@@ -3,6 +3,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 HOST_PYTHON ?= python3
 STAMP := $(VENV)/.installed
+JOBS ?= 2
 
 .PHONY: demo test lint types unit install clean
 
@@ -18,8 +19,9 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(VENV)/bin/mypy
 
+# One thread for each worker: threads of two workers on the same cores wait for each other.
 unit: $(STAMP)
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist worksteal
 
 install: $(STAMP)
 
