@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from atm import documents
 from atm.errors import AtmError, unknown
 from atm.store import write
 
@@ -21,6 +22,18 @@ AVERAGES: tuple[Average, ...] = ("norm", "size", "mean")
 # Uniform thresholds of the named policies. They are chosen on the embedded victim: `moderate` keeps its accuracy,
 # `aggressive` visibly does not.
 PRESETS: dict[str, float] = {"none": 1.0, "moderate": 0.9, "aggressive": 0.4}
+
+
+class _PolicyFields(documents.Fields):
+    """What a policy file may say; `MergePolicy` has the meaning."""
+
+    thresholds: list[float]
+    remove: list[int] | None = None
+    match: str = "value"
+    average: str = "norm"
+    proportional_attention: bool = False
+    exit_layer: int | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,19 +141,10 @@ class MergePolicy:
         Raises:
             AtmError: the file cannot be read, is not a mapping, or has unknown or invalid fields.
         """
-        path = Path(path)
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))  # every JSON document is YAML too
-        except (OSError, UnicodeDecodeError) as error:
-            raise AtmError(f"policy file {path} cannot be read: {_reason(error)}") from None
-        except yaml.YAMLError as error:
-            raise AtmError(f"policy file {path} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
-        if not isinstance(content, dict) or not isinstance(content.get("thresholds"), list):
-            raise AtmError(f"policy file {path} needs a list 'thresholds' with one number per layer")
-        for key in content:
-            if key not in {f.name for f in fields(cls)}:
-                raise AtmError(f"policy file {path}: {unknown('field', str(key), [f.name for f in fields(cls)])}")
-        return cls(**{"name": path.stem, **content})
+        asked = documents.typed(_PolicyFields, documents.read(path, "policy"), f"policy file {path}")
+        content = asked.model_dump(exclude_unset=True)
+        content["name"] = documents.name(content.get("name", Path(path).stem), "policy")
+        return cls(**{**content, "remove": tuple(content.get("remove") or ())})
 
     def write(self, path: str | Path) -> None:
         """Write this policy as JSON if the name ends in .json, else as YAML."""
@@ -192,10 +196,6 @@ def _number(value: Any, policy: str) -> float:
         if isinstance(value, bool):
             raise TypeError
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise AtmError(f"policy {policy!r}: {value!r} is no number; thresholds are numbers in [0, 1]") from None
     return number if not math.isnan(number) else math.nan
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or "not a text file"

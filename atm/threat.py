@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
-from atm import channels
+from atm import channels, documents
 from atm.errors import AtmError, KnowledgeError, unknown
 from atm.knowledge import WORDS, Knowledge
 from atm.link import Link, Transmission
@@ -28,6 +27,18 @@ TAPS: dict[str, str] = {
     "eavesdropper": "listens on the air with her own antenna: she sees the radio symbols through her own channel",
     "before-codec": "sits on the device, behind its encoder and defence: she sees the tokens before codec and noise",
 }
+
+
+class _ThreatFields(documents.Fields):
+    """What a threat model file may say; `ThreatModel` has the meaning."""
+
+    name: str = "custom"
+    tap: str = "server"
+    knows: list[str] | None = None
+    channel: str | None = None
+    auxiliary: int | None = None
+    shifted: bool = False
+    queries: int | None = None
 
 
 @dataclass(frozen=True)
@@ -198,24 +209,17 @@ class ThreatModel:
         Raises:
             AtmError: an unknown field, tap or piece of knowledge.
         """
-        allowed = [field.name for field in fields(cls)]
-        for key in content:
-            if key not in allowed:
-                raise AtmError(f"{where}: {unknown('field', str(key), allowed)}")
+        asked = documents.typed(_ThreatFields, dict(content), where)
         flags = {str(flag.name).lower(): flag for flag in Knowledge.EVERYTHING}
         knows = Knowledge.NOTHING
-        for word in content.get("knows", list(flags)):
+        for word in list(flags) if asked.knows is None else asked.knows:
             if word not in flags:
                 raise AtmError(f"{where}: {unknown('knowledge', str(word), flags)}")
             knows |= flags[word]
         if Knowledge.MERGE_MAP in knows and Knowledge.ORDER not in knows:
             raise AtmError(f"{where}: the merge map tells the order of the tokens; grant 'order' or drop 'merge_map'")
-        name, tap, channel = content.get("name", "custom"), content.get("tap", "server"), content.get("channel")
-        numbers = {key: _number(content.get(key), key, where) for key in ("auxiliary", "queries")}
-        shifted = content.get("shifted", False)
-        if not isinstance(shifted, bool):
-            raise AtmError(f"{where}: shifted is {shifted!r}, expected true or false")
-        return cls(str(name), str(tap), knows, None if channel is None else str(channel), shifted=shifted, **numbers)
+        documents.name(asked.name, "threat model")
+        return cls(**{**asked.model_dump(), "knows": knows})
 
 
 @dataclass(frozen=True)
@@ -273,12 +277,6 @@ PRESETS: dict[str, ThreatModel] = {
 }
 
 
-def _number(value: Any, key: str, where: str) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise AtmError(f"{where}: {key} is {value!r}, expected a whole number")
-    return value
-
-
 def load(name_or_file: str) -> ThreatModel:
     """A threat model by preset name, ``eavesdropper:awgn:5`` for one with a channel of her own, or from a YAML file.
 
@@ -286,12 +284,7 @@ def load(name_or_file: str) -> ThreatModel:
         AtmError: no such preset, or a file that describes none.
     """
     if Path(name_or_file).suffix in {".yaml", ".yml", ".json"}:
-        try:
-            content = yaml.safe_load(Path(name_or_file).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise AtmError(f"threat model file {name_or_file} cannot be read: {' '.join(str(error).split())}") from None
-        if not isinstance(content, dict):
-            raise AtmError(f"threat model file {name_or_file} needs fields such as name, tap and knows")
+        content = documents.read(name_or_file, "threat model")
         return ThreatModel.from_dict(content, f"threat model file {name_or_file}")
     preset, _, channel = name_or_file.partition(":")
     if preset not in PRESETS:

@@ -10,6 +10,8 @@ from atm.errors import AtmError
 from atm.link import Link
 from atm.tokens import TokenBatch
 
+MOST_NOISE = 1000  # deviations of the tokens; nothing is left of them long before
+
 
 class Chain(Defence):
     """Several defences, one after the other.

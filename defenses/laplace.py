@@ -10,7 +10,7 @@ from torch import Tensor
 from atm.defence import Defence
 from atm.link import Link
 from atm.tokens import TokenBatch
-from defenses.base import calibration_tokens, check, deviation, fitted_or_fail, uniform
+from defenses.base import MOST_NOISE, calibration_tokens, check, deviation, fitted_or_fail, uniform
 
 
 class Laplace(Defence):
@@ -23,7 +23,7 @@ class Laplace(Defence):
     name = "laplace"
 
     def __init__(self, strength: float) -> None:
-        check(strength >= 0, self.name, strength, "the noise's deviation, in deviations of the tokens, is at least 0")
+        check(0 <= strength <= MOST_NOISE, self.name, strength, f"give 0 to {MOST_NOISE} deviations of the tokens")
         self.strength = strength
         self.scale: float | None = None
 

@@ -11,6 +11,8 @@ from atm.defence import Defence
 from atm.tokens import TokenBatch
 from defenses.base import check
 
+LARGEST = 4096  # tokens: an image that takes more is not sent by radio
+
 
 class Pad(Defence):
     """Fills each image up to the next multiple of a bucket with copies of its own tokens; ``pad:16`` to 16, 32, ...
@@ -24,7 +26,8 @@ class Pad(Defence):
     pads: ClassVar[bool] = True
 
     def __init__(self, bucket: int) -> None:
-        check(isinstance(bucket, int) and bucket >= 1, self.name, bucket, "give a bucket of at least 1 token")
+        fits = isinstance(bucket, int) and 1 <= bucket <= LARGEST
+        check(fits, self.name, bucket, f"give a bucket of 1 to {LARGEST} tokens")
         self.bucket = bucket
 
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from atm.errors import AtmError, unknown
 
+MOST_DECIBELS = 150  # in float32 a weaker signal is none, and weaker noise is none
 WEAKEST_GAIN = 1e-12  # of |h|^2; keeps the equaliser finite in the deepest fade
 
 
@@ -146,6 +147,8 @@ def decibels(text: str, channel: str) -> float:
         value = math.nan
     if not math.isfinite(value):
         raise AtmError(f"channel {channel!r}: {text!r} is no SNR in dB; write for example {channel}:10")
+    if abs(value) > MOST_DECIBELS:
+        raise AtmError(f"channel {channel!r}: {text} dB is out of range; give -{MOST_DECIBELS} to {MOST_DECIBELS}")
     return value
 
 
