@@ -72,8 +72,8 @@ def gaussian_least_error(noise: float) -> float:
 
 
 def _some(percent: int, expected: str) -> System:
-    """Some pictures of a hundred, of which four fifths can be seen: recognisable, and no near copy."""
-    return System(f"leak of {percent} in 100", expected, encoders.shown(0.8), pictures=pictures.marked(percent))
+    """Some pictures of a hundred, of which three fifths can be seen: recognisable, and no near copy."""
+    return System(f"leak of {percent} in 100", expected, encoders.shown(0.6), pictures=pictures.marked(percent))
 
 
 HIDES_NOTHING = (
