@@ -15,6 +15,7 @@ from atm.store import write
 from attacks import BLIND
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import Interval, bootstrap_mean
+from reports.acceptance import criteria_of, decide, instead
 from reports.bounds import BOUNDS, brackets
 from reports.figures import by_attack, costs, trade_off
 from reports.harm import by_policy, label_bits
@@ -61,11 +62,15 @@ def render(run: Run, against: tuple[Run, ...] = ()) -> str:
     environment = Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined)
     environment.filters["interval"] = show
     environment.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
-    judged = verdicts(run, against)
+    judged, criteria = verdicts(run, against), criteria_of(run)
+    decisions = [decide(verdict, criteria) for verdict in judged]
     return environment.get_template("report.html.j2").render(
         run=run,
         about=run.about,
         verdicts=judged,
+        criteria=criteria,
+        decisions=decisions,
+        instead=instead(judged, decisions),
         blind=BLIND,
         costs={v.policy: _costs(run, v.policy) for v in judged},
         table=_table(run),

@@ -1,0 +1,114 @@
+"""May it be deployed? Yes only where everything that was asked for surely holds."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atm.errors import AtmError
+from privacy_metrics.statistics import Interval
+from reports.acceptance import NO, NOT_SHOWN, QUANTITIES, YES, Criterion, decide, instead
+from reports.html import render
+from reports.verdict import judge
+from tests.reports.test_report import make_run
+
+HARMLESS = [0.1 + 0.001 * i for i in range(120)]
+BLIND = [v - 0.05 for v in HARMLESS]
+SHARES = st.floats(0, 1)
+
+
+def parsed(*texts: str) -> list[Criterion]:
+    return [Criterion.parse(text) for text in texts]
+
+
+@pytest.fixture
+def harmless(tmp_path):
+    return judge(make_run(tmp_path, {"mean_image": BLIND, "ridge": HARMLESS}), "none")
+
+
+@pytest.fixture
+def leaking(tmp_path):
+    scores = {"mean_image": [0.1] * 120, "ridge": [0.7] * 12 + [0.3] * 108}
+    return judge(make_run(tmp_path, scores), "none")
+
+
+@given(SHARES, SHARES, SHARES, st.sampled_from(["<=", ">="]))
+def test_yes_and_no_need_the_whole_interval(a, b, bound, sign):
+    low, high = sorted((a, b))
+    answer = parsed(f"leakage{sign}{bound!r}")[0].answer(Interval((low + high) / 2, low, high, 100))
+    holds = [(value <= bound if sign == "<=" else value >= bound) for value in (low, high)]
+    assert answer == (YES if all(holds) else NOT_SHOWN if any(holds) else NO)
+
+
+def test_an_interval_without_ends_shows_nothing():
+    assert parsed("leakage<=0.5")[0].answer(Interval(0.1, math.nan, math.nan, 1)) == NOT_SHOWN
+
+
+@pytest.mark.parametrize(
+    "text", ["", "leakage", "leakage<0.5", "leakage==1", "leakage<=", "leakage<=x", "leakage<=1e999", "<=5%"]
+)
+def test_criteria_that_are_none_are_refused(text):
+    with pytest.raises(AtmError, match="not of the form"):
+        Criterion.parse(text)
+
+
+def test_criteria_are_percentages_or_numbers_of_known_quantities():
+    five = Criterion.parse(" recognised <= 5% ")
+    assert five == Criterion("recognised", True, 0.05, "recognised<=5%")
+    assert Criterion.parse("accuracy>=0.9").bound == 0.9
+    with pytest.raises(AtmError, match="did you mean 'leakage'"):
+        Criterion.parse("leakag<=1")
+
+
+def test_without_criteria_the_verdict_decides(harmless, leaking):
+    assert decide(harmless).answer == YES
+    denied = decide(leaking)
+    assert denied.answer == NO and "12 of 120 pictures" in denied.reason
+
+
+@pytest.mark.parametrize(
+    ("criteria", "answer", "because"),
+    [
+        (["recognised<=5%"], NO, "recognised is 0.1 "),
+        (["recognised<=10%"], NOT_SHOWN, "recognised<=10%"),
+        (["recognised<=20%"], YES, "recognised is 0.1 "),
+        (["recognised<=20%", "leakage<=0.2"], NO, "leakage is 0.34"),
+        (["recognised<=10%", "leakage<=0.2"], NO, "leakage is 0.34"),
+        (["recognised<=20%", "identity<=0.5"], NOT_SHOWN, "identity was not measured"),
+        (["maximum<=0.9", "accuracy>=0.5", "tokens<=65"], YES, "tokens is 65"),
+    ],
+)
+def test_the_gravest_criterion_gives_the_answer_and_the_reason(leaking, criteria, answer, because):
+    decision = decide(leaking, parsed(*criteria))
+    assert decision.answer == answer and because in decision.reason
+
+
+def test_a_flag_takes_a_yes_back(tmp_path):
+    few = judge(make_run(tmp_path, {"mean_image": BLIND[:99], "ridge": HARMLESS[:99]}), "none")
+    for criteria in ([], parsed("recognised<=50%")):
+        decision = decide(few, criteria)
+        assert decision.answer == NOT_SHOWN and "99" in decision.reason
+
+
+def test_every_quantity_has_a_value_or_is_said_to_be_unmeasured(leaking):
+    for quantity in QUANTITIES:
+        assert decide(leaking, parsed(f"{quantity}<=1000000")).answer in (YES, NOT_SHOWN)
+
+
+def test_what_to_do_instead(harmless, leaking, tmp_path):
+    verdicts = [leaking, harmless]
+    assert instead(verdicts, [decide(v) for v in verdicts]) == "Deploy the policy “none”."
+    assert "add a defence" in instead([leaking], [decide(leaking)])
+    few = judge(make_run(tmp_path / "few", {"mean_image": BLIND[:9], "ridge": HARMLESS[:9]}), "none")
+    assert "yet" in instead([few], [decide(few)])
+
+
+def test_the_page_begins_with_the_answer(tmp_path):
+    page = render(
+        make_run(tmp_path, {"mean_image": BLIND, "ridge": HARMLESS}, config={"seed": 0, "accept": ["leakage<=0.05"]})
+    )
+    box = page[page.index("May this be deployed?") : page.index("<h2>Verdict</h2>")]
+    assert ">no</span>" in box and "leakage&lt;=0.05" in box
