@@ -1,0 +1,79 @@
+"""How commands end: one line, the right code, and for our own bugs a file with the trace."""
+
+from __future__ import annotations
+
+import errno
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atm.errors import AtmError, StorageError
+from audit.ending import ended
+
+
+def raising(error: BaseException):
+    def command():
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (AtmError("no such thing"), 2, "error: no such thing"),
+        (StorageError("x cannot be written"), 3, "error: x cannot be written"),
+        (typer.BadParameter("not a number"), 2, "not a number"),
+        (OSError(errno.ENOSPC, "No space left on device", "/full/x"), 3, "/full/x: No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied"), 3, "Permission denied"),
+        (MemoryError(), 2, "out of memory"),
+        (KeyboardInterrupt(), 130, "stopped; go on with --resume"),
+        (typer.Abort(), 130, "stopped; go on with --resume"),
+    ],
+)
+def test_every_end_has_its_code_and_its_line(capsys, error, code, said):
+    assert ended(raising(error), []) == code
+    line = capsys.readouterr().err
+    assert said in line and line.count("\n") == 1
+
+
+def test_a_clean_end_says_nothing(capsys):
+    assert ended(lambda: None, []) == 0 and ended(lambda: 7, []) == 7
+    assert capsys.readouterr() == ("", "")
+
+
+def test_ctrl_c_that_typer_turned_into_a_code_is_said(capsys):
+    assert ended(lambda: 130, []) == 130 and "--resume" in capsys.readouterr().err
+
+
+def test_a_bug_is_one_line_and_a_file_with_the_trace(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert ended(raising(KeyError("lost")), ["attack", "--seed", "1"]) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and "please report" in said
+    log = Path(re.search(r"with (\S+\.log)", said)[1]).read_text()
+    assert "KeyError: 'lost'" in log and "Traceback" in log and "--seed" in log
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    assert ended(raising(KeyError("lost")), []) == 1 and "--debug" in capsys.readouterr().err
+
+
+def test_debug_lets_the_trace_through():
+    with pytest.raises(KeyError):
+        ended(raising(KeyError("lost")), ["attack", "--debug"])
+
+
+@given(st.text())
+def test_no_control_character_of_an_error_reaches_the_terminal(text):
+    from rich.console import Console
+
+    import audit.ending
+
+    told = Console(highlight=False, force_terminal=False, width=10_000)
+    with pytest.MonkeyPatch.context() as patch, told.capture() as caught:
+        patch.setattr(audit.ending, "console", told)
+        ended(raising(AtmError(text)), [])
+    assert caught.get().removesuffix("\n").isprintable()

@@ -1,0 +1,75 @@
+"""Something is said at once and again and again, and what was skipped stays on the screen."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+from rich.console import Console
+
+from audit.progress import Progress
+
+
+class Heard(io.StringIO):
+    """A file that lets a test wait for its n-th line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changed = threading.Condition()
+
+    def write(self, text: str) -> int:
+        with self.changed:
+            written = super().write(text)
+            self.changed.notify_all()
+            return written
+
+    def wait_for(self, text: str) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: text in self.getvalue(), timeout=60)
+
+
+def plain() -> tuple[Heard, Console]:
+    heard = Heard()
+    return heard, Console(file=heard, force_terminal=False, width=200)
+
+
+def test_the_first_line_comes_at_once_and_the_last_one_again_and_again():
+    heard, console = plain()
+    with Progress("loading", to=console, every=0.01) as say:
+        assert heard.getvalue() == "loading\n"
+        say("ridge of none")
+        heard.wait_for("s: ridge of none\n")
+        say("decoder of none")
+        heard.wait_for("s: decoder of none\n")
+
+
+def test_short_commands_say_one_line():
+    heard, console = plain()
+    with Progress("loading", to=console) as say:
+        say("quickly done")
+    assert heard.getvalue() == "loading\n"
+
+
+def test_what_was_skipped_stays_and_cannot_write_to_the_terminal():
+    heard, console = plain()
+    with Progress("loading", lambda line: line.startswith("skipped"), console) as say:
+        say("skipped \x1b[31mred\x1b]0;x\x07.png [bold]")
+    assert "skipped \\x1b[31mred\\x1b]0;x\\x07.png [bold]" in heard.getvalue() and "\x1b" not in heard.getvalue()
+
+
+def test_in_a_terminal_the_line_moves_and_leaves_nothing():
+    heard = Heard()
+    with Progress("loading", to=Console(file=heard, force_terminal=True, width=80)) as say:
+        say("ridge of none")
+        heard.wait_for("ridge of none")
+    assert heard.getvalue().endswith("\x1b[2K") or heard.getvalue().endswith("\x1b[?25h\r\x1b[1A\x1b[2K")
+
+
+def test_an_error_ends_the_thread():
+    _, console = plain()
+    before = threading.active_count()
+    try:
+        with Progress(to=console):
+            raise ValueError
+    except ValueError:
+        assert threading.active_count() == before
