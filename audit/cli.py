@@ -13,7 +13,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from atm.errors import AtmError, StorageError
+from atm.errors import AtmError
+from audit.ending import DEBUG, ended
 from audit.options import (
     Classes,
     Force,
@@ -29,6 +30,7 @@ from audit.options import (
     console,
     out,
 )  # fmt: skip
+from audit.progress import Progress
 from audit.selfcheck_cli import selfcheck
 from audit.training_cli import convert, train
 
@@ -162,8 +164,8 @@ def compare(
         image_size=image_size, mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
         codec=codec, data=data, channel=channel, threat=threat, images=images, auxiliary=auxiliary, seed=seed,
     )  # fmt: skip
-    with console.status("loading") as status:
-        made = run_compare(config, out_folder, resume=resume, force=force, say=lambda line: status.update(escape(line)))
+    with Progress() as say:
+        made = run_compare(config, out_folder, resume=resume, force=force, say=say)
     table = made.table()
     if as_json:
         pairs = [{"merging": p.policy, "other": p.other, "sentence": p.sentence} for p in made.pairs()]
@@ -187,13 +189,7 @@ def compare(
 def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool) -> None:
     from audit.evaluate import attack as run_attack
 
-    with console.status("loading") as status:
-
-        def say(line: str) -> None:
-            if line.startswith(("skipped", "pictures:")):
-                console.print(f"[yellow]{escape(line)}[/]")
-            status.update(escape(line))
-
+    with Progress("loading", lambda line: line.startswith(("skipped", "pictures:"))) as say:
         run = run_attack(config, folder, resume=resume, force=force, say=say)
     _show(run, folder / "report.html", as_json)
 
@@ -282,13 +278,7 @@ def search(
         objectives=tuple(names or DEFAULT), at_least=tuple(at_least or ()), at_most=tuple(at_most or ()),
         reference=tuple(reference or ()), score=score, images=images, auxiliary=auxiliary, lowest=lowest, seed=seed,
     )  # fmt: skip
-    with console.status("loading") as status:
-
-        def say(line: str) -> None:
-            if line.startswith("note") or "failed" in line:
-                console.print(f"[yellow]{escape(line)}[/]")
-            status.update(escape(line))
-
+    with Progress("loading", lambda line: line.startswith("note") or "failed" in line) as say:
         found = run_search(
             config,
             out_folder,
@@ -413,8 +403,8 @@ def sweep(
         data=data, auxiliary_data=auxiliary_data, threat=threat,
         images=images, auxiliary=auxiliary, seed=seed,
     )  # fmt: skip
-    with console.status("loading") as status:
-        page = run_sweep(config, out_folder, resume=resume, force=force, say=lambda line: status.update(escape(line)))
+    with Progress() as say:
+        page = run_sweep(config, out_folder, resume=resume, force=force, say=say)
     done = Sweep.read(out_folder)
     if as_json:
         points = json.loads(done.table.to_json(orient="records"))
@@ -524,22 +514,9 @@ def list_(
 def main() -> None:
     """Entry point of ``atm``."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # of the libraries' own calls
-    try:
-        code = app(standalone_mode=False)
-    except typer.TyperException as error:
-        line = " ".join(error.format_message().split()) or "give a command; see atm --help"
-        console.print(f"[red]error:[/] {escape(line)}", soft_wrap=True)
-        sys.exit(2)
-    except typer.Abort:
-        console.print("stopped; go on with --resume")
-        sys.exit(130)
-    except AtmError as error:
-        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(3 if isinstance(error, StorageError) else 2)
-    except KeyboardInterrupt:
-        console.print("stopped; go on with --resume")
-        sys.exit(130)
-    sys.exit(code)  # of a `typer.Exit`, which does not end the program here; else None
+    words = sys.argv[1:]
+    sys.argv[1:] = [word for word in words if word != DEBUG]  # wherever it stands
+    sys.exit(ended(lambda: app(standalone_mode=False), words))
 
 
 if __name__ == "__main__":

