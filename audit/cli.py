@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,14 +38,25 @@ from audit.training_cli import convert, train
 app = typer.Typer(
     name="atm",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="How much do the tokens of a split vision transformer give away?",
 )
-app.add_typer(train, name="train")
-app.command(epilog="Example: `atm selfcheck --json`")(selfcheck)
-app.command(epilog="Example: `atm convert checkpoint.pth weights.safetensors`")(convert)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"atm {version('atm-privacy')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Print the trace of an error; stands anywhere.")] = False,
+) -> None:
+    """How much do the tokens of a split vision transformer give away? Attacks, verdicts, and a search for policies."""
 
 
 @app.command(epilog="Example: `atm demo`")
@@ -264,9 +276,9 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search policies that are good in several objectives at once, leakage among them."""
-    from audit.search import SearchConfig
-    from audit.search import search as run_search
-    from audit.search.objectives import DEFAULT
+    from audit.pareto import SearchConfig
+    from audit.pareto import search as run_search
+    from audit.pareto.objectives import DEFAULT
 
     if context.args and not objectives:
         raise AtmError(f"unexpected {' '.join(context.args)!r}; names of objectives follow --objectives")
@@ -305,7 +317,7 @@ def pick_(
     as_json: Json = False,
 ) -> None:
     """The policy of a search that is best for one's own constraints, as a file for atm attack --policy."""
-    from audit.search.pick import pick_policy
+    from audit.pareto.pick import pick_policy
 
     trial, path = pick_policy(run, at_least or (), at_most or (), minimize, maximize)
     if as_json:
@@ -509,6 +521,11 @@ def list_(
     for name, about in rows:
         table.add_row(f"[bold]{escape(name)}[/]", escape(about))
     out.print(table if rows else f"no {what} yet")
+
+
+app.add_typer(train, name="train")
+app.command(epilog="Example: `atm convert checkpoint.pth weights.safetensors`")(convert)
+app.command(epilog="Example: `atm selfcheck --json`")(selfcheck)
 
 
 def main() -> None:

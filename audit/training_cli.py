@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 
 from atm.errors import AtmError
-from atm.store import check_writable
 from atm.text import printable
 from audit.options import ImageSize, Mean, Seed, Std, Weights, console, out
 
@@ -121,6 +120,8 @@ def convert(
 
 
 def _refuse_to_replace(path: Path, force: bool) -> None:
+    from atm.store import check_writable
+
     if path.suffix != ".safetensors":
         raise AtmError(f"{path} must end in .safetensors")
     if path.exists() and not force:

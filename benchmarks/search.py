@@ -31,13 +31,13 @@ from torch.quasirandom import SobolEngine
 
 from atm.policy import MergePolicy
 from audit.evaluate import attack
-from audit.search.config import SearchConfig
-from audit.search.execution import InProcess
-from audit.search.front import Frame, curve, front
-from audit.search.objectives import Objective
-from audit.search.problem import PolicyProblem
-from audit.search.run import explore, make_problem, open_folder
-from audit.search.trials import Measured, Trial
+from audit.pareto.config import SearchConfig
+from audit.pareto.execution import InProcess
+from audit.pareto.front import Frame, curve, front
+from audit.pareto.objectives import Objective
+from audit.pareto.problem import PolicyProblem
+from audit.pareto.run import explore, make_problem, open_folder
+from audit.pareto.trials import Measured, Trial
 from reports.run import Run
 
 Choose = Callable[["Remembering", int, int], None]

@@ -23,12 +23,12 @@ from tempfile import TemporaryDirectory
 import torch
 
 from atm.policy import MergePolicy
-from audit.search.cluster import OnRay
-from audit.search.config import SearchConfig
-from audit.search.execution import Executor, InProcess
-from audit.search.run import explore, open_folder
-from audit.search.space import Space
-from audit.search.trials import Measured
+from audit.pareto.cluster import OnRay
+from audit.pareto.config import SearchConfig
+from audit.pareto.execution import Executor, InProcess
+from audit.pareto.run import explore, open_folder
+from audit.pareto.space import Space
+from audit.pareto.trials import Measured
 
 LAYERS = 6
 WINDOW = 20

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import audit.compare
 import audit.evaluate
-import audit.search.proposer
-import audit.search.run
+import audit.pareto.proposer
+import audit.pareto.run
 import audit.sweep  # noqa: F401  so that children are forked with all of it
 from audit import cli
 from tests.audit.conftest import cli_metrics

@@ -7,7 +7,7 @@ import typer
 
 from audit import cli
 from audit.compare import CompareConfig
-from audit.search import SearchConfig
+from audit.pareto import SearchConfig
 from audit.setting import AttackConfig, prepare
 from audit.sweep import SweepConfig
 from reports.run import Run

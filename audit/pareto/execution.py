@@ -1,4 +1,4 @@
-"""Where evaluations run: in this process; `audit.search.cluster` has the executor for several machines."""
+"""Where evaluations run: in this process; `audit.pareto.cluster` has the executor for several machines."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from atm.policy import MergePolicy
-from audit.search.problem import Problem
-from audit.search.trials import Measured, finite
+from audit.pareto.problem import Problem
+from audit.pareto.trials import Measured, finite
 
 
 @dataclass(frozen=True)

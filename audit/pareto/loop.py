@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from atm.errors import AtmError
 from atm.policy import MergePolicy
-from audit.search.execution import Executor, Result
-from audit.search.front import curve, stagnation
-from audit.search.outcome import STOPPED
-from audit.search.problem import Problem
-from audit.search.proposer import Proposer
-from audit.search.space import NEAR
-from audit.search.trials import Trial, TrialLog
+from audit.pareto.execution import Executor, Result
+from audit.pareto.front import curve, stagnation
+from audit.pareto.outcome import STOPPED
+from audit.pareto.problem import Problem
+from audit.pareto.proposer import Proposer
+from audit.pareto.space import NEAR
+from audit.pareto.trials import Trial, TrialLog
 
 Say = Callable[[str], None]
 REJECTED = 64  # candidates in a row without a new effect, after which the space counts as exhausted
@@ -138,7 +138,7 @@ class Loop:
 
 
 def near(unit: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
-    """Whether every coordinate of some other point is within `audit.search.space.NEAR`."""
+    """Whether every coordinate of some other point is within `audit.pareto.space.NEAR`."""
     return any(max(abs(a - b) for a, b in zip(unit, other, strict=True)) < NEAR for other in others)
 
 

@@ -7,9 +7,9 @@ from itertools import combinations
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from audit.search.objectives import Objective
-from audit.search.outcome import Outcome
-from audit.search.trials import Trial
+from audit.pareto.objectives import Objective
+from audit.pareto.outcome import Outcome
+from audit.pareto.trials import Trial
 
 FRONT, REST, STAR = "#2f6690", "#c3ccd4", "#d1495b"
 SCALE = "Viridis"

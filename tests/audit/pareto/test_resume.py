@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from atm.errors import AtmError
-from audit.search.run import reserve
-from tests.audit.search.toy import CONFIG
+from audit.pareto.run import reserve
+from tests.audit.pareto.toy import CONFIG
 
 MADE_WITH = {key: {"digest": "1"} for key in ("victim", "codec", "data", "versions")}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from atm.errors import AtmError
-from audit.search import objectives
-from audit.search.objectives import DEFAULT, Bound, Objective
+from audit.pareto import objectives
+from audit.pareto.objectives import DEFAULT, Bound, Objective
 from audit.setting import AttackConfig
 
 
@@ -18,12 +18,12 @@ class SearchConfig:
 
     Attributes:
         evals: policies to evaluate.
-        objectives: names of `audit.search.objectives.OBJECTIVES`.
+        objectives: names of `audit.pareto.objectives.OBJECTIVES`.
         at_least: constraints such as ``accuracy=0.9``.
         at_most: constraints such as ``tokens=30``.
-        reference: a reference point or a part of it, such as ``accuracy=0.5``; `audit.search.front.Frame` has the rule
+        reference: a reference point or a part of it, such as ``accuracy=0.5``; `audit.pareto.front.Frame` has the rule
             for the rest.
-        score: how leakage is scored; a name of `audit.search.privacy.SCORES`.
+        score: how leakage is scored; a name of `audit.pareto.privacy.SCORES`.
         images: that each policy is evaluated on.
         auxiliary: the adversary's own pictures, at most, when the front is re-scored.
         lowest: lowest threshold of any layer.

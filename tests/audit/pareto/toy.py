@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 from atm.policy import MergePolicy
-from audit.search.config import SearchConfig
-from audit.search.execution import InProcess
-from audit.search.run import explore, open_folder
-from audit.search.space import Space
-from audit.search.trials import Measured
+from audit.pareto.config import SearchConfig
+from audit.pareto.execution import InProcess
+from audit.pareto.run import explore, open_folder
+from audit.pareto.space import Space
+from audit.pareto.trials import Measured
 
 LAYERS = 3
 CONFIG = SearchConfig(evals=14, seed=3)
@@ -54,7 +54,7 @@ def main(folder: Path, *deaths: int) -> None:
     """
     import signal
 
-    import audit.search.proposer  # noqa: F401  so that children are forked with it
+    import audit.pareto.proposer  # noqa: F401  so that children are forked with it
 
     for death in deaths:
         child = os.fork()

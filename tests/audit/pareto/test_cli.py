@@ -13,7 +13,7 @@ from atm.policy import load
 from atm.store import RunStore
 from atm.weight_files import read_weights, write_weights
 from attacks import BLIND, available
-from audit.search.problem import PolicyProblem
+from audit.pareto.problem import PolicyProblem
 from tests.atm.models import tiny_vit
 from tests.audit.conftest import parse
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from atm.errors import AtmError
-from audit.search.front import front
-from audit.search.outcome import Outcome
-from audit.search.report import render
-from audit.search.trials import Trial
-from tests.audit.search.toy import CONFIG, Toy, run
+from audit.pareto.front import front
+from audit.pareto.outcome import Outcome
+from audit.pareto.report import render
+from audit.pareto.trials import Trial
+from tests.audit.pareto.toy import CONFIG, Toy, run
 
 
 def written(folder: Path) -> list[dict]:
@@ -38,7 +38,7 @@ def test_a_search_killed_at_20_random_moments_ends_as_if_nothing_had_happened(wh
     deaths = [str(moments.randrange(5, 400)) for _ in range(20)]
     root = Path(__file__).parents[3]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.audit.search.toy", str(folder), *deaths], cwd=root, capture_output=True, text=True
+        [sys.executable, "-m", "tests.audit.pareto.toy", str(folder), *deaths], cwd=root, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
     progress = [int(number) for number in done.stdout.split()]

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from atm.errors import AtmError, unknown
 from atm.link import Link, Transmission
-from audit.search.memory import peak_bytes
-from audit.search.privacy import PrivacyScore
+from audit.pareto.memory import peak_bytes
+from audit.pareto.privacy import PrivacyScore
 
 TIMED_IMAGES, TIMES = 16, 8
 EDGE = 2e-3  # a fraction this near to 0 or 1 counts as this near

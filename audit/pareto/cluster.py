@@ -20,8 +20,8 @@ from typing import Any
 from atm.errors import AtmError
 from atm.policy import MergePolicy
 from audit.evaluate import attack
-from audit.search.execution import Result, evaluate
-from audit.search.problem import Problem
+from audit.pareto.execution import Result, evaluate
+from audit.pareto.problem import Problem
 from audit.setting import AttackConfig
 
 LOCAL = "local"

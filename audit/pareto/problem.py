@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from atm.policy import MergePolicy
-from audit.search.objectives import Objective, Sample
-from audit.search.privacy import PrivacyScore
-from audit.search.space import Space
-from audit.search.trials import Measured
+from audit.pareto.objectives import Objective, Sample
+from audit.pareto.privacy import PrivacyScore
+from audit.pareto.space import Space
+from audit.pareto.trials import Measured
 from audit.setting import Setting
 
 PROBED = 8  # images on which two policies must merge alike to count as one

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from atm.errors import AtmError
-from audit.search.front import feasible
-from audit.search.objectives import OBJECTIVES, bounds, canonical
-from audit.search.outcome import Outcome
-from audit.search.run import write_policy
-from audit.search.trials import Trial
+from audit.pareto.front import feasible
+from audit.pareto.objectives import OBJECTIVES, bounds, canonical
+from audit.pareto.outcome import Outcome
+from audit.pareto.run import write_policy
+from audit.pareto.trials import Trial
 
 
 def pick_policy(

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from atm.store import write
-from audit.search import figures
-from audit.search.outcome import SUITE_IMAGES, Outcome
+from audit.pareto import figures
+from audit.pareto.outcome import SUITE_IMAGES, Outcome
 
 
 def write_report(outcome: Outcome) -> Path:
@@ -25,7 +25,7 @@ def write_report(outcome: Outcome) -> Path:
 def render(outcome: Outcome) -> str:
     """The page as text; everything that came from a file or a user is escaped."""
     environment = Environment(
-        loader=PackageLoader("audit.search", "templates"), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("audit.pareto", "templates"), autoescape=True, undefined=StrictUndefined
     )
     drawn = [
         ("The front, two objectives at a time", figures.pairwise(outcome)),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from audit.search.objectives import Bound, Objective
-from audit.search.trials import Trial
+from audit.pareto.objectives import Bound, Objective
+from audit.pareto.trials import Trial
 
 MARGIN = 0.1  # the reference lies this part of the starting policies' range beyond their worst
 

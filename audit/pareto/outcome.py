@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from atm.store import StoredRun
-from audit.search.config import SearchConfig
-from audit.search.front import Frame, curve, feasible, front, stagnation, unkept
-from audit.search.objectives import OBJECTIVES, Bound, Objective
-from audit.search.trials import Trial, read_trials
+from audit.pareto.config import SearchConfig
+from audit.pareto.front import Frame, curve, feasible, front, stagnation, unkept
+from audit.pareto.objectives import OBJECTIVES, Bound, Objective
+from audit.pareto.trials import Trial, read_trials
 
 STOPPED = "stopped by the user"  # how a note begins that says so
 RESCORED = "rescored"

@@ -25,9 +25,9 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from audit.search.front import Frame, feasible, non_dominated
-from audit.search.objectives import Bound, Objective
-from audit.search.trials import Trial
+from audit.pareto.front import Frame, feasible, non_dominated
+from audit.pareto.objectives import Bound, Objective
+from audit.pareto.trials import Trial
 
 GROWTH = 1.2  # hyperparameters are fitted anew whenever there are so many times the trials
 FITTED = 160  # trials that they are fitted to, at most

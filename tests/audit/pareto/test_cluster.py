@@ -12,10 +12,10 @@ import pytest
 
 from atm.errors import AtmError
 from atm.policy import MergePolicy
-from audit.search import cluster
-from audit.search.outcome import Outcome
-from audit.search.run import explore, open_folder
-from tests.audit.search.toy import CONFIG, Toy
+from audit.pareto import cluster
+from audit.pareto.outcome import Outcome
+from audit.pareto.run import explore, open_folder
+from tests.audit.pareto.toy import CONFIG, Toy
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 
@@ -71,7 +71,7 @@ def test_every_evaluation_is_done_once_with_the_numbers_of_one_process(nodes, tm
     for trial in found.trials:
         assert trial.values == Toy().measure(trial.policy).values
     alone = tmp_path / "alone"
-    from tests.audit.search.toy import run
+    from tests.audit.pareto.toy import run
 
     same = {t.number: t.thresholds for t in run(alone, say=lambda line: None).trials if t.source == "start"}
     assert same == {t.number: t.thresholds for t in found.trials if t.source == "start"}

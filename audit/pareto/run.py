@@ -15,13 +15,13 @@ from pathlib import Path
 from atm.errors import AtmError
 from atm.store import RunStore, make_folder, settings_of, write
 from audit.evaluate import attack
-from audit.search import cluster
-from audit.search.config import SearchConfig
-from audit.search.execution import Executor, InProcess
-from audit.search.outcome import RESCORED, STOPPED, SUITE_IMAGES, Outcome
-from audit.search.privacy import create_score
-from audit.search.problem import PolicyProblem, Problem
-from audit.search.trials import Trial, TrialLog
+from audit.pareto import cluster
+from audit.pareto.config import SearchConfig
+from audit.pareto.execution import Executor, InProcess
+from audit.pareto.outcome import RESCORED, STOPPED, SUITE_IMAGES, Outcome
+from audit.pareto.privacy import create_score
+from audit.pareto.problem import PolicyProblem, Problem
+from audit.pareto.trials import Trial, TrialLog
 from audit.setting import prepare
 from reports.run import Run
 from reports.verdict import verdicts
@@ -91,8 +91,8 @@ def make_problem(config: SearchConfig) -> PolicyProblem:
 
 def explore(problem: Problem, config: SearchConfig, store: RunStore, executor: Executor, say: Say) -> Outcome:
     """Run the loop on whatever problem, and write down how it ended."""
-    from audit.search.loop import Loop  # BoTorch takes seconds to import; nothing else on the command line needs it
-    from audit.search.proposer import Proposer
+    from audit.pareto.loop import Loop  # BoTorch takes seconds to import; nothing else on the command line needs it
+    from audit.pareto.proposer import Proposer
 
     objectives, limits, asked = config.asked()
     proposer = Proposer(objectives, limits, problem.space.depth, config.evals, config.seed, asked)
@@ -105,7 +105,7 @@ def explore(problem: Problem, config: SearchConfig, store: RunStore, executor: E
 
 def finish(outcome: Outcome) -> None:
     """Write ``front.csv``, the policies and the report."""
-    from audit.search.report import write_report
+    from audit.pareto.report import write_report
 
     table = outcome.table()
     order = {trial.number: rank for rank, trial in enumerate(outcome.front)}

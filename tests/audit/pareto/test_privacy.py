@@ -15,7 +15,7 @@ from attacks import linear
 from attacks.base import patch_features
 from attacks.ridge import Ridge
 from attacks.session import Session
-from audit.search.privacy import CrossFittedRidge, create_score
+from audit.pareto.privacy import CrossFittedRidge, create_score
 from privacy_metrics import ssim
 from privacy_metrics.windowed import SsimTo
 from tests.atm.models import tiny_encoder

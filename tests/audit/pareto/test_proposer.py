@@ -9,10 +9,10 @@ import torch
 from torch.quasirandom import SobolEngine
 
 from atm.policy import MergePolicy
-from audit.search.objectives import Bound, bounds, chosen
-from audit.search.proposer import Proposer, _Surrogate
-from audit.search.trials import Trial
-from tests.audit.search.toy import LAYERS, Toy
+from audit.pareto.objectives import Bound, bounds, chosen
+from audit.pareto.proposer import Proposer, _Surrogate
+from audit.pareto.trials import Trial
+from tests.audit.pareto.toy import LAYERS, Toy
 
 UNITS = SobolEngine(LAYERS, scramble=True, seed=4).draw(24).double()
 OBJECTIVES = chosen(["accuracy", "tokens"])

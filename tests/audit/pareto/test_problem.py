@@ -7,12 +7,12 @@ import torch
 
 from atm.encoder import Encoder
 from atm.policy import MergePolicy
-from audit.search.config import SearchConfig
-from audit.search.memory import peak_bytes
-from audit.search.objectives import OBJECTIVES, Sample
-from audit.search.problem import paired_variance
-from audit.search.run import make_problem
-from audit.search.space import Space
+from audit.pareto.config import SearchConfig
+from audit.pareto.memory import peak_bytes
+from audit.pareto.objectives import OBJECTIVES, Sample
+from audit.pareto.problem import paired_variance
+from audit.pareto.run import make_problem
+from audit.pareto.space import Space
 from tests.atm.models import tiny_encoder
 
 

@@ -8,12 +8,12 @@ from botorch.utils.multi_objective.box_decompositions import DominatedPartitioni
 from botorch.utils.multi_objective.pareto import is_non_dominated
 
 from atm.errors import AtmError
-from audit.search.config import SearchConfig
-from audit.search.front import Frame, hypervolume, non_dominated, stagnation, unkept
-from audit.search.objectives import DEFAULT, OBJECTIVES, bounds, chosen, reference
-from audit.search.outcome import Outcome
-from audit.search.proposer import Proposer
-from audit.search.trials import Trial
+from audit.pareto.config import SearchConfig
+from audit.pareto.front import Frame, hypervolume, non_dominated, stagnation, unkept
+from audit.pareto.objectives import DEFAULT, OBJECTIVES, bounds, chosen, reference
+from audit.pareto.outcome import Outcome
+from audit.pareto.proposer import Proposer
+from audit.pareto.trials import Trial
 
 
 @pytest.mark.parametrize("width", [2, 3, 4])
