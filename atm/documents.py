@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,17 +94,30 @@ def typed(model: type[F], content: dict[str, Any], where: str) -> F:
     try:
         return model(**content)
     except ValidationError as error:
-        first = error.errors()[0]
+        raise refusal(error, where) from None
     except (OverflowError, ValueError, RecursionError) as error:
         raise AtmError(f"{where}: {one_line(error)}") from None
+
+
+def refusal(error: ValidationError, where: str, known: Collection[str] = ()) -> AtmError:
+    """The first thing that is wrong with some fields, in one line.
+
+    Args:
+        error: of pydantic.
+        where: they stand.
+        known: their names, of which the nearest is suggested for one that is none.
+    """
+    first = error.errors()[0]
     field = str(first["loc"][0]) if first["loc"] else "it"
     if first["type"] == "missing":
-        raise AtmError(f"{where} needs a field {field!r}")
+        return AtmError(f"{where} needs a field {field!r}")
+    if first["type"] == "unexpected_keyword_argument":
+        return AtmError(f"{where}: {unknown('field', field, known)}")
     place = "".join(f"[{step}]" for step in first["loc"][1:])
     value = reprlib.repr(first["input"])[:SHOWN]  # short however large the value is
     message = EXPECTED.get(first["type"], first["msg"].removeprefix("Input should be "))
     hint = "; a word such as no or yes needs quotes" if isinstance(first["input"], bool) else ""
-    raise AtmError(f"{where}: {field}{place} is {value}, expected {message}{hint}")
+    return AtmError(f"{where}: {field}{place} is {value}, expected {message}{hint}")
 
 
 def name(value: str, what: str) -> str:

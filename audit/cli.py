@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import warnings
 from importlib.metadata import version
@@ -17,7 +16,15 @@ from rich.table import Table
 from atm.errors import AtmError
 from audit.ending import DEBUG, ended
 from audit.options import (
+    EXPERIMENTS,
+    Accept,
+    AuxiliaryData,
+    Channel,
     Classes,
+    Codec,
+    Data,
+    Defense,
+    Experiment,
     Force,
     Head,
     ImageSize,
@@ -26,8 +33,10 @@ from audit.options import (
     Resume,
     Seed,
     Std,
+    Threat,
     Victim,
     Weights,
+    configured,
     console,
     out,
 )  # fmt: skip
@@ -81,6 +90,8 @@ def demo(
     "`atm attack --victim vit_cifar10 --data cifar10_test.tar --images 256 --out runs/cifar`"
 )
 def attack(
+    context: typer.Context,
+    experiment: Experiment = None,
     policy: Annotated[
         list[str] | None, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file; repeatable.")
     ] = None,
@@ -94,18 +105,12 @@ def attack(
     std: Std = None,
     head: Head = None,
     classes: Classes = None,
-    codec: Annotated[
-        str, typer.Option(help="auto, jscc, uncoded, digital:SNR or a .safetensors file; auto:16 for another rate.")
-    ] = "auto",
-    data: Annotated[
-        str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, hfds/...")
-    ] = "photos",
-    auxiliary_data: Annotated[str | None, typer.Option(help="The adversary's own pictures; default: --data.")] = None,
-    channel: Annotated[str, typer.Option(help="Such as awgn:10 or rayleigh:10; see atm list channels.")] = "awgn:10",
-    defense: Annotated[
-        str | None, typer.Option(help="What the device does to its tokens, such as drop:0.5+gaussian:0.2.")
-    ] = None,
-    threat: Annotated[str, typer.Option(help="server, eavesdropper, eavesdropper:CHANNEL or a YAML file.")] = "server",
+    codec: Codec = "auto",
+    data: Data = "photos",
+    auxiliary_data: AuxiliaryData = None,
+    channel: Channel = "awgn:10",
+    defense: Defense = None,
+    threat: Threat = "server",
     images: Annotated[int, typer.Option(help="Pictures to attack; no verdict of privacy below 100.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 4000,
     repeats: Annotated[
@@ -119,6 +124,7 @@ def attack(
     replay: Annotated[
         str | None, typer.Option(help="Run whose numbers of steps are taken again, whatever the machine and --budget.")
     ] = None,
+    accept: Accept = None,
     seed: Seed = 0,
     out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write.")] = Path("runs/attack"),
     resume: Resume = False,
@@ -128,20 +134,23 @@ def attack(
     """Run inversion attacks on merging policies, and write a run folder with its report."""
     from audit.setting import AttackConfig
 
-    config = AttackConfig(
+    config = configured(
+        context, AttackConfig, experiment,
         policies=tuple(policy or AttackConfig.policies),
         attacks=tuple(attack or ()),
         victim=victim, weights=weights, image_size=image_size,
         mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
         codec=codec, data=data, auxiliary_data=auxiliary_data, channel=channel, defense=defense, threat=threat,
         images=images, auxiliary=auxiliary, quick=quick, seed=seed, repeats=repeats,
-        budget=budget or None, replay=replay,
+        budget=budget or None, replay=replay, accept=tuple(accept or ()),
     )  # fmt: skip
     _attack(config, out_folder, resume, force, as_json)
 
 
 @app.command(epilog="Example: `atm compare --policy moderate --defense shuffle --out runs/compare`")
 def compare(
+    context: typer.Context,
+    experiment: Experiment = None,
     policy: Annotated[list[str] | None, typer.Option(help="Merging policy; repeatable.")] = None,
     defense: Annotated[
         list[str] | None, typer.Option(help="Further defence of unmerged tokens, such as quantize:4; repeatable.")
@@ -154,10 +163,11 @@ def compare(
     std: Std = None,
     head: Head = None,
     classes: Classes = None,
-    codec: Annotated[str, typer.Option(help="auto, uncoded or a .safetensors file.")] = "auto",
-    data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
-    channel: Annotated[str, typer.Option(help="See atm list channels.")] = "awgn:10",
-    threat: Annotated[str, typer.Option(help="See atm list threats.")] = "server",
+    codec: Codec = "auto",
+    data: Data = "photos",
+    auxiliary_data: AuxiliaryData = None,
+    channel: Channel = "awgn:10",
+    threat: Threat = "server",
     images: Annotated[int, typer.Option(help="Pictures to attack; no claim below 100.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 2000,
     seed: Seed = 0,
@@ -170,11 +180,13 @@ def compare(
     from audit.compare import CompareConfig
     from audit.compare import compare as run_compare
 
-    config = CompareConfig(
+    config = configured(
+        context, CompareConfig, experiment,
         policies=tuple(policy or CompareConfig.policies), defenses=tuple(defense or ()),
         attacks=tuple(attack or CompareConfig.attacks), victim=victim, weights=weights,
         image_size=image_size, mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
-        codec=codec, data=data, channel=channel, threat=threat, images=images, auxiliary=auxiliary, seed=seed,
+        codec=codec, data=data, auxiliary_data=auxiliary_data, channel=channel, threat=threat,
+        images=images, auxiliary=auxiliary, seed=seed,
     )  # fmt: skip
     with Progress() as say:
         made = run_compare(config, out_folder, resume=resume, force=force, say=say)
@@ -200,10 +212,11 @@ def compare(
 
 def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool) -> None:
     from audit.evaluate import attack as run_attack
+    from audit.summary import show_attack
 
     with Progress("loading", lambda line: line.startswith(("skipped", "pictures:"))) as say:
         run = run_attack(config, folder, resume=resume, force=force, say=say)
-    _show(run, folder / "report.html", as_json)
+    show_attack(run, folder / "report.html", as_json)
 
 
 @app.command(epilog="Example: `atm report runs/demo`")
@@ -213,15 +226,17 @@ def report(
         list[Path] | None,
         typer.Option(help="Run to hold it against: another adversary, SNR, seed or budget; repeatable."),
     ] = None,
+    accept: Accept = None,
     as_json: Json = False,
 ) -> None:
     """Write the report of a run anew, and print its summary."""
+    from audit.summary import show_attack
     from reports.html import write_report
     from reports.run import Run
 
     others = tuple(Run.read(other) for other in against or ())
-    path = write_report(run, others)
-    _show(Run.read(run), path, as_json, others)
+    path = write_report(run, others, accept)
+    show_attack(Run.read(run), path, as_json, others, accept)
 
 
 @app.command(
@@ -238,10 +253,12 @@ def search(
     std: Std = None,
     head: Head = None,
     classes: Classes = None,
-    codec: Annotated[str, typer.Option(help="auto, uncoded or a .safetensors file.")] = "auto",
-    data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
-    channel: Annotated[str, typer.Option(help="Such as awgn:10 or rayleigh:10; see atm list channels.")] = "awgn:10",
-    threat: Annotated[str, typer.Option(help="See atm list threats.")] = "server",
+    codec: Codec = "auto",
+    data: Data = "photos",
+    auxiliary_data: AuxiliaryData = None,
+    channel: Channel = "awgn:10",
+    defense: Defense = None,
+    threat: Threat = "server",
     evals: Annotated[int, typer.Option(help="Policies to evaluate.")] = 64,
     objectives: Annotated[
         list[str] | None,
@@ -280,13 +297,17 @@ def search(
     from audit.pareto import search as run_search
     from audit.pareto.objectives import DEFAULT
 
-    if context.args and not objectives:
-        raise AtmError(f"unexpected {' '.join(context.args)!r}; names of objectives follow --objectives")
-    names = " ".join([*(objectives or ()), *context.args]).replace(",", " ").split()
-    config = SearchConfig(
+    experiment = next((word for word in context.args if Path(word).suffix in EXPERIMENTS), None)
+    words = [word for word in context.args if word != experiment]
+    if words and not objectives:
+        raise AtmError(f"unexpected {' '.join(words)!r}; names of objectives follow --objectives")
+    names = " ".join([*(objectives or ()), *words]).replace(",", " ").split()
+    config = configured(
+        context, SearchConfig, experiment,
         victim=victim, weights=weights, image_size=image_size,
         mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
-        codec=codec, data=data, channel=channel, threat=threat, evals=evals,
+        codec=codec, data=data, auxiliary_data=auxiliary_data,
+        channel=channel, defense=defense, threat=threat, evals=evals,
         objectives=tuple(names or DEFAULT), at_least=tuple(at_least or ()), at_most=tuple(at_most or ()),
         reference=tuple(reference or ()), score=score, images=images, auxiliary=auxiliary, lowest=lowest, seed=seed,
     )  # fmt: skip
@@ -362,6 +383,8 @@ def _show_search(found: Any, as_json: bool) -> None:
     "--eavesdropper-snr=-5:15:5 --out runs/air`"
 )
 def sweep(
+    context: typer.Context,
+    experiment: Experiment = None,
     snr: Annotated[str, typer.Option(help="SNRs of the link in dB: FIRST:LAST:STEP or a list 0,5,10.")] = "0:20:5",
     channel: Annotated[
         list[str] | None, typer.Option(help="Channel without its SNR, such as awgn or rician,k=3; repeatable.")
@@ -386,8 +409,9 @@ def sweep(
     codec: Annotated[
         list[str] | None, typer.Option(help="auto, uncoded, digital:SNR or a .safetensors file; repeatable.")
     ] = None,
-    data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
-    auxiliary_data: Annotated[str | None, typer.Option(help="The adversary's own pictures; default: --data.")] = None,
+    data: Data = "photos",
+    auxiliary_data: AuxiliaryData = None,
+    defense: Defense = None,
     threat: Annotated[str, typer.Option(help="What both adversaries know; stranger: not the codec.")] = "eavesdropper",
     images: Annotated[int, typer.Option(help="Pictures to send and attack.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 1000,
@@ -402,7 +426,8 @@ def sweep(
     from audit.sweep import sweep as run_sweep
     from reports.sweep import Sweep, sentences
 
-    config = SweepConfig(
+    config = configured(
+        context, SweepConfig, experiment,
         snr=grid(snr),
         channels=tuple(channel or SweepConfig.channels),
         eavesdropper_snr=grid(eavesdropper_snr) if eavesdropper_snr is not None else (),
@@ -412,7 +437,7 @@ def sweep(
         victim=victim, weights=weights, image_size=image_size,
         mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
         codecs=tuple(codec or SweepConfig.codecs),
-        data=data, auxiliary_data=auxiliary_data, threat=threat,
+        data=data, auxiliary_data=auxiliary_data, defense=defense, threat=threat,
         images=images, auxiliary=auxiliary, seed=seed,
     )  # fmt: skip
     with Progress() as say:
@@ -431,76 +456,6 @@ def sweep(
     for line in sentences(done):
         out.print(escape(line))
     out.print(f"report: {page}", soft_wrap=True)
-
-
-def _show(run: Any, report: Path, as_json: bool, against: tuple[Any, ...] = ()) -> None:
-    from reports.html import show
-    from reports.verdict import verdicts
-
-    judged = verdicts(run, against)
-    if as_json:
-        print(json.dumps({"report": str(report), "policies": [_summary(run, v) for v in judged]}, allow_nan=False))
-        return
-    table = Table(title=f"Leakage of {run.about['victim']['name']} on {run.about['data']['name']}")
-    for heading in (
-        "policy",
-        run.about["task"] or "no task",
-        "GFLOPs",
-        "tokens",
-        "leakage (SSIM)",
-        "recognisable",
-        "verdict",
-    ):
-        table.add_column(heading)
-    for v in judged:
-        mean = {c: float(run.per_image(v.policy, c).mean()) for c in ("correct", "gflops", "tokens")}
-        table.add_row(
-            escape(v.policy), f"{mean['correct']:.1%}" if run.about["task"] else "–",
-            f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
-            show(v.leakage, 3), show(v.recognisable, 0, True), v.level,
-        )  # fmt: skip
-    out.print(table)
-    for v in judged:
-        out.print(f"[bold]{escape(v.policy)}[/]: {v.level}")
-        for finding in v.findings:
-            out.print(f"  {finding.about}, {finding.level}: {escape(finding.sentence)}")
-        for flag in v.flags:
-            out.print(f"  [yellow]flag[/] {escape(str(flag))}")
-    for note in run.about["notes"]:
-        out.print(f"[yellow]note[/]: {escape(note)}")
-    out.print(f"report: {report}", soft_wrap=True)
-
-
-def _seconds(run: Any, policy: str) -> Any:
-    table = run.seconds[run.seconds.policy == policy]
-    return (table["fit"] + table["reconstruct"]).groupby(table["attack"])
-
-
-def _summary(run: Any, verdict: Any) -> dict[str, Any]:
-    def plain(interval: Any) -> dict[str, float | None]:
-        values = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
-        return {k: v if math.isfinite(v) else None for k, v in values.items()}
-
-    return {
-        "policy": verdict.policy,
-        "verdict": verdict.level,
-        "findings": [
-            {"about": f.about, "level": f.level, "sentence": f.sentence, "chance": f.chance, **plain(f.rate)}
-            for f in verdict.findings
-        ],
-        "flags": [{"name": flag.name, "found": flag.found} for flag in verdict.flags],
-        "leakage": plain(verdict.leakage),
-        "percentile_95": plain(verdict.tail),
-        "maximum": plain(verdict.highest),
-        "recognisable": plain(verdict.recognisable),
-        **{
-            c: None if c == "correct" and run.about["task"] is None else float(run.per_image(verdict.policy, c).mean())
-            for c in ("correct", "gflops", "tokens", "symbols")
-        },
-        "bandwidth_ratio": run.bandwidth_ratio(verdict.policy),
-        "ssim": {a: float(run.values(verdict.policy, a, "ssim").mean()) for a in run.attacks},
-        "seconds": {a: round(float(s.sum()), 1) for a, s in _seconds(run, verdict.policy)},
-    }
 
 
 @app.command("list", epilog="Example: `atm list attacks`")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from pydantic.dataclasses import dataclass as configuration
 from torch import Tensor
 
 import defenses
@@ -19,6 +20,7 @@ from attacks import available
 from attacks.session import Campaign, Session
 from audit import harm
 from audit.setting import AttackConfig, Setting, choose_attacks, prepare
+from audit.system import STRICT, Names, OnAir
 from privacy_metrics import score
 from privacy_metrics.leakage import leakage
 from reports.compare import POINTS, Comparison, write_comparison
@@ -28,38 +30,26 @@ STRONGEST = 4.0  # deviations of the tokens
 MATCHING = 256  # calibration images on which accuracy is matched; never the victims'
 
 
-@dataclass(frozen=True)
-class CompareConfig:
-    """What ``atm compare`` is asked for; fields as of `audit.setting.AttackConfig`.
+@configuration(frozen=True, kw_only=True, config=STRICT)
+class CompareConfig(OnAir):
+    """What ``atm compare`` is asked for, beside what every command is.
 
     Attributes:
         policies: merging policies; each brings with it dropping of its bandwidth and noise of its accuracy.
         defenses: further defences, of unmerged tokens.
+        attacks: trained anew against every system.
     """
 
-    policies: tuple[str, ...] = ("moderate", "aggressive")
-    defenses: tuple[str, ...] = ()
-    attacks: tuple[str, ...] = ("ridge", "decoder")
-    victim: str = "vit_photos"
-    weights: str | None = None
-    image_size: str | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    head: str | None = None
-    classes: str | None = None
-    codec: str = "auto"
-    data: str = "photos"
-    auxiliary_data: str | None = None
-    channel: str = "awgn:10"
-    threat: str = "server"
-    images: int = 100
+    COMMAND: ClassVar[str] = "atm compare"
+
+    policies: Names = ("moderate", "aggressive")
+    defenses: Names = ()
+    attacks: Names = ("ridge", "decoder")
     auxiliary: int = 2000
-    seed: int = 0
 
     def attack(self) -> AttackConfig:
         """The same as an attack on the merging policies, the unmerged one first."""
-        fields = {key: value for key, value in asdict(self).items() if key not in ("policies", "defenses")}
-        return AttackConfig(policies=("none", *(p for p in self.policies if p != "none")), **fields)
+        return AttackConfig.of(self, policies=("none", *(p for p in self.policies if p != "none")))
 
 
 @dataclass(frozen=True)

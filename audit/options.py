@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from audit.system import System
 
 console = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
@@ -22,5 +25,53 @@ Head = Annotated[
     typer.Option(help="Task head: a file of atm train head, or probe to fit one to --data's training pictures."),
 ]
 Classes = Annotated[str | None, typer.Option(help="Text file with the names of the logits, one a line.")]
+Codec = Annotated[
+    str, typer.Option(help="auto, jscc, uncoded, digital:SNR or a .safetensors file; auto:16 for another rate.")
+]
+Channel = Annotated[str, typer.Option(help="Such as awgn:10 or rayleigh:10; see atm list channels.")]
+Defense = Annotated[str | None, typer.Option(help="What the device does to its tokens, such as drop:0.5+gaussian:0.2.")]
+Data = Annotated[str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, hfds/...")]
+AuxiliaryData = Annotated[str | None, typer.Option(help="The adversary's own pictures; default: --data.")]
+Threat = Annotated[str, typer.Option(help="server, eavesdropper, eavesdropper:CHANNEL or a YAML file.")]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(help="What a policy must surely hold to be deployed, such as 'recognised<=5%'; repeatable."),
+]
+Experiment = Annotated[
+    str | None, typer.Argument(help="YAML file of a configuration, or a run's JSON file; options override it.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the run in --out.")]
+
+EXPERIMENTS = (".yaml", ".yml", ".json")
+PARAMETERS = {
+    "policies": "policy",
+    "attacks": "attack",
+    "defenses": "defense",
+    "channels": "channel",
+    "codecs": "codec",
+}  # parameters of commands whose names are not those of the fields that they fill
+
+C = TypeVar("C", bound="System")
+
+
+def configured(context: typer.Context, make: type[C], experiment: str | None, **fields: Any) -> C:
+    """The configuration that a command line asks for.
+
+    Args:
+        context: of the command.
+        make: the configuration's class.
+        experiment: a file of its fields, or None.
+        fields: from the command's parameters; those that the user gave override the file's.
+
+    Raises:
+        AtmError: the file cannot be read, or a field is unknown or of another type.
+    """
+    if experiment is None:
+        return make(**fields)
+
+    def given(field: str) -> bool:
+        source = context.get_parameter_source(PARAMETERS.get(field, field))
+        return source is not None and source.name != "DEFAULT"
+
+    return make.read(experiment, **{field: value for field, value in fields.items() if given(field)})

@@ -9,8 +9,9 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
+from pydantic.dataclasses import dataclass as configuration
 from torch import Tensor
 
 import atm.policy
@@ -29,6 +30,8 @@ from atm.victims import Victim, load_victim, probe
 from attacks import BLIND, Attack, available, inferences
 from attacks.base import require
 from audit import harm
+from audit.system import STRICT, Names, OnAir
+from reports.acceptance import Criterion
 
 PROBE = "probe"  # the head that is fitted here
 PROBED = 2000  # pictures that it is fitted to, at most
@@ -36,58 +39,32 @@ STANDARD = "standard"  # the name of the whole suite
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
 
 
-@dataclass(frozen=True)
-class AttackConfig:
-    """What ``atm attack`` is asked for.
+@configuration(frozen=True, kw_only=True, config=STRICT)
+class AttackConfig(OnAir):
+    """What ``atm attack`` is asked for, beside what every command is.
 
     Attributes:
         policies: preset names or policy files.
         attacks: names; empty or ``standard`` means all that the threat model permits. Blind baselines always run.
-        victim: see `atm.victims.load_victim`.
-        weights: a file with a timm victim's weights.
-        image_size: ``224`` or ``224x160``; None takes what the weights were made for.
-        mean: per channel, that the victim's input is normalised with; empty takes its configuration's.
-        std: per channel, likewise.
-        head: a file of ``atm train head``, or ``probe`` to fit one to training pictures of ``data``.
-        classes: a text file with the names of the logits; None takes the victim's.
-        codec: see `atm.codecs.load_codec`.
-        data: see `atm.data.load`; the attacked pictures.
-        auxiliary_data: where the adversary's own pictures come from; None takes them from ``data``.
-        channel: see `atm.channels.parse`.
         defense: see `defenses.create`; None sends the tokens as they are.
-        threat: see `atm.threat.load`.
-        images: pictures that are attacked.
-        auxiliary: the adversary's own pictures, at most.
-        seed: of everything that is random.
         repeats: how often each attack is fitted and each picture sent, every time with other seeds and channel draws.
         quick: attacks take few steps, for a first look; a report says so.
         budget: seconds for each policy, shared in proportion to what attacks can make of them (`attacks.base.Method`);
             they choose at the start how many steps each attack takes. None sets no limit.
         replay: a run whose numbers of steps are taken again, so that its numbers come out again on any machine.
+        accept: criteria of deployment such as ``recognised<=5%`` (`reports.acceptance`), which the report begins with.
     """
 
-    policies: tuple[str, ...] = ("none", "moderate", "aggressive")
-    attacks: tuple[str, ...] = ()
-    victim: str = "vit_photos"
-    weights: str | None = None
-    image_size: str | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    head: str | None = None
-    classes: str | None = None
-    codec: str = "auto"
-    data: str = "photos"
-    auxiliary_data: str | None = None
-    channel: str = "awgn:10"
+    COMMAND: ClassVar[str] = "atm attack"
+
+    policies: Names = ("none", "moderate", "aggressive")
+    attacks: Names = ()
     defense: str | None = None
-    threat: str = "server"
-    images: int = 100
-    auxiliary: int = 4000
-    seed: int = 0
     repeats: int = 1
     quick: bool = False
     budget: float | None = 600.0
     replay: str | None = None
+    accept: Names = ()
 
     def command(self, out: str) -> str:
         """The command line that asks for the same."""
@@ -159,6 +136,8 @@ def prepare(config: AttackConfig) -> Setting:
         raise AtmError(f"--budget {config.budget} must be a number of seconds above 0")
     if config.repeats < 1:
         raise AtmError(f"--repeats {config.repeats} is too few; give 1 or more")
+    for text in config.accept:
+        Criterion.parse(text)
     if not config.policies:
         raise AtmError("no policy to attack; give --policy")
     asked_defence = None if config.defense in (None, "none") else str(config.defense)

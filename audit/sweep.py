@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from pydantic.dataclasses import dataclass as configuration
 
 from atm import channels, codecs
 from atm.encoder import Encoded
@@ -22,6 +23,7 @@ from attacks import available
 from attacks.session import Campaign, Session
 from audit import harm
 from audit.setting import AttackConfig, prepare
+from audit.system import STRICT, Names, Numbers, System
 from privacy_metrics import ssim
 from reports.sweep import FRAMES, POINTS, write_sweep
 
@@ -29,46 +31,38 @@ MOST_SNRS = 1000
 GROWING = ("snr", "channels", "codecs", "policies")  # what a sweep that goes on may have more of
 
 
-@dataclass(frozen=True)
-class SweepConfig:
-    """What ``atm sweep`` is asked for; see `audit.setting.AttackConfig` for what they share.
+@configuration(frozen=True, kw_only=True, config=STRICT)
+class SweepConfig(System):
+    """What ``atm sweep`` is asked for, beside what every command is.
 
     Attributes:
         snr: of the link, in dB.
         channels: names with options but without an SNR, such as ``awgn`` or ``rician,k=3``.
         eavesdropper_snr: hers, in dB; empty makes it the link's at every point.
         eavesdropper_channel: hers, without an SNR; None is the link's kind.
-        threat: whose knowledge both adversaries have.
+        policies: preset names or policy files.
         attacks: trained anew at every point; the leakage is that of the best for each picture.
         codecs: see `atm.codecs.load_codec`; every policy is measured with each of them.
+        defense: see `defenses.create`; None sends the tokens as they are.
+        threat: whose knowledge both adversaries have.
     """
 
-    snr: tuple[float, ...] = (0.0, 5.0, 10.0, 15.0, 20.0)
-    channels: tuple[str, ...] = ("awgn",)
-    eavesdropper_snr: tuple[float, ...] = ()
+    COMMAND: ClassVar[str] = "atm sweep"
+
+    snr: Numbers = (0.0, 5.0, 10.0, 15.0, 20.0)
+    channels: Names = ("awgn",)
+    eavesdropper_snr: Numbers = ()
     eavesdropper_channel: str | None = None
-    policies: tuple[str, ...] = ("none", "moderate", "aggressive")
-    attacks: tuple[str, ...] = ("ridge",)
-    victim: str = "vit_photos"
-    weights: str | None = None
-    image_size: str | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    head: str | None = None
-    classes: str | None = None
-    codecs: tuple[str, ...] = ("auto",)
-    data: str = "photos"
-    auxiliary_data: str | None = None
+    policies: Names = ("none", "moderate", "aggressive")
+    attacks: Names = ("ridge",)
+    codecs: Names = ("auto",)
+    defense: str | None = None
     threat: str = "eavesdropper"
-    images: int = 100
     auxiliary: int = 1000
-    seed: int = 0
 
     def attack(self) -> AttackConfig:
         """The configuration that loads and checks all but the channels."""
-        own = ("snr", "channels", "codecs", "eavesdropper_snr", "eavesdropper_channel")
-        shared = {key: value for key, value in asdict(self).items() if key not in own}
-        return AttackConfig(channel=at(self.channels[0], self.snr[0]), codec=self.codecs[0], **shared)
+        return AttackConfig.of(self, channel=at(self.channels[0], self.snr[0]), codec=self.codecs[0])
 
 
 def sweep(
@@ -111,7 +105,7 @@ def _sweep(config: SweepConfig, folder: RunStore, say: Callable[[str], None]) ->
 
 
 @dataclass(frozen=True)
-class System:
+class Swept:
     """A policy with a codec, and what the device computes of the pictures: channels and SNRs change nothing of that."""
 
     policy: str
@@ -140,7 +134,7 @@ class Bench:
         self.originals, self.truth = data.victims.images, setting.truth
         self.auxiliary = torch.cat([data.auxiliary.images, data.validation.images])
         self.labels = torch.cat([data.victims.labels, data.auxiliary.labels, data.validation.labels])
-        self.systems: dict[str, System] = {}
+        self.systems: dict[str, Swept] = {}
         about, several = [], len(set(config.codecs)) > 1
         for policy in setting.policies:
             link = setting.link(policy)
@@ -149,7 +143,7 @@ class Bench:
                 codec, digest = codecs.load_codec(name, setting.victim, policy.device_layers)
                 known = {"name": name, "symbols_per_token": codec.symbols_per_token, "digest": digest}
                 about += [known] if known not in about else []
-                system = System(policy.name, name, Link(link.encoder, policy, codec), *encoded)
+                system = Swept(policy.name, name, link.with_codec(codec), *encoded)
                 self.systems[f"{policy.name}, {name}" if several else policy.name] = system
         settings = json.loads(json.dumps(asdict(config)))
         self.about = {**setting.about, "kind": "sweep", "config": settings, "codecs": about}
@@ -163,7 +157,7 @@ class Bench:
             snr: of the link, in dB.
         """
         system, asked = self.systems[name], self.setting.threat
-        link = Link(system.link.encoder, system.link.policy, system.link.codec, channels.parse(at(channel, snr)))
+        link = system.link.over(channels.parse(at(channel, snr)))
         server = self._session(link, replace(asked, name="server", tap="server", channel=None), system)
         transmission, _, _ = server.victims(system.victims)
         eavesdroppers = []
@@ -191,13 +185,13 @@ class Bench:
         }
         return {"labels": self.labels.tolist(), "lengths": lengths}
 
-    def _session(self, link: Link, threat: ThreatModel, system: System) -> Session:
+    def _session(self, link: Link, threat: ThreatModel, system: Swept) -> Session:
         seed = self.config.seed
         campaign = Campaign(seed_of("attacks", seed), self.setting.secret(seed))
         labels = harm.labels(self.setting.data)
         return Session(link, threat, self.auxiliary, labels=labels, encoded=system.auxiliary, campaign=campaign)
 
-    def _leakage(self, session: Session, system: System) -> list[float]:
+    def _leakage(self, session: Session, system: Swept) -> list[float]:
         """``[B]`` for each picture the best SSIM of any attack."""
         _, seen, _ = session.victims(system.victims)
         best = torch.full((len(seen),), -1.0)

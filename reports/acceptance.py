@@ -98,9 +98,14 @@ class Decision:
     reason: str
 
 
-def criteria_of(run: Run) -> list[Criterion]:
-    """What the run was asked to hold its policies against."""
-    return [Criterion.parse(text) for text in run.about["config"].get("accept") or ()]
+def criteria_of(run: Run, accept: Iterable[str] | None = None) -> list[Criterion]:
+    """These criteria, or where they are None those that the run was asked to hold its policies against.
+
+    Raises:
+        AtmError: one of them is none.
+    """
+    asked = run.about["config"].get("accept") or () if accept is None else accept
+    return [Criterion.parse(text) for text in asked]
 
 
 def decide(verdict: Verdict, criteria: Iterable[Criterion] = ()) -> Decision:

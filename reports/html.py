@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,30 +40,31 @@ class Picture:
     reconstructions: list[tuple[str, str, float]]
 
 
-def write_report(folder: str | Path, against: tuple[Run, ...] = ()) -> Path:
+def write_report(folder: str | Path, against: tuple[Run, ...] = (), accept: Sequence[str] | None = None) -> Path:
     """Write ``report.html`` of a run folder, whole or not at all, and say where.
 
     Args:
         folder: of the run.
         against: other runs that flags may hold it against.
+        accept: criteria of deployment (`reports.acceptance`) in place of the run's own.
 
     Raises:
-        AtmError: the folder holds no readable run, or another run has nothing in common with it.
+        AtmError: a criterion is none, the folder holds no readable run, or another run has nothing in common with it.
     """
     run = Run.read(folder)
     check_against(run, against)
-    page = render(run, against)
+    page = render(run, against, accept)
     path = run.folder / "report.html"
     write(path, page)
     return path
 
 
-def render(run: Run, against: tuple[Run, ...] = ()) -> str:
+def render(run: Run, against: tuple[Run, ...] = (), accept: Sequence[str] | None = None) -> str:
     """The page as text; everything that came from a file or a user is escaped."""
     environment = Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined)
     environment.filters["interval"] = show
     environment.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
-    judged, criteria = verdicts(run, against), criteria_of(run)
+    judged, criteria = verdicts(run, against), criteria_of(run, accept)
     decisions = [decide(verdict, criteria) for verdict in judged]
     return environment.get_template("report.html.j2").render(
         run=run,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from atm.errors import AtmError, unknown
 
-MOST_DECIBELS = 150  # in float32 a weaker signal is none, and weaker noise is none
+MOST_DECIBELS = 200  # in float32 a weaker signal is none, and weaker noise is none
 WEAKEST_GAIN = 1e-12  # of |h|^2; keeps the equaliser finite in the deepest fade
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic.dataclasses import dataclass as configuration
 
 from atm.errors import AtmError
 from audit.pareto import objectives
 from audit.pareto.objectives import DEFAULT, Bound, Objective
 from audit.setting import AttackConfig
+from audit.system import STRICT, Names, OnAir
 
 
-@dataclass(frozen=True)
-class SearchConfig:
-    """A search; see `audit.setting.AttackConfig` for what the two share.
+@configuration(frozen=True, kw_only=True, config=STRICT)
+class SearchConfig(OnAir):
+    """A search, beside what every command is asked for.
 
     Attributes:
+        defense: see `defenses.create`; None sends the tokens as they are.
         evals: policies to evaluate.
         objectives: names of `audit.pareto.objectives.OBJECTIVES`.
         at_least: constraints such as ``accuracy=0.9``.
@@ -29,32 +32,21 @@ class SearchConfig:
         lowest: lowest threshold of any layer.
     """
 
-    victim: str = "vit_photos"
-    weights: str | None = None
-    image_size: str | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    head: str | None = None
-    classes: str | None = None
-    codec: str = "auto"
-    data: str = "photos"
-    channel: str = "awgn:10"
-    threat: str = "server"
+    COMMAND: ClassVar[str] = "atm search"
+
+    defense: str | None = None
     evals: int = 64
-    objectives: tuple[str, ...] = DEFAULT
-    at_least: tuple[str, ...] = ()
-    at_most: tuple[str, ...] = ()
-    reference: tuple[str, ...] = ()
+    objectives: Names = DEFAULT
+    at_least: Names = ()
+    at_most: Names = ()
+    reference: Names = ()
     score: str = "ridge"
     images: int = 200
-    auxiliary: int = 4000
     lowest: float = 0.3
-    seed: int = 0
 
     def attack(self, **changes: Any) -> AttackConfig:
         """The attack on the same victim, data, channel and adversary."""
-        shared = {field.name for field in fields(self)} & {field.name for field in fields(AttackConfig)}
-        return AttackConfig(**{**{name: getattr(self, name) for name in shared}, **changes})
+        return AttackConfig.of(self, **changes)
 
     def asked(self) -> tuple[tuple[Objective, ...], tuple[Bound, ...], dict[str, float]]:
         """Objectives, constraints, and what of the reference point the user set.
@@ -68,10 +60,6 @@ class SearchConfig:
         limits = objectives.bounds(self.at_least, self.at_most)
         return chosen, limits, objectives.reference(self.reference, chosen)
 
-    def as_dict(self) -> dict[str, Any]:
-        """All fields as JSON has them."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-
     @classmethod
     def from_dict(cls, content: dict[str, Any], where: Path) -> SearchConfig:
         """The inverse of `as_dict`.
@@ -80,7 +68,6 @@ class SearchConfig:
             AtmError: fields are missing or too many.
         """
         try:
-            given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-            return cls(**given)
-        except TypeError as error:
+            return cls(**content)
+        except AtmError as error:
             raise AtmError(f"{where} is of another version: {error}") from None

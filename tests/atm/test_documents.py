@@ -99,7 +99,7 @@ def test_no_text_escapes_as_another_error(tmp_path_factory, text):
             assert "\n" not in str(error)
 
 
-@given(st.floats(allow_nan=False).filter(lambda snr: abs(snr) > 150))
+@given(st.floats(allow_nan=False).filter(lambda snr: abs(snr) > 200))
 def test_an_snr_beyond_all_radios_is_refused(snr):
     with pytest.raises(AtmError, match="awgn"):
         parse(f"awgn:{snr}")

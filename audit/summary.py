@@ -1,0 +1,104 @@
+"""What ``atm attack`` and ``atm report`` print of a run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from audit.options import out
+from privacy_metrics.statistics import Interval
+from reports.acceptance import criteria_of, decide, instead
+from reports.html import show
+from reports.run import Run
+from reports.verdict import Verdict, verdicts
+
+
+def show_attack(
+    run: Run, report: Path, as_json: bool, against: tuple[Run, ...] = (), accept: Sequence[str] | None = None
+) -> None:
+    """Print what a run says about each policy: as a table and sentences, or as one JSON object.
+
+    Args:
+        run: finished.
+        report: its page.
+        as_json: whether a machine reads it.
+        against: see `reports.verdict.judge`.
+        accept: see `reports.acceptance.criteria_of`.
+    """
+    judged, criteria = verdicts(run, against), criteria_of(run, accept)
+    decisions = [decide(verdict, criteria) for verdict in judged]
+    if as_json:
+        policies = [
+            {**_summary(run, v), "deploy": d.answer, "because": d.reason}
+            for v, d in zip(judged, decisions, strict=True)
+        ]
+        print(json.dumps({"report": str(report), "policies": policies}, allow_nan=False))
+        return
+    table = Table(title=f"Leakage of {run.about['victim']['name']} on {run.about['data']['name']}")
+    for heading in (
+        "policy",
+        run.about["task"] or "no task",
+        "GFLOPs",
+        "tokens",
+        "leakage (SSIM)",
+        "rebuilt",
+        "deploy?",
+        "verdict",
+    ):
+        table.add_column(heading)
+    for v, decision in zip(judged, decisions, strict=True):
+        mean = {c: float(run.per_image(v.policy, c).mean()) for c in ("correct", "gflops", "tokens")}
+        table.add_row(
+            escape(v.policy), f"{mean['correct']:.1%}" if run.about["task"] else "–",
+            f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
+            show(v.leakage, 3), show(v.recognisable, 0, True), decision.answer, v.level,
+        )  # fmt: skip
+    out.print(table)
+    for v in judged:
+        out.print(f"[bold]{escape(v.policy)}[/]: {v.level}")
+        for finding in v.findings:
+            out.print(f"  {finding.about}, {finding.level}: {escape(finding.sentence)}")
+        for flag in v.flags:
+            out.print(f"  [yellow]flag[/] {escape(str(flag))}")
+    out.print(f"[bold]{escape(instead(judged, decisions))}[/]")
+    for note in run.about["notes"]:
+        out.print(f"[yellow]note[/]: {escape(note)}")
+    out.print(f"report: {report}", soft_wrap=True)
+
+
+def _seconds(run: Run, policy: str) -> Any:
+    table = run.seconds[run.seconds.policy == policy]
+    return (table["fit"] + table["reconstruct"]).groupby(table["attack"])
+
+
+def _summary(run: Run, verdict: Verdict) -> dict[str, Any]:
+    def plain(interval: Interval) -> dict[str, float | None]:
+        values = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
+        return {k: v if math.isfinite(v) else None for k, v in values.items()}
+
+    return {
+        "policy": verdict.policy,
+        "verdict": verdict.level,
+        "findings": [
+            {"about": f.about, "level": f.level, "sentence": f.sentence, "chance": f.chance, **plain(f.rate)}
+            for f in verdict.findings
+        ],
+        "flags": [{"name": flag.name, "found": flag.found} for flag in verdict.flags],
+        "leakage": plain(verdict.leakage),
+        "percentile_95": plain(verdict.tail),
+        "maximum": plain(verdict.highest),
+        "recognisable": plain(verdict.recognisable),
+        **{
+            c: None if c == "correct" and run.about["task"] is None else float(run.per_image(verdict.policy, c).mean())
+            for c in ("correct", "gflops", "tokens", "symbols")
+        },
+        "bandwidth_ratio": run.bandwidth_ratio(verdict.policy),
+        "ssim": {a: float(run.values(verdict.policy, a, "ssim").mean()) for a in run.attacks},
+        "seconds": {a: round(float(s.sum()), 1) for a, s in _seconds(run, verdict.policy)},
+    }
