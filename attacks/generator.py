@@ -45,7 +45,9 @@ class Generator(Method):
             with precision.fast(images.device):
                 latent = self.network.encode(images[rows])
                 if self.network.training:
-                    latent = latent + self.noise * torch.randn_like(latent)
+                    latent = latent + self.noise * torch.randn(latent.shape).to(
+                        latent
+                    )  # the same numbers on every device
                 drawn = self.network.last(self.network.first(latent))
             return loss(drawn.float(), images[rows])
 

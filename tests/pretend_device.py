@@ -111,5 +111,12 @@ def pretend_device() -> Iterator[torch.device]:
     if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
         pytest.skip("this PyTorch has no Python backends")
     _register()
-    with _Mode():
+    made = torch.tensor  # which no mode sees
+
+    def tensor(data: Any, *, device: Any = None, **options: Any) -> Tensor:
+        there = device is not None and torch.device(device).type == NAME
+        return made(data, **options).to(device) if there else made(data, device=device, **options)
+
+    with pytest.MonkeyPatch.context() as patch, _Mode():
+        patch.setattr(torch, "tensor", tensor)
         yield torch.device(NAME, 0)
