@@ -15,7 +15,9 @@ NAME = "none"  # of the policy, unless a test gives another
 
 def run_of(scores: dict[str, dict[str, Any]], *, policy: str = NAME, link=None, history=(), **about: Any) -> Run:
     """A run with ``[B]`` or ``[R, B]`` scores by attack (or inference) and metric, and columns ``[B]`` of the link."""
-    tables = {a: {m: np.atleast_2d(np.asarray(v, dtype=float)) for m, v in kinds.items()} for a, kinds in scores.items()}
+    tables = {
+        a: {m: np.atleast_2d(np.asarray(v, dtype=float)) for m, v in kinds.items()} for a, kinds in scores.items()
+    }
     rows = [
         [policy, attack, image, metric, value, repeat]
         for attack, kinds in tables.items()

@@ -39,7 +39,6 @@ def test_a_picture_is_recognised_thanks_to_the_tokens_from_a_tenth_on():
     assert recognised(one(0.6), one(below(0.5))) and not recognised(one(0.6), one(0.5))
 
 
-
 def test_a_difference_of_the_threshold_itself_counts(monkeypatch):
     monkeypatch.setattr(level, "OWED", 0.125)  # which binary numbers hit exactly
     assert recognised(one(0.625), one(0.5)) and not recognised(one(0.625), one(above(0.5)))
