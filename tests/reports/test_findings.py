@@ -37,7 +37,7 @@ def by_counting(hits: int, n: int, chance: float) -> str:
 @pytest.mark.parametrize("n", [20, 99, 100])
 @pytest.mark.parametrize("chance", [0.1, 0.5])
 def test_the_word_for_every_number_of_labels_that_were_read(n, chance):
-    for hits in range(0, n + 1, 1 if n < 99 else 3):
+    for hits in range(0, n + 1, 1 if n < 99 else 7):
         found = label(read(hits, n, chance), NAME)
         assert (found.about, found.level, found.chance) == ("label", by_counting(hits, n, chance), chance)
         assert found.rate.estimate == pytest.approx(hits / n) and found.rate.n == n
