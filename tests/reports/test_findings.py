@@ -70,9 +70,12 @@ def test_every_threshold_must_be_crossed_and_not_only_reached(monkeypatch, low, 
     assert planted(monkeypatch, low, high, p_value, n) == expected
 
 
-def test_a_label_that_all_pictures_share_cannot_be_told():
-    found = label(read(100, chance=1.0), NAME)
-    assert found.level == "no leak found" and found.chance == 1
+def test_a_label_that_all_pictures_share_is_no_test_of_what_tokens_tell():
+    assert label(read(100, chance=1.0), NAME) is None
+    other = {"reader": {"label_correct": some(100), "rank_1": some(90)}}
+    found = findings(run_of(other, threat=EVE, chance={**HALF, "label_correct": 1.0}), NAME)
+    assert [(f.about, f.level) for f in found] == [("identity", "leaks")]
+    assert label(read(99, chance=0.99), NAME).level == "inconclusive"
 
 
 def test_the_gravest_of_several_inferences_is_told_and_of_these_the_surest():

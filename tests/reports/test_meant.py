@@ -46,6 +46,10 @@ def test_reading_the_answer_is_no_finding_for_her_and_one_for_others(inference, 
     assert look(served(80, 80, inference, task=None), NAME).level == "leaks in part"
 
 
+def test_she_has_the_answer_also_where_it_is_always_right():
+    assert label(served(100, 100), NAME).level == "hers anyway"
+
+
 def test_reading_what_the_answer_gets_wrong_is_a_finding():
     found = label(served(99, 80), NAME)
     assert found.level == "leaks" and found.chance == pytest.approx(0.8) and found.sentence.startswith("Not private")
@@ -95,7 +99,7 @@ def test_who_knows_the_label_looks_among_the_candidates_of_that_label(metric, sh
 def test_a_label_of_few_pictures_gives_them_all_away():
     labels = [i // 2 for i in range(100)]
     run = run_of({"m": {"rank_5": some(99)}}, link={"label": labels}, threat=SERVER, chance=CHANCE)
-    assert identity(run, NAME).chance == 1.0
+    assert [rate.chance for rate in rates(run)] == [1.0] and identity(run, NAME) is None
     uneven = [0] * 50 + list(range(1, 51))
     run = run_of({"m": {"rank_1": some(51)}}, link={"label": uneven}, threat=SERVER, chance=CHANCE)
     assert identity(run, NAME).chance == pytest.approx((50 * (1 / 50) + 50) / 100)
