@@ -43,6 +43,12 @@ def test_attacks_and_bounds_are_tested_together():
     assert bound(run({"Wiener": least, "other": 0.001}, ridge=values), NAME) is None
 
 
+@pytest.mark.parametrize("p_value, found", [(0.05, False), (0.0499, True)])
+def test_what_is_not_below_a_twentieth_is_not_sure(monkeypatch, p_value, found):
+    monkeypatch.setattr("reports.findings.paired_p_value", lambda *given: p_value)
+    assert (bound(run({"Wiener": 0.02}, ridge=errors(0.01)), NAME) is not None) == found
+
+
 def test_the_attack_that_beats_it_furthest_is_named():
     found = bound(run({"Wiener": 0.04}, ridge=errors(0.02), decoder=errors(0.01), whole=errors(0.05)), NAME)
     assert "decoder" in found.sentence and found.rate.estimate == pytest.approx(errors(0.01).mean())

@@ -109,6 +109,8 @@ def test_labels_told_by_the_number_of_tokens_are_another_finding():
     assert (label(run, NAME).level, traffic(run, NAME).level) == ("no leak found", "leaks")
     assert traffic(run, NAME).about == "traffic" and "number of tokens" in traffic(run, NAME).sentence
     assert traffic(read(50), NAME) is None and label(read(99, inference="traffic"), NAME) is None
+    ranked = run_of({"traffic": {"rank_1": some(99)}}, threat=EVE, chance=HALF)
+    assert traffic(ranked, NAME) is None and identity(ranked, NAME).level == "leaks"
 
 
 @pytest.mark.parametrize("metric", ["rank_1", "rank_5"])
@@ -151,7 +153,7 @@ def test_retrieval_is_judged_by_the_pictures_that_owe_it_to_the_tokens():
     assert retrieved([0.7] * 5 + [0.2] * 95).level == "inconclusive"
     assert retrieved([0.2] * 100).level == "no leak found"
     assert retrieved([0.7] * 100, blind=0.65).level == "no leak found"
-    assert retrieved([0.2] * 99, n=99).level == "inconclusive"
+    assert retrieved([0.2] * 99, n=99).level == "inconclusive" and retrieved([0.7] * 99, n=99).level == "leaks"
     found = retrieved([0.7] * 30 + [0.2] * 70)
     assert found.about == "retrieval" and found.rate.estimate == pytest.approx(0.3) and found.chance is None
 
@@ -182,7 +184,7 @@ def spread(mean: float, n: int = 100) -> np.ndarray:
     return mean + 0.02 * np.sin(np.arange(n))
 
 
-@pytest.mark.parametrize("mean, expected", [(0.2, "no leak found"), (0.23, "no leak found"), (0.3, "leaks in part"),
+@pytest.mark.parametrize("mean, expected", [(0.2, "no leak found"), (0.235, "no leak found"), (0.245, "leaks in part"),
                                             (0.55, "leaks in part"), (0.65, "leaks")])  # fmt: skip
 def test_places_are_judged_beyond_a_guess_and_what_is_tolerated(mean, expected):
     """Of the way from a guess of 0.2 to 1, a twentieth is 0.24 and a half is 0.6."""
@@ -195,6 +197,12 @@ def test_few_pictures_show_no_harmlessness_of_places_and_one_shows_nothing():
     assert placing(spread(0.2, 99), [0.2] * 99).level == "inconclusive"
     assert placing([0.9], [0.2]).level == "inconclusive"
     assert placing([0.9, 0.91], [0.2, 0.2]).level == "leaks"
+
+
+@pytest.mark.parametrize("p_value, expected", [(0.05, "inconclusive"), (0.0499, "leaks")])
+def test_places_must_surely_be_told(monkeypatch, p_value, expected):
+    monkeypatch.setattr("reports.findings.paired_p_value", lambda *given, by: p_value)
+    assert placing(spread(0.9), [0.2] * 100).level == expected
 
 
 def test_the_best_attack_on_places_is_judged():
@@ -212,5 +220,5 @@ def test_the_best_attack_on_places_is_judged():
 )  # fmt: skip
 def test_places_that_the_adversary_is_told_are_no_finding(knows, tokens, told):
     found = placing(spread(0.9), [0.2] * 100, {**EVE, "knows": knows}, tokens)
-    assert found.level == ("hers anyway" if told else "leaks")
+    assert found.level == ("hers anyway" if told else "leaks") and found.about == "position"
     assert found.chance == pytest.approx(0.2) and found.rate.estimate == pytest.approx(0.9, abs=0.01)
