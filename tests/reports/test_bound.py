@@ -50,8 +50,8 @@ def test_what_is_not_below_a_twentieth_is_not_sure(monkeypatch, p_value, found):
 
 
 def test_the_attack_that_beats_it_furthest_is_named():
-    found = bound(run({"Wiener": 0.04}, ridge=errors(0.02), decoder=errors(0.01), whole=errors(0.05)), NAME)
-    assert "decoder" in found.sentence and found.rate.estimate == pytest.approx(errors(0.01).mean())
+    found = bound(run({"Wiener": 0.04}, ridge=errors(0.01), decoder=errors(0.02), whole=errors(0.05)), NAME)
+    assert "ridge" in found.sentence and found.rate.estimate == pytest.approx(errors(0.01).mean())
 
 
 def test_errors_of_repeats_are_averaged_by_picture():

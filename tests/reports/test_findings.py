@@ -156,6 +156,7 @@ def test_retrieval_is_judged_by_the_pictures_that_owe_it_to_the_tokens():
     assert retrieved([0.2] * 99, n=99).level == "inconclusive" and retrieved([0.7] * 99, n=99).level == "leaks"
     found = retrieved([0.7] * 30 + [0.2] * 70)
     assert found.about == "retrieval" and found.rate.estimate == pytest.approx(0.3) and found.chance is None
+    assert "for 30% [22%, 40%] of pictures." in found.sentence
 
 
 def test_what_drawing_a_picture_finds_is_shown_beside_it():
@@ -197,6 +198,10 @@ def test_few_pictures_show_no_harmlessness_of_places_and_one_shows_nothing():
     assert placing(spread(0.2, 99), [0.2] * 99).level == "inconclusive"
     assert placing([0.9], [0.2]).level == "inconclusive"
     assert placing([0.9, 0.91], [0.2, 0.2]).level == "leaks"
+
+
+def test_where_all_is_one_token_there_is_no_place_to_tell():
+    assert placing([1.0] * 100, [1.0] * 100).level == "no leak found"
 
 
 @pytest.mark.parametrize("p_value, expected", [(0.05, "inconclusive"), (0.0499, "leaks")])

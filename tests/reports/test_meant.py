@@ -57,7 +57,7 @@ def test_reading_what_the_answer_gets_wrong_is_a_finding():
     assert label(served(82, 80), NAME).level == "hers anyway"
 
 
-@pytest.mark.parametrize("more, less", [(0, 0), (5, 0), (6, 1), (0, 6), (12, 4)])
+@pytest.mark.parametrize("more, less", [(0, 0), (5, 0), (6, 1), (0, 6), (12, 4), (4, 4)])
 def test_labels_beyond_the_answers_are_counted_where_the_two_differ(more, less):
     """McNemar's test, exact: of the pictures where one of the two is right, how often it is she."""
     answers, hits = some(60), some(60)
