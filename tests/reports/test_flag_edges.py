@@ -137,6 +137,22 @@ def test_each_trouble_in_training_names_its_attacks_once_and_only_of_this_policy
     assert names(run_of(scores, history=[record(policy="other", cut=True)])) == []
 
 
+@pytest.mark.parametrize(
+    "name, trouble",
+    [
+        ("zero or NaN gradients", {"gradient": [0.0] * 20}),
+        ("did not converge", {"train": [20.0 - step for step in range(20)]}),
+        ("best far from last", {"validation": [(0, 2.0), (5, 1.0), (20, 1.2)], "best_step": 5}),
+        ("train/validation gap", {"validation": [(20, 1.6)], "best_step": 20}),
+        ("time budget cut", {"cut": True}),
+    ],
+)  # fmt: skip
+def test_any_trouble_in_training_raises_its_own_flag(name, trouble):
+    run = run_of({**SOUND, "decoder": {"ssim": FLOOR + 0.05}}, history=[record(**trouble), record("ridge")])
+    (flag,) = raised(Case(run, NAME))
+    assert flag.name == name and flag.found.startswith("decoder ") and flag.what_to_do
+
+
 def test_a_cheaper_attack_must_beat_all_that_are_trained_by_more_than_is_telling():
     def run(decoder, guided, history=("decoder", "guided"), ridge=0.05):
         scores = ssim(mean_image=FLOOR, ridge=FLOOR + ridge, decoder=FLOOR + decoder, guided=FLOOR + guided)

@@ -121,5 +121,5 @@ def test_bits_of_traffic_are_corrected_for_the_policies():
             for p, t in (("a", counts), ("b", [16] * 100))]  # fmt: skip
     alone, both = label_bits(runs[0])["a"], label_bits(together(*runs))
     assert both["a"].p_value == pytest.approx(min(1, 2 * alone.p_value)) and set(both) == {"a", "b"}
-    single = run_of({"traffic": {"label_correct": [1]}})
-    assert label_bits(single) == {}
+    pictures = [run_of({"traffic": {"label_correct": [1] * n}}) for n in (1, 2)]
+    assert label_bits(pictures[0]) == {} and set(label_bits(pictures[1])) == {NAME}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 from privacy_metrics.statistics import Interval, wilson
 from reports.verdict import _what_would_settle, judge
-from tests.reports.test_verdict import attacked
+from tests.reports.scores import run_of
+from tests.reports.test_verdict import FLOOR, N, attacked
 
 
 def more(words: str) -> int:
@@ -54,3 +56,6 @@ def test_there_is_always_one_more_to_ask_for(rate):
 def test_a_verdict_says_so_first_and_counts_pictures_and_not_repeats():
     said = judge(attacked(3), "none").sentence
     assert "Nothing can be concluded: 3 of 120" in said and "the 3 that were recognised are unexplained" in said
+    ridge = np.stack([np.where(np.arange(N) == image, 0.6, FLOOR + 0.05) for image in (5, 6)])
+    repeats = run_of({"mean_image": {"ssim": [FLOOR, FLOOR]}, "ridge": {"ssim": ridge}})
+    assert "the 2 that were recognised are unexplained" in judge(repeats, "none").sentence
