@@ -232,6 +232,19 @@ def test_leakage_is_higher_if_its_interval_is_beyond_the_margin(monkeypatch, low
     assert ("leakage falls as SNR rises" in names(channel("awgn:10"), channel("awgn:0"))) == raises
 
 
+def adversary(by, **threat):
+    return other(by, threat={"name": "eve", "tap": "server", **threat}, config={"threat": str(threat)})
+
+
+def test_a_weaker_adversary_must_not_win():
+    weak = {"knows": ["auxiliary"]}
+    assert found(adversary(0.0), adversary(0.0, **weak), adversary(0.0201, **weak)) == (
+        "a weaker adversary won: 'eve' (made) rebuilt more, and has no more to go by"
+    )
+    assert names(adversary(0.0), adversary(0.0199, **weak)) == []
+    assert names(adversary(0.0, **weak), adversary(0.3)) == [], "a stronger one may"
+
+
 def test_a_larger_budget_that_is_judged_otherwise():
     rich = run_of(ssim(mean_image=FLOOR, ridge=[0.6] * 30 + list(FLOOR[30:] + 0.05)), config={"auxiliary": 2000})
     run = run_of(SOUND, config={"auxiliary": 1000})
