@@ -232,6 +232,11 @@ def test_leakage_is_higher_if_its_interval_is_beyond_the_margin(monkeypatch, low
     assert ("leakage falls as SNR rises" in names(channel("awgn:10"), channel("awgn:0"))) == raises
 
 
+def test_runs_of_another_victim_shed_no_light():
+    stranger = other(0.1, channel="awgn:0", config={"channel": "awgn:0"}, victim={"digest": "9", "patches": 16})
+    assert names(channel("awgn:10"), stranger) == []
+
+
 def adversary(by, **threat):
     return other(by, threat={"name": "eve", "tap": "server", **threat}, config={"threat": str(threat)})
 

@@ -8,7 +8,7 @@ import pytest
 
 from atm.errors import AtmError
 from reports.peers import check_against, comparable, differs_only_in, number, stronger, surely_higher, twice_the_budget
-from tests.reports.scores import NAME, run_of
+from tests.reports.scores import NAME, run_of, together
 
 SCORES = {"ridge": {"ssim": [0.2, 0.3, 0.4]}}
 SERVER = {"name": "server", "tap": "server"}
@@ -29,6 +29,13 @@ def test_runs_of_the_same_policy_victim_and_pictures_are_comparable():
     assert not comparable(run(), run(policies=[{"name": NAME, "thresholds": [0.5]}]), NAME)
     assert not comparable(run(), run(victim={"digest": "1", "patches": 16}), NAME)
     assert not comparable(run(), run(data={"victims_digest": "2"}), NAME)
+
+
+def test_of_several_policies_the_one_in_question_must_be_the_same():
+    ours = together(run_of(SCORES, policy="a"), run())
+    theirs = together(run_of(SCORES, policy="a", policies=[{"name": "a", "thresholds": [0.5]}]), run())
+    assert comparable(ours, theirs, NAME) and not comparable(ours, theirs, "a")
+    check_against(ours, (theirs,))
 
 
 def test_a_run_that_sheds_no_light_is_refused():
