@@ -43,8 +43,9 @@ def falling(before: float, last: float, first: float = 1.0, steps: int = 100) ->
 @pytest.mark.parametrize(
     "train, still",
     [
-        (falling(0.0625, 0.0), True), (falling(0.05, 0.0), False), (falling(0.04, 0.0), False),
-        (falling(0.5, 0.5, 0.5), False), (falling(0.4, 0.5, 0.3), False), (falling(0.6, 0.5, 0.5), False),
+        (falling(0.0625, 0.0), True), (falling(0.05, 0.0, steps=10), False), (falling(0.04, 0.0), False),
+        (falling(0.5, 0.5), False), (falling(0.52, 0.5), False), (falling(0.5, 0.5, 0.5), False),
+        (falling(0.4, 0.5, 0.3), False), (falling(0.6, 0.5, 0.5), False),
         (falling(1.5, 1.4, 1.0), False), (falling(0.5, 0.0)[:9], False), (falling(1.0, 0.0, 2.0, steps=10), True),
         ([2.0] * 10 + [1.0] * 80 + [0.4, 0.6] * 5, True), ([], False),
     ],
@@ -78,3 +79,10 @@ def test_the_gap_is_wide_from_half_again_the_training_loss_on(lowest, wide):
     assert record(train=[3.0, 1.0, 9.0], validation=[(2, lowest)], best_step=2).gap() == wide, "of one step at least"
     assert not record(train=[0.1] * 100, best_step=50).gap() and not record(validation=[(0, 9.0)], best_step=0).gap()
     assert not record(train=[0.1] * 100, validation=[(0, 9.0)]).gap()
+
+
+@pytest.mark.parametrize("train, best_step, mean", [([9.0] * 40 + [11.0] + [1.0] * 59, 50, 2.0),
+                                                    ([4.0, 1.0, 1.0] + [9.0] * 97, 3, 2.0)])  # fmt: skip
+def test_the_training_loss_is_that_of_the_whole_tenth_before_the_best(train, best_step, mean):
+    for lowest, wide in ((1.5 * mean - 0.01, False), (1.5 * mean + 0.01, True)):
+        assert record(train=train, validation=[(best_step, lowest)], best_step=best_step).gap() == wide
