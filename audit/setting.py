@@ -171,6 +171,7 @@ def prepare(config: AttackConfig) -> Setting:
     )
     if config.head == PROBE:  # after the codecs, since the tokens stay the same
         victim = _probed(victim, config, data.victims)
+    own = data  # all that she has, whether or not she has queries left for it
     data, unsent = (data, None) if threat.runs_the_device else _within(threat.queries, data)
     if harm.labels(data) is None:
         wanted = [name for name in wanted if not inferences()[name].needs_labels]
@@ -211,7 +212,8 @@ def prepare(config: AttackConfig) -> Setting:
             "auxiliary": len(data.auxiliary) + len(data.validation),
             "removed": data.removed,
             "victims_digest": data.victims.digest,
-            "auxiliary_digest": data.auxiliary.digest,
+            "auxiliary_digest": own.auxiliary.digest,
+            "validation_digest": own.validation.digest,
             "skipped": sorted({*data.victims.skipped, *data.auxiliary.skipped, *data.validation.skipped}),
             "notes": sorted({*data.victims.notes, *data.auxiliary.notes, *data.validation.notes}),
         },

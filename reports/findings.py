@@ -135,13 +135,17 @@ def bound(run: Run, policy: str) -> Finding | None:
 
 
 def _of_rates(run: Run, policy: str, about: str, wanted: Callable[[Rate], bool], words: str) -> Finding | None:
-    """The judgement on the rates that are wanted, told by the surest of them."""
-    found = [rate for rate in rates(run) if rate.policy == policy and wanted(rate)]
+    """The judgement on the rates that are wanted, told by the surest of them.
+
+    What is certain without the tokens (a label that all pictures share) puts nothing to the test, so that there is no
+    finding: it would be one of harmlessness, whatever leaks.
+    """
+    hers = meant(run) and about in ("label", "traffic")
+    found = [rate for rate in rates(run) if rate.policy == policy and wanted(rate) and (hers or rate.chance < 1)]
     if not found:
         return None
     told = min(found, key=lambda r: (_ORDER.index(_level(r.rate, r.chance, r.above)), r.p_value))
     level = _level(told.rate, told.chance, told.above)
-    hers = meant(run) and about in ("label", "traffic")
     without = (
         "the answer itself is right for" if hers else "the right label alone leads to" if meant(run) else "chance is"
     )

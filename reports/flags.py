@@ -81,13 +81,14 @@ def _too_few_images(case: Case) -> str | None:
 
 @_flag(
     "unfinished",
-    raised_if="an attack that was asked for has no scores, or not for every repeat.",
+    raised_if="an attack or an inference that was asked for has no scores, or not for every repeat.",
     what_to_do="Go on with the same command and `--resume`.",
 )
 def _unfinished(case: Case) -> str | None:
     s = case.run.scores[case.run.scores.policy == case.policy]
     done = s.groupby("attack")["repeat"].nunique().to_dict()
-    missing = [a for a in case.run.about["attacks"] if done.get(a, 0) < case.run.repeats]
+    asked = [*case.run.about["attacks"], *case.run.about.get("inferences", [])]
+    missing = [name for name in asked if done.get(name, 0) < case.run.repeats]
     return f"unfinished: {', '.join(missing)}; go on with --resume" if missing else None
 
 
@@ -260,11 +261,16 @@ def _weaker_won(case: Case) -> str | None:
     what_to_do="Less noise cannot hide more: the attack on the better channel is too weak, or badly trained.",
 )
 def _falls_with_snr(case: Case) -> str | None:
-    kind, _, snr = case.run.about["channel"].partition(":")
+    def kind_and_snr(run: Run) -> tuple[str, float]:
+        name, _, argument = run.about["channel"].partition(":")
+        snr, _, options = argument.partition(",")
+        return f"{name}:{options}", number(snr)
+
+    kind, snr = kind_and_snr(case.run)
     for other in case.peers:
-        other_kind, _, other_snr = other.about["channel"].partition(":")
+        other_kind, other_snr = kind_and_snr(other)
         same = differs_only_in(case.run, other, {"channel"}) and kind == other_kind
-        if same and number(other_snr) < number(snr) and surely_higher(other, case.run, case.policy, TELLING):
+        if same and other_snr < snr and surely_higher(other, case.run, case.policy, TELLING):
             ours, theirs = case.run.about["channel"], other.about["channel"]
             return f"at {theirs} ({other.folder.name}) more was rebuilt than at {ours}"
     return None
