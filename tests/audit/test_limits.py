@@ -18,7 +18,7 @@ def config(victim, pictures, tmp_path, **limits) -> AttackConfig:
     lines = [f"{key}: {value}" for key, value in {"name": "limited", "knows": knows, **limits}.items()]
     (tmp_path / "threat.yaml").write_text("\n".join(lines))
     return AttackConfig(
-        ("none",), ("ridge",), victim=str(victim), data=str(pictures), images=4, auxiliary=60,
+        policies=("none",), attacks=("ridge",), victim=str(victim), data=str(pictures), images=4, auxiliary=60,
         threat=str(tmp_path / "threat.yaml"),
     )  # fmt: skip
 
