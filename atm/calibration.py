@@ -25,7 +25,7 @@ def policy_saving(encoder: Encoder, images: Tensor, saved: float, **options: Any
 
     Args:
         encoder: the victim.
-        images: ``[B, 3, H, W]`` in [0, 1], what the thresholds are chosen on; a few dozen are enough.
+        images: ``[B, C, H, W]`` in [0, 1], what the thresholds are chosen on; a few dozen are enough.
         saved: part of the unmerged FLOPs, in [0, 1).
         options: of the policy, such as ``match``.
 

@@ -17,6 +17,7 @@ from atm.encoder import Encoded, Encoder
 from atm.errors import AtmError
 from atm.knowledge import Knowledge
 from atm.policy import MergePolicy
+from atm.signals import ImageSignal
 from atm.tokens import TokenBatch
 from atm.wire import Wire
 
@@ -122,6 +123,11 @@ class Link:
     def device(self) -> torch.device:
         """Where the victim lives, and with it all tensors of a transmission but lengths and counts."""
         return next(chain(self.encoder.parameters(), self.encoder.buffers()), torch.empty(0)).device
+
+    @property
+    def signal(self) -> ImageSignal:
+        """What goes in, and what an attack gives back."""
+        return ImageSignal(self.encoder.input_shape, self.encoder.patch_grid)
 
     @property
     def denies(self) -> Knowledge:

@@ -18,7 +18,6 @@ from atm.knowledge import Knowledge
 from atm.link import Link, Transmission
 from atm.policy import MergePolicy
 from atm.seeds import seed_of
-from atm.signals import ImageSignal
 from atm.threat import Observation, ThreatModel
 from attacks import base
 from attacks.base import Method
@@ -97,7 +96,7 @@ class Session:
         self.images, self.labels, self.unsent = images.to(link.device), labels, unsent
         self._encoded = encoded
         self.campaign = Campaign() if campaign is None else campaign
-        self.signal = ImageSignal((images.shape[1], images.shape[2], images.shape[3]), link.encoder.patch_grid)
+        self.signal = link.signal
         self.queries = Queries(self.threat) if queries is None else queries
         self._sent: dict[int, Transmission] = {}
         self._fitted: dict[Any, Method] = {}

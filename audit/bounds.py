@@ -11,7 +11,6 @@ from torch import Tensor
 from atm import channels
 from atm.channels import Awgn
 from atm.link import Link
-from atm.signals import ImageSignal
 from atm.threat import ThreatModel
 from privacy_metrics.bounds import GaussianPrior, dfil, entropy_bound, unbiased_bound, van_trees_bound
 from privacy_metrics.information import information_bound
@@ -36,8 +35,8 @@ def bounds(link: Link, threat: ThreatModel, victims: Tensor, auxiliary: Tensor, 
     Args:
         link: the system.
         threat: whose tap it is.
-        victims: ``[B, 3, H, W]``, the attacked images.
-        auxiliary: ``[N, 3, H, W]``, for what needs a distribution.
+        victims: ``[B, C, H, W]``, the attacked images.
+        auxiliary: ``[N, C, H, W]``, for what needs a distribution.
         seed: of directions and of the defence.
 
     Returns:
@@ -100,12 +99,7 @@ def symbol_information(link: Link, images: Tensor, variance: float, seed: int = 
     symbols = torch.cat([torch.view_as_real(part[1]).flatten(1) for part in parts])
     lengths = torch.cat([part[0].lengths for part in parts])
     image = torch.arange(len(images)).repeat_interleave(lengths)
-    rows, columns = link.encoder.patch_grid
-    return information_bound(symbols, image, variance, POWER, rows * columns + parts[0][0].prefix, level)
-
-
-def _patches(link: Link, images: Tensor) -> Tensor:
-    return ImageSignal((images.shape[1], images.shape[2], images.shape[3]), link.encoder.patch_grid).to_units(images)
+    return information_bound(symbols, image, variance, POWER, link.signal.places + parts[0][0].prefix, level)
 
 
 def _rows(link: Link, auxiliary: Tensor, variance: float, leakage: Tensor, seed: int) -> pd.DataFrame:
@@ -114,7 +108,7 @@ def _rows(link: Link, auxiliary: Tensor, variance: float, leakage: Tensor, seed:
     single = skewed_limit(leakage, LEVEL)
     rows = [("unbiased", unbiased_bound(single), f"mean dFIL at most {single:.3g}, {trusted}")]
     try:
-        prior = GaussianPrior.of(_patches(link, auxiliary), EACH)
+        prior = GaussianPrior.of(link.signal.to_units(auxiliary), EACH)
         information = symbol_information(link, auxiliary, variance, seed, EACH)
     except ValueError as error:
         rows += [(name, math.nan, str(error)) for name in ("any attacker", "entropy")]

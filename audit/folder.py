@@ -63,7 +63,7 @@ class RunFolder(RunStore):
     def add_scores(
         self, policy: str, attack: str, scores: Mapping[str, Tensor], images: Tensor | None, repeat: int = 0
     ) -> None:
-        """Add an attack's scores ``[B]`` by metric, and, of the first repeat, its images ``[B, 3, H, W]`` if any."""
+        """Add an attack's scores ``[B]`` by metric, and, of the first repeat, its images ``[B, C, H, W]`` if any."""
         if repeat == 0 and images is not None:
             self.save_images(f"{policy}/{attack}", images)
         rows = [
@@ -74,10 +74,10 @@ class RunFolder(RunStore):
         self._finished.add((policy, attack, repeat))
 
     def save_images(self, name: str, images: Tensor) -> None:
-        """Write ``[B, 3, H, W]`` in [0, 1] as PNG files into ``images/NAME``, replacing what is there."""
+        """Write ``[B, C, H, W]`` in [0, 1] as PNG files into ``images/NAME``, replacing what is there."""
         contents = {}
         for number, pixels in enumerate((images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()):
             png = io.BytesIO()
-            Image.fromarray(pixels.numpy()).save(png, format="PNG")
+            Image.fromarray(pixels.squeeze(-1).numpy()).save(png, format="PNG")  # Pillow wants grey as [H, W]
             contents[f"{number:04d}.png"] = png.getvalue()
         self.write_folder(["images", *name.split("/")], contents)

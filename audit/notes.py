@@ -11,9 +11,8 @@ from privacy_metrics import METRICS
 
 def notes(originals: Tensor, taken: Iterable[str], missing: dict[str, str]) -> list[str]:
     """What a reader must know about the scores."""
-    height, width = originals.shape[-2:]
     lines = [f"{METRICS[name].label} is missing: {reason}" for name, reason in missing.items()]
-    about = [METRICS[name].note(height, width) for name in taken]
+    about = [METRICS[name].note(*originals.shape[1:]) for name in taken]
     return lines + [line for line in about if line]
 
 

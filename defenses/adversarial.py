@@ -37,7 +37,7 @@ class Adversarial(Defence):
         tokens, images = calibration_tokens(link, images), images.to(link.device)
         with torch.no_grad():
             answers = link.encoder.finish(tokens, link.policy).softmax(-1)
-        patches = _patches(images, link.encoder.patch_grid)
+        patches = link.signal.to_units(images)
         self.mean = tokens.values.mean(0)
         scale = tokens.values.std(0).mean().clamp_min(1e-6)
         _, directions = torch.linalg.eigh((tokens.values - self.mean).T @ (tokens.values - self.mean))
@@ -76,9 +76,3 @@ class Adversarial(Defence):
         """Two products with the bottleneck."""
         assert self.down is not None
         return 4.0 * lengths.double() * self.down.numel()
-
-
-def _patches(images: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Pixels ``[B, P, 3 * h * w]`` of each patch."""
-    cut = images.unflatten(3, (grid[1], -1)).unflatten(2, (grid[0], -1))
-    return cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)

@@ -1,6 +1,7 @@
 """Pure functions on image tensors and scores: metrics here, intervals in `statistics`, the worst case in `leakage`.
 
-Images are ``[B, 3, H, W]`` float in [0, 1] everywhere, and a metric gives one score per image.
+Images are ``[B, C, H, W]`` float in [0, 1] everywhere, in colour (C = 3) or grey (C = 1), and a metric gives one score
+per image. A grey picture scores as the same picture with three equal channels.
 """
 
 from privacy_metrics.metric import Metric, MetricUnavailable

@@ -15,7 +15,7 @@ class MetricUnavailable(RuntimeError):
     """A metric that cannot be computed here; its one line says what is missing and how to get it."""
 
 
-def _no_note(height: int, width: int) -> str:
+def _no_note(channels: int, height: int, width: int) -> str:
     return ""
 
 
@@ -28,8 +28,8 @@ class Metric:
         label: for people.
         unit: such as ``dB``; empty for a pure number.
         higher_is_leakier: whether a higher score means that the reconstruction shows more of the original.
-        compute: ``(reconstructions, originals)``, both ``[B, 3, H, W]`` in [0, 1], to ``[B]`` scores.
-        note: ``(H, W)`` to what a reader must know about scores of images of that size; empty if nothing.
+        compute: ``(reconstructions, originals)``, both ``[B, C, H, W]`` in [0, 1], to ``[B]`` scores.
+        note: ``(C, H, W)`` to what a reader must know about scores of images of that shape; empty if nothing.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Metric:
     unit: str
     higher_is_leakier: bool
     compute: Callable[[Tensor, Tensor], Tensor]
-    note: Callable[[int, int], str] = _no_note
+    note: Callable[[int, int, int], str] = _no_note
 
 
 def as_pair(reconstruction: Tensor, original: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,7 +47,7 @@ def as_pair(reconstruction: Tensor, original: Tensor) -> tuple[Tensor, Tensor]:
     bits of mantissa are too few for the small differences of squares in SSIM.
 
     Args:
-        reconstruction: ``[B, 3, H, W]`` float in [0, 1].
+        reconstruction: ``[B, C, H, W]`` float in [0, 1].
         original: the same shape and range.
 
     Raises:

@@ -39,12 +39,12 @@ class LpipsUnavailable(MetricUnavailable):
 def lpips(reconstruction: Tensor, original: Tensor) -> Tensor:
     """LPIPS of each image with AlexNet, version 0.1 (Zhang et al., CVPR 2018), by the package ``lpips``.
 
-    Images with a side below 64 pixels are upsampled first, see `seen_size`. The AlexNet weights are taken from
-    ``TORCH_HOME/hub/checkpoints``, or downloaded there once as torchvision does. A failed attempt is remembered for as
-    long as the process lives.
+    Images with a side below 64 pixels are upsampled first, see `seen_size`; the network takes colour, so grey ones go
+    in as three equal channels. The AlexNet weights are taken from ``TORCH_HOME/hub/checkpoints``, or downloaded there
+    once as torchvision does. A failed attempt is remembered for as long as the process lives.
 
     Args:
-        reconstruction: ``[B, 3, H, W]`` float in [0, 1].
+        reconstruction: ``[B, C, H, W]`` float in [0, 1].
         original: the same shape and range.
 
     Returns:
@@ -86,25 +86,27 @@ def seen_size(height: int, width: int) -> tuple[int, int]:
     return round(height * enlarge), round(width * enlarge)
 
 
-def resolution_note(height: int, width: int) -> str:
-    """What a report must say about LPIPS of images of this size; empty if nothing.
+def input_note(channels: int, height: int, width: int) -> str:
+    """What a report must say about LPIPS of images of this shape; empty if nothing.
 
     Examples:
-        >>> resolution_note(32, 32)
+        >>> input_note(3, 32, 32)
         'LPIPS sees the 32x32 images upsampled to 64x64 (bilinear)'
-        >>> resolution_note(224, 224)
+        >>> input_note(1, 224, 224)
+        'LPIPS sees the 224x224 images as three equal channels'
+        >>> input_note(3, 224, 224)
         ''
     """
     seen = seen_size(height, width)
-    if seen == (height, width):
-        return ""
-    return f"LPIPS sees the {height}x{width} images upsampled to {seen[0]}x{seen[1]} (bilinear)"
+    changes = [f"upsampled to {seen[0]}x{seen[1]} (bilinear)"] if seen != (height, width) else []
+    changes += ["as three equal channels"] if channels == 1 else []
+    return f"LPIPS sees the {height}x{width} images {' and '.join(changes)}" if changes else ""
 
 
 def _prepared(images: Tensor, size: tuple[int, int]) -> Tensor:
     if images.shape[2:] != size:
         images = interpolate(images, size=size, mode="bilinear", align_corners=False)
-    return images * 2 - 1
+    return images.expand(-1, 3, -1, -1) * 2 - 1
 
 
 @cache
@@ -157,4 +159,4 @@ def _assembled(alexnet: dict[str, Tensor]) -> torch.nn.Module:
     return network.eval().requires_grad_(False)
 
 
-LPIPS = Metric("lpips", "LPIPS", "", False, lpips, resolution_note)
+LPIPS = Metric("lpips", "LPIPS", "", False, lpips, input_note)

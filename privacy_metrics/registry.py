@@ -20,7 +20,7 @@ def score(
     """Score every image by every metric.
 
     Args:
-        reconstructions: ``[B, 3, H, W]`` float in [0, 1].
+        reconstructions: ``[B, C, H, W]`` float in [0, 1].
         originals: the same shape and range.
         metrics: names from `METRICS`; None takes all.
 

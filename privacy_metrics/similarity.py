@@ -27,7 +27,7 @@ def ssim(reconstruction: Tensor, original: Tensor) -> Tensor:
     given images that were padded by 5 mirrored pixels, it agrees with this to 1e-4.
 
     Args:
-        reconstruction: ``[B, 3, H, W]`` float in [0, 1], H and W at least `SMALLEST_SIDE`.
+        reconstruction: ``[B, C, H, W]`` float in [0, 1], H and W at least `SMALLEST_SIDE`.
         original: the same shape and range.
 
     Returns:
@@ -61,7 +61,7 @@ def psnr(reconstruction: Tensor, original: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each image, in dB, for a peak of 1.
 
     Args:
-        reconstruction: ``[B, 3, H, W]`` float in [0, 1].
+        reconstruction: ``[B, C, H, W]`` float in [0, 1].
         original: the same shape and range.
 
     Returns:

@@ -58,5 +58,5 @@ def _pictures(run: Run, policy: str, attack: str, count: int) -> Tensor:
     pictures = []
     for number in range(count):
         with Image.open(run.image_file(policy, attack, number)) as image:
-            pictures.append(torch.from_numpy(np.array(image.convert("RGB"))))
+            pictures.append(torch.from_numpy(np.array(image.convert("RGB"))))  # grey scores the same
     return torch.stack(pictures).permute(0, 3, 1, 2).float() / 255

@@ -15,7 +15,6 @@ from torch import Tensor
 from atm.errors import unknown
 from atm.knowledge import Knowledge
 from atm.link import Link, Transmission
-from atm.signals import ImageSignal
 from atm.threat import ThreatModel
 from attacks.base import patch_features
 from attacks.linear import Moments
@@ -61,7 +60,7 @@ class CrossFittedRidge:
         """Keep the targets; divide the images into folds by their order."""
         threat.require(self.needs, f"{self.name} score")
         self.threat = threat
-        self.signal = ImageSignal((images.shape[1], images.shape[2], images.shape[3]), link.encoder.patch_grid)
+        self.signal = link.signal
         self.pixels = self.signal.to_units(images.to(link.device))
         self.quality = SsimTo(images.to(link.device))
         self.fold = torch.arange(len(images)) % min(FOLDS, len(images))

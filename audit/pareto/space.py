@@ -38,7 +38,7 @@ class Space:
     @classmethod
     @torch.no_grad()
     def of(cls, encoder: Encoder, images: Tensor, lowest: float) -> Space:
-        """Even in the fraction that merges, measured on images ``[N, 3, H, W]``."""
+        """Even in the fraction that merges, measured on images ``[N, C, H, W]``."""
         policy = MergePolicy.uniform(1.0, encoder.depth)
         tokens = encoder.start(images)
         knots = []

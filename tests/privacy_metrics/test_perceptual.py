@@ -120,8 +120,17 @@ def test_small_images_are_upsampled_to_64_and_a_report_can_say_so(planted):
     original, reconstruction = photos(2), noisy(photos(2))
     enlarged = [torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear") for x in (reconstruction, original)]
     torch.testing.assert_close(lpips(reconstruction, original), lpips(*enlarged))
-    assert perceptual.resolution_note(32, 32) == perceptual.LPIPS.note(32, 32) != ""
-    assert perceptual.resolution_note(64, 64) == ""
+    assert perceptual.input_note(3, 32, 32) == perceptual.LPIPS.note(3, 32, 32) != ""
+    assert perceptual.input_note(3, 64, 64) == ""
+
+
+def test_grey_images_go_in_as_three_equal_channels_and_a_report_can_say_so(planted):
+    original, reconstruction = photos(2)[:, :1, :, :24], noisy(photos(2))[:, :1, :, :24]
+    in_colour = lpips(reconstruction.repeat(1, 3, 1, 1), original.repeat(1, 3, 1, 1))
+    torch.testing.assert_close(lpips(reconstruction, original), in_colour)
+    assert bool((in_colour > 0).all())
+    assert perceptual.input_note(1, 96, 64) == "LPIPS sees the 96x64 images as three equal channels"
+    assert "upsampled to 85x64 (bilinear) and as three" in perceptual.LPIPS.note(1, 32, 24)
 
 
 def test_an_image_scores_the_same_in_any_company(planted, monkeypatch):

@@ -44,7 +44,7 @@ def test_an_added_metric_is_scored_with_the_others(monkeypatch):
     mae = Metric("mae", "MAE", "", False, lambda ours, theirs: (ours - theirs).abs().mean((1, 2, 3)))
     monkeypatch.setitem(METRICS, "mae", mae)
     assert score(photos(), photos(), ["mae"])[0]["mae"].tolist() == [0.0] * 4
-    assert mae.note(32, 32) == ""
+    assert mae.note(3, 32, 32) == ""
 
 
 def test_an_unknown_metric_is_refused_by_name():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.nn.functional import avg_pool2d
 
-from privacy_metrics import psnr, ssim
+from privacy_metrics import psnr, ssim, windowed
 from privacy_metrics.similarity import PSNR_CAP
 from tests.privacy_metrics.images import noisy, photos
 
@@ -85,6 +85,39 @@ def test_batches_keep_the_order_of_the_images():
     original = photos(3).repeat(30, 1, 1, 1)  # more than one batch of SSIM
     scores = ssim(noisy(photos(3)).repeat(30, 1, 1, 1), original)
     torch.testing.assert_close(scores, scores[:3].repeat(30), rtol=0, atol=1e-5)
+
+
+shapes = st.tuples(st.integers(1, 3), st.sampled_from([1, 3]), st.integers(6, 40), st.integers(6, 40))
+ALL = pytest.mark.parametrize("metric", [ssim, psnr, windowed.ssim])
+
+
+def pair(shape, seed):
+    return torch.rand(2, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+@ALL
+@given(shapes, st.integers(0, 99))
+@settings(max_examples=15, deadline=None)
+def test_a_grey_picture_scores_as_three_equal_channels(metric, shape, seed):
+    reconstruction, original = pair((shape[0], 1, *shape[2:]), seed)
+    in_colour = metric(reconstruction.repeat(1, 3, 1, 1), original.repeat(1, 3, 1, 1))
+    torch.testing.assert_close(metric(reconstruction, original), in_colour, rtol=1e-5, atol=1e-5)
+
+
+@ALL
+@given(shapes, st.integers(0, 99))
+@settings(max_examples=15, deadline=None)
+def test_a_picture_on_its_side_scores_the_same(metric, shape, seed):
+    reconstruction, original = pair(shape, seed)
+    torch.testing.assert_close(metric(reconstruction.mT, original.mT), metric(reconstruction, original),
+                               rtol=1e-5, atol=1e-5)  # fmt: skip
+
+
+@BOTH
+@pytest.mark.parametrize("channels", [0, 2, 4])
+def test_what_is_neither_colour_nor_grey_is_refused(metric, channels):
+    with pytest.raises(ValueError, match=rf"\[1, {channels}, 8, 8\]"):
+        metric(torch.rand(1, channels, 8, 8), torch.rand(1, channels, 8, 8))
 
 
 @BOTH
