@@ -182,12 +182,13 @@ def test_one_clear_picture_is_a_leak_in_part_however_rare_and_a_lucky_guess_is_n
     assert judge(make_run(tmp_path / "b", {"mean_image": floor, "ridge": values}), "none").level == "no leak found"
 
 
-def test_flags_never_soften_a_leak_and_come_before_the_sentence(tmp_path):
+def test_flags_never_soften_a_leak_and_stand_behind_the_verdict(tmp_path):
     leak = {"mean_image": FLOOR, "ridge": [0.9] * 120}
     run = make_run(tmp_path, leak, canary={"attack": "ridge", "ssim": 0.1, "recognisable": 0.0, "images": 50})
     verdict, page = judge(run, "none"), render(run)
     assert verdict.level == "leaks" and [f.name for f in verdict.flags] == ["canary failed"]
-    assert 0 < page.index("canary failed") < page.index("Do not call this private")
+    section = page[page.index("<h2>Verdict</h2>") :]
+    assert 0 < section.index("Do not call this private") < section.index("canary failed")
 
 
 def test_the_page_says_what_the_code_does():
