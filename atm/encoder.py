@@ -111,7 +111,7 @@ class Encoder(nn.Module):
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of the input images."""
         height, width = self.vit.patch_embed.img_size
-        return _first_weight(self.vit.patch_embed).shape[1], int(height), int(width)
+        return first_kernel(self.vit.patch_embed).shape[1], int(height), int(width)
 
     @property
     def patch_grid(self) -> tuple[int, int]:
@@ -268,7 +268,7 @@ def _weights(part: nn.Module) -> int:
     return sum(linear.weight.numel() for linear in part.modules() if isinstance(linear, nn.Linear))
 
 
-def _first_weight(embedding: nn.Module) -> Tensor:
+def first_kernel(embedding: nn.Module) -> Tensor:
     """The kernel ``[out, channels, h, w]`` that sees the pixels."""
     return next(part.weight for part in embedding.modules() if isinstance(part, nn.Conv2d))
 

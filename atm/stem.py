@@ -19,7 +19,14 @@ class ConvStem(PatchEmbed):
         ValueError: a patch size that is not a power of two.
     """
 
-    def __init__(self, img_size: int, patch_size: int, in_chans: int = 3, embed_dim: int = 192, **options: Any) -> None:
+    def __init__(
+        self,
+        img_size: int | tuple[int, int],
+        patch_size: int,
+        in_chans: int = 3,
+        embed_dim: int = 192,
+        **options: Any,
+    ) -> None:
         super().__init__(img_size=img_size, patch_size=patch_size, in_chans=in_chans, embed_dim=embed_dim, **options)
         halvings = patch_size.bit_length() - 1
         if 2**halvings != patch_size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,8 +18,7 @@ from atm.data import ImageSet
 from atm.encoder import Encoder
 from atm.victims.own import build_vit
 
-MEAN = (0.5, 0.5, 0.5)
-STD = (0.25, 0.25, 0.25)
+MEAN, STD = 0.5, 0.25  # of every channel
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,12 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def architecture(recipe: Recipe, size: int, classes: int) -> dict[str, Any]:
-    """Keyword arguments of `atm.victims.own.build_vit` for a recipe, an image size and a number of classes."""
+def architecture(recipe: Recipe, shape: Sequence[int], classes: int) -> dict[str, Any]:
+    """Keyword arguments of `atm.victims.own.build_vit` for a recipe, images ``(C, H, W)`` and a number of classes."""
+    channels, height, width = shape
     return {
-        "img_size": size,
+        "img_size": (height, width),
+        "in_chans": channels,
         "patch_size": recipe.patch_size,
         "embed_dim": recipe.width,
         "depth": recipe.depth,
@@ -84,7 +85,7 @@ def train_victim(
     """Train a victim; the model and the description that goes into its file.
 
     Args:
-        train: training images, all of one size.
+        train: training images, all of one shape, which becomes the victim's.
         test: images that accuracy is measured on; they choose nothing.
         recipe: architecture and schedule.
         seed: of weights, order and augmentation.
@@ -92,15 +93,16 @@ def train_victim(
     """
     torch.manual_seed(seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    size = train.pixels.shape[-1]
-    shape = architecture(recipe, size, len(train.classes))
+    channels, *size = train.pixels.shape[1:]
+    mean, std = (MEAN,) * channels, (STD,) * channels
+    shape = architecture(recipe, train.pixels.shape[1:], len(train.classes))
     vit = build_vit({**shape, "drop_path_rate": recipe.drop_path}).to(device).to(memory_format=torch.channels_last)
-    encoder = Encoder(vit, MEAN, STD).to(device)
+    encoder = Encoder(vit, mean, std).to(device)
     blocks: Any = vit.blocks
     for block in blocks:
         block.attn.fused_attn = device != "cpu"  # in bfloat16 on a CPU the fused kernel takes twice as long
     augment = AugmentationSequential(
-        RandomCrop((size, size), padding=size // 8, padding_mode="reflect", cropping_mode="slice"),
+        RandomCrop((size[0], size[1]), padding=min(size) // 8, padding_mode="reflect", cropping_mode="slice"),
         RandomHorizontalFlip(),
         data_keys=["input"],
     )
@@ -132,8 +134,8 @@ def train_victim(
     description = {
         "kind": "victim",
         "architecture": shape,
-        "mean": MEAN,
-        "std": STD,
+        "mean": mean,
+        "std": std,
         "classes": train.classes,
         "data": {"name": train.name, "images": len(train), "digest": train.digest},
         "recipe": asdict(recipe),

@@ -133,7 +133,7 @@ class Shadow(Attack):
         with torch.enable_grad():
             image = image.detach().requires_grad_()
             unlikely = ((self._answer(image) - answers).square() / self.noise).sum() / answers.shape[-1]
-            loss = weight * unlikely + (image - start).square().sum() / SPREAD / image[0, :, 0, 0].numel()
+            loss = weight * unlikely + (image - start).square().sum() / SPREAD / self.signal.shape[0]
             (slope,) = torch.autograd.grad(loss, image)
         return slope
 

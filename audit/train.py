@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from atm.policy import MergePolicy
 from atm.store import write
 from atm.victim_training import RECIPES, train_victim
 from atm.victims import Victim, probe
+from atm.victims.loaded import check_size, parse_size
 from atm.weight_files import file_digest, write_weights
 
 PHOTOGRAPHS = (
@@ -27,7 +29,8 @@ def victim(
     test_data: str | None,
     recipe: str | None,
     epochs: int | None,
-    size: int | None,
+    size: str | None,
+    grey: bool,
     seed: int,
     path: Path,
     say: Callable[[str], None],
@@ -37,27 +40,26 @@ def victim(
     Raises:
         AtmError: an unknown recipe, or data that cannot be read or do not match.
     """
-    train, test = load(data, "train", size=size), load(test_data or data, "test", size=size)
+    of_one_shape = partial(load, size=parse_size(size), channels=1 if grey else 3)
+    train, test = of_one_shape(data, "train"), of_one_shape(test_data or data, "test")
     if train.classes != test.classes:
         raise AtmError(f"{data} and {test_data} have different classes; give a test set of the same ones")
     if test_data is None and train.digest == test.digest:
         raise AtmError(f"{data} has no test split of its own; give other pictures with --test-data")
     if set(train.hashes) & set(test.hashes):
         say("warning: some test pictures are also training pictures; the accuracy is too good")
-    pixels = train.pixels.shape[-1]
-    name = recipe or ("cifar10" if pixels < 48 else "photos")
+    height, width = train.pixels.shape[2:]
+    name = recipe or ("cifar10" if min(height, width) < 48 else "photos")
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     chosen = RECIPES[name] if epochs is None else replace(RECIPES[name], epochs=epochs)
-    if pixels % chosen.patch_size:
-        raise AtmError(
-            f"pictures of {pixels} pixels cannot be cut into patches of {chosen.patch_size}; give another --size"
-        )
+    check_size((height, width), (chosen.patch_size, chosen.patch_size))
     vit, description = train_victim(train, test, chosen, seed=seed, report=say)
     write_weights(path, vit, description)
     command = f"atm train victim --data {_shown(data)}"
     command += f" --test-data {_shown(test_data)}" if test_data else ""
-    command += f" --recipe {name} --epochs {chosen.epochs} --seed {seed}" + (f" --size {size}" if size else "")
+    command += f" --recipe {name} --epochs {chosen.epochs} --seed {seed}"
+    command += (f" --size {size}" if size else "") + (" --grey" if grey else "")
     _write_card(path, description, command, train)
     say(f"wrote {path}: test accuracy {description['accuracy']:.1%} on {len(test)} pictures")
 

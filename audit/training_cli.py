@@ -23,7 +23,10 @@ def train_victim(
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="photos or cifar10; default: by the size of the pictures.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the pictures; default: the recipe's.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the pictures; default: their own.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Side of the pictures, or height and width as 48x32; default: their own.")
+    ] = None,
+    grey: Annotated[bool, typer.Option("--grey", help="Turn pictures to grey: a victim of one channel.")] = False,
     seed: Seed = 0,
     out_file: Annotated[
         Path, typer.Option("--out", help="Safetensors file to write; a model card comes beside it.")
@@ -34,7 +37,7 @@ def train_victim(
     from audit.train import victim
 
     _refuse_to_replace(out_file, force)
-    victim(data, test_data, recipe, epochs, size, seed, out_file, _say)
+    victim(data, test_data, recipe, epochs, size, grey, seed, out_file, _say)
 
 
 @train.command("codec", epilog="Example: `atm train codec --victim vit_photos --data photos --out my_jscc.safetensors`")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import timm
 
-from atm.encoder import Encoder
+from atm.encoder import Encoder, first_kernel
 from atm.errors import AtmError, unknown
 from atm.finite import check_finite
 from atm.victims import huggingface, own, probe, timm_models
@@ -98,7 +98,7 @@ def _assembled(
 ) -> Victim:
     for part, tensor in loaded.model.state_dict().items():
         check_finite(f"weights of victim {name!r}: {part}", tensor)
-    channels = loaded.model.patch_embed.proj.weight.shape[1] if hasattr(loaded.model.patch_embed.proj, "weight") else 3
+    channels = first_kernel(loaded.model.patch_embed).shape[1]
     own_mean, own_std = (_for_channels(numbers, channels) for numbers in (loaded.mean, loaded.std))
     encoder = Encoder(loaded.model, mean or own_mean, std or own_std).eval().requires_grad_(False)
     names, task = loaded.classes, loaded.task

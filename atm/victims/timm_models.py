@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from atm.victims.state import PATCHES, State, read_state, tidied
 from atm.weight_files import load_state
 
 HEAD = "head.weight"
+PREFIX_OFFSETS = 3  # rows at the end of a table of offsets: class token to patch, patch to it, and it to itself
 
 
 def load(name: str, weights: str | Path | None, size: Size | None) -> Loaded:
@@ -138,29 +139,38 @@ def _shape(blank: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 def _made_for(blank: Any, tensors: Mapping[str, Tensor], patch: Size, size: Size | None, source: str) -> Size:
     """Height and width of the images that the weights were trained on."""
     default = tuple(blank.patch_embed.img_size)
-    patches = _positions(blank, tensors)
-    if patches is None or patches == (default[0] // patch[0]) * (default[1] // patch[1]):
+    stored, needed = _positions(blank, tensors)
+    if stored is None:
         return default[0], default[1]
-    if size is not None and patches == (size[0] // patch[0]) * (size[1] // patch[1]):
-        return size
-    side = math.isqrt(max(patches, 0))
-    if side < 1 or side**2 != patches:
+    for height, width in (default, size or default):
+        if stored == needed(height // patch[0], width // patch[1]):
+            return height, width
+    side = next(side for side in itertools.count(1) if needed(side, side) >= stored)
+    if needed(side, side) != stored:
         raise AtmError(
-            f"weights {source} have positions for {patches} patches, which is no square; "
-            "say height and width with --image-size, such as 224x160"
+            f"weights {source} have positions for {stored} {'patches' if needed is _each else 'offsets of patches'}, "
+            "which is no square; say height and width with --image-size, such as 224x160"
         )
     return side * patch[0], side * patch[1]
 
 
-def _positions(blank: Any, tensors: Mapping[str, Tensor]) -> int | None:
-    """Patches that the weights have positions for; None where positions do not depend on their number."""
+def _positions(blank: Any, tensors: Mapping[str, Tensor]) -> tuple[int | None, Callable[[int, int], int]]:
+    """Positions that were stored, and how many a grid of rows and columns needs; None where no table grows with it."""
     absolute = tensors.get("pos_embed")
     if absolute is not None and absolute.ndim == 3:
-        return absolute.shape[1] - (0 if getattr(blank, "no_embed_class", False) else blank.num_prefix_tokens)
+        prefix = 0 if getattr(blank, "no_embed_class", False) else blank.num_prefix_tokens
+        return absolute.shape[1] - prefix, _each
     tables = [t for name, t in tensors.items() if name.endswith("relative_position_bias_table")]
-    return (
-        ((math.isqrt(len(tables[0]) - 3) + 1) // 2) ** 2 if tables else None
-    )  # (2 side - 1)^2 offsets and 3 of prefix
+    return (len(tables[0]) - PREFIX_OFFSETS if tables else None), _offsets
+
+
+def _each(rows: int, columns: int) -> int:
+    return rows * columns
+
+
+def _offsets(rows: int, columns: int) -> int:
+    """From any patch to any other, which is what relative positions are."""
+    return (2 * rows - 1) * (2 * columns - 1)
 
 
 def _loaded(name: str, model: Any, source: str, undone: list[str] | None = None) -> Loaded:

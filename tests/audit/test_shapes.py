@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,8 +38,20 @@ from reports.verdict import verdicts
 from tests.atm.models import tiny_vit
 from tests.systems import CHAINS, DEFENCES
 
-SHAPES = {"tall": (3, 48, 32), "wide grey": (1, 32, 48), "grey": (1, 32, 32)}
-EVERY_SHAPE = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+LARGE = "ATM_REAL_SIZE" in os.environ
+EVERY_SHAPE = pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param((3, 48, 32), id="tall"),
+        pytest.param((1, 32, 48), id="wide grey"),
+        pytest.param((1, 32, 32), id="grey"),
+        pytest.param(
+            (3, 224, 160),
+            id="real size",
+            marks=[pytest.mark.real_size, pytest.mark.skipif(not LARGE, reason="minutes; set ATM_REAL_SIZE")],
+        ),
+    ],
+)
 # What an attack needs that makes up for knowledge the server has, `black-box` grants.
 THREATS = {"server": (), "black-box": ("shadow", "identify")}
 POLICY, IMAGES = "uniform-0.6", 12
@@ -95,8 +108,9 @@ def victim(tmp_path_factory) -> Callable[..., Path]:
     """The file of a tiny victim that takes pictures ``(C, H, W)``."""
     root = tmp_path_factory.mktemp("victims")
 
-    def saved(shape: tuple[int, int, int], patch: int = 8) -> Path:
+    def saved(shape: tuple[int, int, int]) -> Path:
         channels, *size = shape
+        patch = 8 if max(size) < 224 else 16
         path = root / f"{channels}x{size[0]}x{size[1]}.safetensors"
         options = {"img_size": size, "patch_size": patch, "in_chans": channels, "num_classes": 2,
                    "embed_dim": 24, "depth": 3, "num_heads": 3}  # fmt: skip
@@ -206,6 +220,20 @@ def test_codecs_and_heads_are_trained(atm, victim, pictures, tmp_path, shape):
         code, _, err = atm("attack", *words, *given, *few, "--out", out)
         assert code == 0, err
         assert Run.read(out).about["source_values"] == np.prod(shape)
+
+
+@pytest.mark.parametrize("recipe, words, shape", [("photos", ("--size", "48x32"), (3, 48, 32)),
+                                                  ("cifar10", ("--size", "32x48", "--grey"), (1, 32, 48))])  # fmt: skip
+def test_victims_are_trained(atm, pictures, tmp_path, recipe, words, shape):
+    path = tmp_path / "victim.safetensors"
+    data = ("--data", pictures, "--test-data", pictures)
+    code, _, err = atm("train", "victim", *data, "--recipe", recipe, "--epochs", 1, *words, "--out", path)
+    assert code == 0, err
+    assert " ".join(words) in path.with_suffix(".md").read_text()
+    encoder = load_victim(str(path)).encoder
+    assert encoder.input_shape == shape and encoder.mean.shape == (1, shape[0], 1, 1)
+    patches = encoder(torch.rand(1, *shape), MergePolicy.uniform(1.0, encoder.depth)).tokens.lengths[0] - 1
+    assert patches == encoder.patch_grid[0] * encoder.patch_grid[1]
 
 
 @EVERY_SHAPE

@@ -58,6 +58,17 @@ def test_sides_of_a_rectangle_must_be_said(tmp_path):
     same(answer(victim, images(3, 32, 24)), expected(made, images(3, 32, 24)))
 
 
+def test_offsets_between_the_patches_of_a_rectangle_are_taken_as_they_are(tmp_path):
+    name = "beit_base_patch16_224"
+    made = model(name, img_size=(48, 32), in_chans=1)
+    path = save(made.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(AtmError, match="77 offsets of patches, which is no square; say height and width"):
+        load_victim(name, path)
+    victim = load_victim(name, path, image_size="48x32")
+    assert victim.encoder.input_shape == (1, 48, 32) and "undone" not in victim.description
+    same(answer(victim, images(1, 48, 32)), expected(made, images(1, 48, 32)))
+
+
 def test_positions_are_resampled_and_said_to_be(tmp_path):
     made = model()
     victim = load_victim(NAME, save(made.state_dict(), tmp_path / "w.safetensors"), image_size=48)
