@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -18,9 +18,11 @@ from torch import Tensor
 from atm import channels
 from atm.errors import AtmError, KnowledgeError, unknown
 from atm.knowledge import WORDS, Knowledge
-from atm.link import Link, Transmission
 from atm.tokens import TokenBatch
 from atm.wire import PLACES
+
+if TYPE_CHECKING:
+    from atm.link import Link, Transmission
 
 FEWEST = 20  # images that any attack can learn from
 TAPS: dict[str, str] = {

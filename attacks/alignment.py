@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -47,6 +46,8 @@ def assigned(scores: Tensor, tokens: TokenBatch) -> Tensor:
     Where sizes are known, each token gets as many patches as it stands for; where there are as many tokens as patches,
     one. Else each patch has its own best.
     """
+    from scipy.optimize import linear_sum_assignment
+
     best, prefix, patches = scores.argmax(-1), tokens.prefix, scores.shape[1]
     for image, (count, begin) in enumerate(zip(tokens.counts, tokens.offsets.tolist(), strict=True)):
         sizes = torch.ones(count - prefix)

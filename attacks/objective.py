@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,12 +11,14 @@ from torch import Tensor
 from atm import merging, precision
 from atm.defence import Defence
 from atm.knowledge import Knowledge
-from atm.link import Link
 from atm.threat import Observation
 from atm.tokens import NOWHERE, TokenBatch
 from attacks.alignment import Alignment, assigned
 from attacks.base import held_out
 from attacks.oracle import Oracle
+
+if TYPE_CHECKING:
+    from atm.link import Link
 
 WHITE_BOX = Knowledge.WEIGHTS | Knowledge.CODEC | Knowledge.POLICY | Knowledge.AUXILIARY
 

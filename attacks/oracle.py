@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from atm.knowledge import Knowledge
-from atm.link import Link
 from atm.policy import MergePolicy
 from atm.signals import ImageSignal
 from atm.threat import Observation, ThreatModel
 from attacks.alignment import Alignment
 from attacks.base import Method
 from attacks.budget import Budget
+
+if TYPE_CHECKING:
+    from atm.link import Link
 
 A = TypeVar("A", bound=Method)
 OWN_DEVICE = Knowledge.WEIGHTS | Knowledge.CODEC | Knowledge.POLICY

@@ -7,15 +7,13 @@ policies that are attacked together share a `Campaign`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from atm.encoder import Encoded
 from atm.errors import KnowledgeError
 from atm.knowledge import Knowledge
-from atm.link import Link, Transmission
 from atm.policy import MergePolicy
 from atm.seeds import seed_of
 from atm.signals import ImageSignal
@@ -24,6 +22,10 @@ from attacks import base
 from attacks.base import Method
 from attacks.budget import Budget, Plan
 from attacks.oracle import Doors, Oracle
+
+if TYPE_CHECKING:
+    from atm.encoder import Encoded
+    from atm.link import Link, Transmission
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What ``atm list`` shows."""
+"""What ``atm list`` shows. Each list imports what it lists, and no other does."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import attacks
-import defenses
-from atm import channels, policy, threat, victims
 from atm.errors import unknown
-from atm.families import supported_families
-from privacy_metrics import METRICS
+
+Rows = list[tuple[str, str]]
 
 
-def listing(what: str) -> list[tuple[str, str]]:
+def listing(what: str) -> Rows:
     """Names and one line about each.
 
     Raises:
@@ -25,13 +22,34 @@ def listing(what: str) -> list[tuple[str, str]]:
     return LISTS[what]()
 
 
-def _classes(found: Mapping[str, type[Any]]) -> list[tuple[str, str]]:
+def _classes(found: Mapping[str, type[Any]]) -> Rows:
     return [
         (name, (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")) for name, kind in sorted(found.items())
     ]
 
 
-def _victims() -> list[tuple[str, str]]:
+def _attacks() -> Rows:
+    import attacks
+
+    return _classes(attacks.available() | attacks.inferences())
+
+
+def _defenses() -> Rows:
+    import defenses
+
+    return _classes(defenses.available())
+
+
+def _channels() -> Rows:
+    from atm import channels
+
+    return _classes(channels.CHANNELS)
+
+
+def _victims() -> Rows:
+    from atm import victims
+    from atm.families import supported_families
+
     rows = []
     for name in victims.victims():
         about = victims.load_victim(name).description
@@ -40,7 +58,7 @@ def _victims() -> list[tuple[str, str]]:
     return [*rows, ("FILE.safetensors", "written by atm train victim"), *families]
 
 
-def _data() -> list[tuple[str, str]]:
+def _data() -> Rows:
     return [
         ("photos", "64x64 crops of scikit-image's photographs; needs no download"),
         ("PATH", "a folder or tar of class folders"),
@@ -49,7 +67,9 @@ def _data() -> list[tuple[str, str]]:
     ]
 
 
-def _policies() -> list[tuple[str, str]]:
+def _policies() -> Rows:
+    from atm import policy
+
     presets = [(name, f"every threshold at {threshold:g}") for name, threshold in policy.PRESETS.items()]
     return [
         *presets,
@@ -59,13 +79,25 @@ def _policies() -> list[tuple[str, str]]:
     ]
 
 
-LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
-    "attacks": lambda: _classes(attacks.available() | attacks.inferences()),
-    "defenses": lambda: _classes(defenses.available()),
-    "channels": lambda: _classes(channels.CHANNELS),
+def _threats() -> Rows:
+    from atm import threat
+
+    return [(name, model.describe()) for name, model in threat.PRESETS.items()]
+
+
+def _metrics() -> Rows:
+    from privacy_metrics import METRICS
+
+    return [(name, metric.label) for name, metric in METRICS.items()]
+
+
+LISTS: dict[str, Callable[[], Rows]] = {
+    "attacks": _attacks,
+    "defenses": _defenses,
+    "channels": _channels,
     "victims": _victims,
     "data": _data,
     "policies": _policies,
-    "threats": lambda: [(name, model.describe()) for name, model in threat.PRESETS.items()],
-    "metrics": lambda: [(name, metric.label) for name, metric in METRICS.items()],
+    "threats": _threats,
+    "metrics": _metrics,
 }

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.models import AlexNet_Weights
 
 from privacy_metrics.metric import Metric, MetricUnavailable, as_pair, in_batches
 
@@ -25,8 +24,7 @@ BATCH = 64
 CONNECT_SECONDS = 5.0
 """How long each step of a download may stay silent before the weights count as unavailable."""
 
-_WEIGHTS = AlexNet_Weights.IMAGENET1K_V1
-_URL = _WEIGHTS.url
+_URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"  # torchvision's AlexNet_Weights.IMAGENET1K_V1
 _FILE = Path(_URL).name
 _SHA256_START = Path(_URL).stem.rsplit("-", 1)[-1]
 
@@ -119,8 +117,11 @@ def _network(checkpoint: Path) -> torch.nn.Module | str:
             "set TORCH_HOME to a folder that has it, or connect once"
         )
     try:
+        from torchvision.models import AlexNet_Weights  # takes seconds
+
+        weights = AlexNet_Weights.IMAGENET1K_V1
         return _assembled(
-            _WEIGHTS.get_state_dict(model_dir=str(checkpoint.parent), map_location="cpu", weights_only=True)
+            weights.get_state_dict(model_dir=str(checkpoint.parent), map_location="cpu", weights_only=True)
         )
     except ImportError:
         raise

@@ -38,6 +38,7 @@ def test_attack_writes_a_whole_run_and_says_what_it_found(atm, victim, pictures,
     code, out, _ = atm(*ask(victim, pictures, tmp_path / "run"), "--json")
     assert code == 0
     result = parse(out)
+    assert result["report"] == str(tmp_path / "run/report.html")
     assert [p["policy"] for p in result["policies"]] == ["none", "uniform-0.5"]
     assert result["policies"][0]["flags"], "six pictures are too few for a verdict of privacy"
     run = Run.read(tmp_path / "run")
@@ -200,7 +201,7 @@ def test_help(atm, words):
 
 def test_the_demo_tries_every_attack_on_three_policies_and_ends_in_minutes(atm, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("audit.cli._attack", lambda config, *rest: asked.append(config))
+    monkeypatch.setattr("audit.commands.attack._attack", lambda config, *rest: asked.append(config))
     code, _, _ = atm("demo", "--out", tmp_path / "run")
     (config,) = asked
     assert code == 0 and not config.attacks and len(config.policies) == 3

@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 
 from atm.errors import AtmError
-from atm.store import check_writable
 from audit.options import ImageSize, Mean, Seed, Std, Weights, console, out
 
 train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec or a task head for one.")
@@ -124,6 +123,8 @@ def _refuse_to_replace(path: Path, force: bool) -> None:
         raise AtmError(f"{path} must end in .safetensors")
     if path.exists() and not force:
         raise AtmError(f"{path} is there already; use --force to replace it")
+    from atm.store import check_writable
+
     check_writable(path.parent)
 
 

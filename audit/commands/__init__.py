@@ -1,0 +1,1 @@
+"""A file for each group of commands; `audit.cli` puts them together."""
