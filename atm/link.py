@@ -146,6 +146,10 @@ class Link:
         """The same system under another defence."""
         return Link(self.encoder, self.policy, self.codec, self.channel, defence)
 
+    def over(self, channel: Channel) -> Link:
+        """The same system over another channel."""
+        return Link(self.encoder, self.policy, self.codec, channel, self.defence)
+
     def send(
         self, images: Tensor, generator: torch.Generator | None = None
     ) -> tuple[TokenBatch, Tensor, Tensor, Tensor]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from audit import lazy
 
 if TYPE_CHECKING:
+    from audit.configs import AttackConfig
     from audit.evaluate import attack
     from audit.search import SearchConfig, search
-    from audit.setting import AttackConfig
     from reports.html import write_report as report
 
 __all__ = ["AttackConfig", "SearchConfig", "attack", "report", "search"]
@@ -20,7 +20,7 @@ __all__ = ["AttackConfig", "SearchConfig", "attack", "report", "search"]
 __getattr__, __dir__ = lazy.names(
     __name__,
     {
-        "AttackConfig": "audit.setting:AttackConfig",
+        "AttackConfig": "audit.configs:AttackConfig",
         "SearchConfig": "audit.search.config:SearchConfig",
         "attack": "audit.evaluate:attack",
         "report": "reports.html:write_report",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from atm.store import RunStore
 from attacks import available
 from attacks.session import Campaign, Session
 from audit import harm
-from audit.setting import AttackConfig, Setting, choose_attacks, prepare
+from audit.choice import choose_attacks
+from audit.configs import CompareConfig
+from audit.setting import Setting, resolve
 from privacy_metrics import score
 from privacy_metrics.leakage import leakage
 from reports.compare import POINTS, Comparison, write_comparison
@@ -26,40 +28,6 @@ from reports.compare import POINTS, Comparison, write_comparison
 BISECTIONS = 8  # halvings of the noise strength's range, which `STRONGEST` ends
 STRONGEST = 4.0  # deviations of the tokens
 MATCHING = 256  # calibration images on which accuracy is matched; never the victims'
-
-
-@dataclass(frozen=True)
-class CompareConfig:
-    """What ``atm compare`` is asked for; fields as of `audit.setting.AttackConfig`.
-
-    Attributes:
-        policies: merging policies; each brings with it dropping of its bandwidth and noise of its accuracy.
-        defenses: further defences, of unmerged tokens.
-    """
-
-    policies: tuple[str, ...] = ("moderate", "aggressive")
-    defenses: tuple[str, ...] = ()
-    attacks: tuple[str, ...] = ("ridge", "decoder")
-    victim: str = "vit_photos"
-    weights: str | None = None
-    image_size: str | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    head: str | None = None
-    classes: str | None = None
-    codec: str = "auto"
-    data: str = "photos"
-    auxiliary_data: str | None = None
-    channel: str = "awgn:10"
-    threat: str = "server"
-    images: int = 100
-    auxiliary: int = 2000
-    seed: int = 0
-
-    def attack(self) -> AttackConfig:
-        """The same as an attack on the merging policies, the unmerged one first."""
-        fields = {key: value for key, value in asdict(self).items() if key not in ("policies", "defenses")}
-        return AttackConfig(policies=("none", *(p for p in self.policies if p != "none")), **fields)
 
 
 @dataclass(frozen=True)
@@ -93,18 +61,17 @@ def compare(
     Raises:
         AtmError: bad input, in one line; nothing is written then.
     """
-    for text in config.defenses:
-        if text != "none":
-            defenses.create(text)
-    with RunStore(out, "compare", asdict(config), resume=resume, force=force) as folder:
+    for text in config.others:
+        defenses.create(text)
+    with RunStore(out, "compare", config.plain(), resume=resume, force=force) as folder:
         return _compare(config, folder, say)
 
 
 def _compare(config: CompareConfig, folder: RunStore, say: Callable[[str], None]) -> Comparison:
-    setting = prepare(config.attack())
+    setting = load(config)
     assert setting.victim is not None
     setting.victim.need_task("atm compare")
-    folder.begin({**_about(setting), "config": asdict(config)})
+    folder.begin({**_about(setting), "config": config.plain()})
     done = {point["name"] for point in folder.records(POINTS)}
     for candidate in candidates(config, setting, say):
         if candidate.name in done:
@@ -113,6 +80,12 @@ def _compare(config: CompareConfig, folder: RunStore, say: Callable[[str], None]
         folder.append(POINTS, measure(config, setting, candidate))
     write_comparison(folder.path)
     return Comparison.read(folder.path)
+
+
+def load(config: CompareConfig) -> Setting:
+    """The undefended system under the merging policies, the unmerged one first."""
+    policies = ("none", *(name for name in config.policies if name != "none"))
+    return resolve(config.but(defense=None), policies, config.attacks)
 
 
 def candidates(config: CompareConfig, setting: Setting, say: Callable[[str], None]) -> Iterator[Candidate]:
@@ -127,9 +100,8 @@ def candidates(config: CompareConfig, setting: Setting, say: Callable[[str], Non
         say(f"matching noise to the accuracy of {policy.name}")
         strength = noise_of_equal_accuracy(config, setting, policy)
         yield Candidate(f"noise for {policy.name}", "noise", dense, f"gaussian:{strength:g}", policy.name)
-    for text in config.defenses:
-        if text != "none":
-            yield Candidate(text, "defence", dense, text)
+    for text in config.others:
+        yield Candidate(text, "defence", dense, text)
 
 
 def unmerged(policy: MergePolicy) -> MergePolicy:
@@ -222,5 +194,5 @@ def _accuracy(link: Link, images: Tensor, truth: Tensor) -> float:
 
 
 def _about(setting: Setting) -> dict[str, Any]:
-    """What an attack says about itself, without its own configuration."""
-    return {key: value for key, value in setting.about.items() if key not in ("kind", "config", "defence")}
+    """What was loaded; each system has a defence of its own."""
+    return {key: value for key, value in setting.about.items() if key != "defence"}

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -28,9 +27,10 @@ from attacks.session import Campaign, Session
 from audit import harm
 from audit.bounds import bounds
 from audit.canary import canary
+from audit.configs import AttackConfig
 from audit.folder import RunFolder
 from audit.notes import heading, notes
-from audit.setting import AttackConfig, Setting, prepare
+from audit.setting import Setting, prepare
 from privacy_metrics import score
 from reports.bounds import add_bounds
 from reports.html import write_report
@@ -59,7 +59,7 @@ def attack(
     Raises:
         AtmError: bad input, in one line; nothing is written then.
     """
-    with RunFolder(out, asdict(config), resume=resume, force=force) as folder:
+    with RunFolder(out, config.plain(), resume=resume, force=force) as folder:
         return _attack(config, folder, say)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -12,12 +12,13 @@ from atm.data import Splits
 from atm.errors import AtmError
 from attacks import BLIND
 from audit import harm
+from audit.configs import AttackConfig
 from audit.evaluate import evaluate
 from audit.folder import RunFolder
 from audit.planted import parts
 from audit.planted.encoders import PATCHES, WIDTH
 from audit.planted.systems import NULL, REFUSED, SYSTEMS, System
-from audit.setting import AttackConfig, Setting
+from audit.setting import Setting
 from privacy_metrics.significance import SURE, holm, rate_p_value
 from privacy_metrics.statistics import Interval, wilson
 from reports.level import IN_PART, LEAKS
@@ -146,7 +147,7 @@ def _verdict(system: System, size: Size, seed: int) -> Verdict:
     )  # fmt: skip
     setting = _setting(system, config, pictures)
     with tempfile.TemporaryDirectory() as folder:
-        evaluate(setting, _Numbers(folder, asdict(config)), config, lambda line: None)
+        evaluate(setting, _Numbers(folder, config.plain()), config, lambda line: None)
         return judge(Run.read(folder), system.policy.name)
 
 
@@ -160,7 +161,7 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
     link = system.link()
     about = {
         "kind": "attack",
-        "config": asdict(config),
+        "config": config.plain(),
         "victim": {"name": system.name, "digest": "", "layers": 2, "width": WIDTH, "patches": PATCHES},
         "codec": {},
         "wire": {system.policy.name: link.wire.as_rows()},

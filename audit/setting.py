@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import platform
-import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -19,89 +18,22 @@ import defenses
 from atm import channels, codecs
 from atm.data import ImageSet, Splits, load, splits
 from atm.encoder import Encoder
-from atm.errors import AtmError, KnowledgeError, unknown
+from atm.errors import AtmError
 from atm.knowledge import Knowledge
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.seeds import seed_of
 from atm.threat import ThreatModel
 from atm.victims import Victim, load_victim, probe
-from attacks import BLIND, Attack, available, inferences
-from attacks.base import require
+from attacks import Attack, inferences
 from audit import harm
+from audit.choice import STANDARD, choose_attacks, choose_inferences, left_out
+from audit.configs import AttackConfig
+from audit.system import System
 
 PROBE = "probe"  # the head that is fitted here
 PROBED = 2000  # pictures that it is fitted to, at most
-STANDARD = "standard"  # the name of the whole suite
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
-
-
-@dataclass(frozen=True)
-class AttackConfig:
-    """What ``atm attack`` is asked for.
-
-    Attributes:
-        policies: preset names or policy files.
-        attacks: names; empty or ``standard`` means all that the threat model permits. Blind baselines always run.
-        victim: see `atm.victims.load_victim`.
-        weights: a file with a timm victim's weights.
-        image_size: ``224`` or ``224x160``; None takes what the weights were made for.
-        mean: per channel, that the victim's input is normalised with; empty takes its configuration's.
-        std: per channel, likewise.
-        head: a file of ``atm train head``, or ``probe`` to fit one to training pictures of ``data``.
-        classes: a text file with the names of the logits; None takes the victim's.
-        codec: see `atm.codecs.load_codec`.
-        data: see `atm.data.load`; the attacked pictures.
-        auxiliary_data: where the adversary's own pictures come from; None takes them from ``data``.
-        channel: see `atm.channels.parse`.
-        defense: see `defenses.create`; None sends the tokens as they are.
-        threat: see `atm.threat.load`.
-        images: pictures that are attacked.
-        auxiliary: the adversary's own pictures, at most.
-        seed: of everything that is random.
-        repeats: how often each attack is fitted and each picture sent, every time with other seeds and channel draws.
-        quick: attacks take few steps, for a first look; a report says so.
-        budget: seconds for each policy, shared in proportion to what attacks can make of them (`attacks.base.Method`);
-            they choose at the start how many steps each attack takes. None sets no limit.
-        replay: a run whose numbers of steps are taken again, so that its numbers come out again on any machine.
-    """
-
-    policies: tuple[str, ...] = ("none", "moderate", "aggressive")
-    attacks: tuple[str, ...] = ()
-    victim: str = "vit_photos"
-    weights: str | None = None
-    image_size: str | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    head: str | None = None
-    classes: str | None = None
-    codec: str = "auto"
-    data: str = "photos"
-    auxiliary_data: str | None = None
-    channel: str = "awgn:10"
-    defense: str | None = None
-    threat: str = "server"
-    images: int = 100
-    auxiliary: int = 4000
-    seed: int = 0
-    repeats: int = 1
-    quick: bool = False
-    budget: float | None = 600.0
-    replay: str | None = None
-
-    def command(self, out: str) -> str:
-        """The command line that asks for the same."""
-        words = ["atm", "attack"]
-        for key, value in asdict(self).items():
-            if isinstance(value, bool):
-                words += [f"--{key}"] * value
-                continue
-            if key == "budget" and value is None:
-                value = 0  # the command line has a limit unless told otherwise
-            values = value if isinstance(value, tuple) else (value,)
-            flag = "--" + {"policies": "policy", "attacks": "attack"}.get(key, key.replace("_", "-"))
-            words += [word for v in values if v is not None for word in (flag, str(v))]
-        return shlex.join([*words, "--out", out])
 
 
 @dataclass(frozen=True)
@@ -145,70 +77,83 @@ class Setting:
 
 
 def prepare(config: AttackConfig) -> Setting:
-    """Load and check all that a configuration names, before anything is written.
+    """Load and check all that an attack is asked for, before anything is written.
 
     Raises:
         AtmError: anything in it is unknown, unreadable or does not fit the rest.
     """
-    if config.images < 1 or config.auxiliary < 20:
-        raise AtmError(
-            f"--images {config.images} and --auxiliary {config.auxiliary} are too few; attack at least 1 picture with "
-            "at least 20 auxiliary ones"
-        )
     if config.budget is not None and not config.budget > 0:
         raise AtmError(f"--budget {config.budget} must be a number of seconds above 0")
     if config.repeats < 1:
         raise AtmError(f"--repeats {config.repeats} is too few; give 1 or more")
-    if not config.policies:
+    setting = resolve(config, config.policies, config.attacks)
+    return replace(setting, about={"kind": "attack", "config": config.plain(), **setting.about})
+
+
+def resolve(system: System, policies: Sequence[str], attacks: Sequence[str] = ()) -> Setting:
+    """Load and check a system: the one place where its names become objects.
+
+    Args:
+        system: what is attacked, by whom and with what.
+        policies: that it is to run under.
+        attacks: names; empty means all that the threat model permits.
+
+    Raises:
+        AtmError: anything in it is unknown, unreadable or does not fit the rest.
+    """
+    if system.images < 1 or system.auxiliary < 20:
+        raise AtmError(
+            f"--images {system.images} and --auxiliary {system.auxiliary} are too few; attack at least 1 picture with "
+            "at least 20 auxiliary ones"
+        )
+    if not policies:
         raise AtmError("no policy to attack; give --policy")
-    asked_defence = None if config.defense in (None, "none") else str(config.defense)
+    asked_defence = None if system.defense in (None, "none") else str(system.defense)
     denied_by_defence = Knowledge.NOTHING if asked_defence is None else defenses.create(asked_defence).denies
-    threat, channel = _adversary(config), channels.parse(config.channel)
+    threat, channel = _adversary(system), channels.parse(system.channel)
     threat = replace(threat, knows=threat.knows & ~denied_by_defence)
-    names = () if STANDARD in config.attacks else config.attacks
-    attacks, denied = choose_attacks(names, threat)
-    wanted = _choose_inferences(names, threat)
+    names = () if STANDARD in attacks else tuple(attacks)
+    chosen, denied = choose_attacks(names, threat)
+    wanted = choose_inferences(names, threat)
     victim = load_victim(
-        config.victim,
-        config.weights,
-        image_size=config.image_size,
-        mean=config.mean or None,
-        std=config.std or None,
-        classes=config.classes,
-        head=None if config.head == PROBE else config.head,
+        system.victim,
+        system.weights,
+        image_size=system.image_size,
+        mean=system.mean or None,
+        std=system.std or None,
+        classes=system.classes,
+        head=None if system.head == PROBE else system.head,
     )
-    policies = _policies(config.policies, victim.encoder.depth)
-    exits = list(dict.fromkeys(policy.device_layers for policy in policies))
-    loaded = {layer: codecs.load_codec(config.codec, victim, layer) for layer in exits}
+    merging = _policies(policies, victim.encoder.depth)
+    exits = list(dict.fromkeys(policy.device_layers for policy in merging))
+    loaded = {layer: codecs.load_codec(system.codec, victim, layer) for layer in exits}
     channels_in, height, width = victim.encoder.input_shape
     data = splits(
-        config.data,
-        victims=config.images,
-        auxiliary=min(config.auxiliary, threat.auxiliary or config.auxiliary),
+        system.data,
+        victims=system.images,
+        auxiliary=min(system.auxiliary, threat.auxiliary or system.auxiliary),
         size=(height, width),
         channels=channels_in,
-        auxiliary_name=config.auxiliary_data,
-        seed=config.seed,
+        auxiliary_name=system.auxiliary_data,
+        seed=system.seed,
     )
-    if config.head == PROBE:  # after the codecs, since the tokens stay the same
-        victim = _probed(victim, config, data.victims)
+    if system.head == PROBE:  # after the codecs, since the tokens stay the same
+        victim = _probed(victim, system, data.victims)
     data, unsent = (data, None) if threat.runs_the_device else _within(threat.queries, data)
     if harm.labels(data) is None:
         wanted = [name for name in wanted if not inferences()[name].needs_labels]
     links = {}
     for layer in exits:
-        link = Link(victim.encoder, next(p for p in policies if p.device_layers == layer), loaded[layer][0], channel)
+        link = Link(victim.encoder, next(p for p in merging if p.device_layers == layer), loaded[layer][0], channel)
         if asked_defence is not None:
-            seed = seed_of(config.seed, "defence")
+            seed = seed_of(system.seed, "defence")
             link = defenses.fitted(defenses.create(asked_defence), link, data.auxiliary.images, seed)
         links[layer] = link
-    wires = {policy.name: links[policy.device_layers].with_policy(policy).wire for policy in policies}
+    wires = {policy.name: links[policy.device_layers].with_policy(policy).wire for policy in merging}
     for wire in wires.values():
         wire.refuse(threat.name, threat.knows)
     answers = victim.answers(data.victims)
     about = {
-        "kind": "attack",
-        "config": asdict(config),
         "victim": {
             "name": victim.name,
             "digest": victim.digest,
@@ -236,19 +181,19 @@ def prepare(config: AttackConfig) -> Setting:
             "skipped": sorted({*data.victims.skipped, *data.auxiliary.skipped, *data.validation.skipped}),
             "notes": sorted({*data.victims.notes, *data.auxiliary.notes, *data.validation.notes}),
         },
-        "policies": [policy.as_dict() for policy in policies],
-        "attacks": attacks,
+        "policies": [policy.as_dict() for policy in merging],
+        "attacks": chosen,
         "inferences": wanted,
         "chance": harm.chance(data.victims.labels),
         "denied": denied,
-        "left_out": _left_out([*attacks, *wanted], threat),
+        "left_out": left_out([*chosen, *wanted], threat),
         "task": answers.name,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
     return Setting(
         links,
-        policies,
-        attacks,
+        merging,
+        chosen,
         denied,
         threat,
         data,
@@ -261,27 +206,27 @@ def prepare(config: AttackConfig) -> Setting:
     )
 
 
-def _probed(victim: Victim, config: AttackConfig, attacked: ImageSet) -> Victim:
+def _probed(victim: Victim, system: System, attacked: ImageSet) -> Victim:
     """The victim with a head fitted to training pictures of the data, of which none is attacked."""
     channels_in, height, width = victim.encoder.input_shape
     train = load(
-        config.data,
+        system.data,
         "train",
         size=(height, width),
         channels=channels_in,
         limit=PROBED,
-        seed=config.seed,
+        seed=system.seed,
         distinct=True,
         seen=attacked.hashes,
     )
     if train.classes != attacked.classes:
-        raise AtmError(f"{config.data} has other classes to train on than to attack; give --head FILE")
-    return probe.probed(victim, train, seed=config.seed)
+        raise AtmError(f"{system.data} has other classes to train on than to attack; give --head FILE")
+    return probe.probed(victim, train, seed=system.seed)
 
 
-def _adversary(config: AttackConfig) -> ThreatModel:
+def _adversary(system: System) -> ThreatModel:
     """The threat model that was asked for; auxiliary data of its own make it one with shifted images."""
-    threat, own = atm.threat.load(config.threat), config.auxiliary_data not in (None, config.data)
+    threat, own = atm.threat.load(system.threat), system.auxiliary_data not in (None, system.data)
     if threat.shifted and not own:
         raise AtmError(
             f"threat model {threat.name!r} takes auxiliary images of another distribution: give --auxiliary-data"
@@ -300,59 +245,7 @@ def _within(queries: int | None, data: Splits) -> tuple[Splits, Tensor | None]:
     return replace(data, auxiliary=sent, validation=data.validation.subset(range(held))), unsent
 
 
-def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[str], list[str]]:
-    """The blind baselines and the attacks of these names, or of all; and those that are denied.
-
-    Raises:
-        AtmError: there is no attack of such a name.
-        KnowledgeError: the threat model denies what one of them needs.
-    """
-    known, others = available(), inferences()
-    for name in names:
-        if name not in known and name not in others:
-            raise unknown("attack", name, [*known, *others, STANDARD])
-    asked = [name for name in names if name in known]
-    for name in asked:
-        require(known[name], threat)
-    chosen, denied = [], []
-    # Those that take steps come last, and under a time budget the last get what the others left of it.
-    cheap_first = sorted(known, key=lambda name: known[name].order)
-    for name in dict.fromkeys([*BLIND, *(asked if names else cheap_first)]):
-        try:
-            require(known[name], threat)
-        except KnowledgeError:
-            denied.append(name)
-        else:
-            if asked or not _needless(known[name], threat):
-                chosen.append(name)
-    return chosen, denied
-
-
-def _needless(attack: type[Attack], threat: ThreatModel) -> bool:
-    """Whether an attack makes up for knowledge that the adversary has."""
-    return attack.instead_of is not None and attack.instead_of in threat.knows
-
-
-def _choose_inferences(names: tuple[str, ...], threat: ThreatModel) -> list[str]:
-    """Those asked for; where no attack is named, all that the threat model permits."""
-    known, chosen = inferences(), []
-    for name in known if not names else [name for name in dict.fromkeys(names) if name in known]:
-        try:
-            require(known[name], threat)
-        except KnowledgeError:
-            if names:
-                raise
-        else:
-            chosen.append(name)
-    return chosen
-
-
-def _left_out(chosen: list[str], threat: ThreatModel) -> list[str]:
-    """Attacks that rebuild pictures, permitted and not chosen."""
-    return [name for name in choose_attacks((), threat)[0] if name not in chosen]
-
-
-def _policies(names: tuple[str, ...], depth: int) -> list[MergePolicy]:
+def _policies(names: Sequence[str], depth: int) -> list[MergePolicy]:
     policies = [atm.policy.load(name, depth) for name in names]
     seen = set()
     for policy in policies:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,54 +19,12 @@ from atm.threat import ThreatModel
 from attacks import available
 from attacks.session import Campaign, Session
 from audit import harm
-from audit.setting import AttackConfig, prepare
+from audit.configs import SweepConfig
+from audit.setting import resolve
 from privacy_metrics import ssim
 from reports.sweep import FRAMES, POINTS, write_sweep
 
-MOST_SNRS = 1000
 GROWING = ("snr", "channels", "codecs", "policies")  # what a sweep that goes on may have more of
-
-
-@dataclass(frozen=True)
-class SweepConfig:
-    """What ``atm sweep`` is asked for; see `audit.setting.AttackConfig` for what they share.
-
-    Attributes:
-        snr: of the link, in dB.
-        channels: names with options but without an SNR, such as ``awgn`` or ``rician,k=3``.
-        eavesdropper_snr: hers, in dB; empty makes it the link's at every point.
-        eavesdropper_channel: hers, without an SNR; None is the link's kind.
-        threat: whose knowledge both adversaries have.
-        attacks: trained anew at every point; the leakage is that of the best for each picture.
-        codecs: see `atm.codecs.load_codec`; every policy is measured with each of them.
-    """
-
-    snr: tuple[float, ...] = (0.0, 5.0, 10.0, 15.0, 20.0)
-    channels: tuple[str, ...] = ("awgn",)
-    eavesdropper_snr: tuple[float, ...] = ()
-    eavesdropper_channel: str | None = None
-    policies: tuple[str, ...] = ("none", "moderate", "aggressive")
-    attacks: tuple[str, ...] = ("ridge",)
-    victim: str = "vit_photos"
-    weights: str | None = None
-    image_size: str | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    head: str | None = None
-    classes: str | None = None
-    codecs: tuple[str, ...] = ("auto",)
-    data: str = "photos"
-    auxiliary_data: str | None = None
-    threat: str = "eavesdropper"
-    images: int = 100
-    auxiliary: int = 1000
-    seed: int = 0
-
-    def attack(self) -> AttackConfig:
-        """The configuration that loads and checks all but the channels."""
-        own = ("snr", "channels", "codecs", "eavesdropper_snr", "eavesdropper_channel")
-        shared = {key: value for key, value in asdict(self).items() if key not in own}
-        return AttackConfig(channel=at(self.channels[0], self.snr[0]), codec=self.codecs[0], **shared)
 
 
 def sweep(
@@ -87,11 +43,12 @@ def sweep(
     Raises:
         AtmError: bad configuration, or a folder that holds another sweep.
     """
+    config = config.filled()
     for channel in (*config.channels, *([config.eavesdropper_channel] if config.eavesdropper_channel else [])):
         _check(channel)
     if not (config.attacks and config.channels and config.codecs and config.snr):
         raise AtmError("a sweep needs at least one attack, one channel, one codec and one SNR")
-    with RunStore(out, "sweep", asdict(config), resume=resume, force=force, growing=GROWING) as folder:
+    with RunStore(out, "sweep", config.plain(), resume=resume, force=force, growing=GROWING) as folder:
         return _sweep(config, folder, say)
 
 
@@ -111,7 +68,7 @@ def _sweep(config: SweepConfig, folder: RunStore, say: Callable[[str], None]) ->
 
 
 @dataclass(frozen=True)
-class System:
+class Sender:
     """A policy with a codec, and what the device computes of the pictures: channels and SNRs change nothing of that."""
 
     policy: str
@@ -130,7 +87,8 @@ class Bench:
 
     def __init__(self, config: SweepConfig) -> None:
         self.config = config
-        self.setting = setting = prepare(config.attack())
+        system = config.but(channel=at(config.channels[0], config.snr[0]), codec=config.codecs[0])
+        self.setting = setting = resolve(system, config.policies, config.attacks)
         if setting.threat.channel is not None:
             raise AtmError(f"threat model {config.threat!r} has a channel; a sweep takes it as --eavesdropper-channel")
         assert setting.victim is not None
@@ -140,7 +98,7 @@ class Bench:
         self.originals, self.truth = data.victims.images, setting.truth
         self.auxiliary = torch.cat([data.auxiliary.images, data.validation.images])
         self.labels = torch.cat([data.victims.labels, data.auxiliary.labels, data.validation.labels])
-        self.systems: dict[str, System] = {}
+        self.systems: dict[str, Sender] = {}
         about, several = [], len(set(config.codecs)) > 1
         for policy in setting.policies:
             link = setting.link(policy)
@@ -149,10 +107,9 @@ class Bench:
                 codec, digest = codecs.load_codec(name, setting.victim, policy.device_layers)
                 known = {"name": name, "symbols_per_token": codec.symbols_per_token, "digest": digest}
                 about += [known] if known not in about else []
-                system = System(policy.name, name, Link(link.encoder, policy, codec), *encoded)
-                self.systems[f"{policy.name}, {name}" if several else policy.name] = system
-        settings = json.loads(json.dumps(asdict(config)))
-        self.about = {**setting.about, "kind": "sweep", "config": settings, "codecs": about}
+                sender = Sender(policy.name, name, Link(link.encoder, policy, codec, defence=link.defence), *encoded)
+                self.systems[f"{policy.name}, {name}" if several else policy.name] = sender
+        self.about = {**setting.about, "config": config.plain(), "codecs": about}
 
     def measure(self, name: str, channel: str, snr: float) -> dict[str, Any]:
         """One point: which pictures were answered right, and how much of each leaked to whom.
@@ -163,7 +120,7 @@ class Bench:
             snr: of the link, in dB.
         """
         system, asked = self.systems[name], self.setting.threat
-        link = Link(system.link.encoder, system.link.policy, system.link.codec, channels.parse(at(channel, snr)))
+        link = system.link.over(channels.parse(at(channel, snr)))
         server = self._session(link, replace(asked, name="server", tap="server", channel=None), system)
         transmission, _, _ = server.victims(system.victims)
         eavesdroppers = []
@@ -191,13 +148,13 @@ class Bench:
         }
         return {"labels": self.labels.tolist(), "lengths": lengths}
 
-    def _session(self, link: Link, threat: ThreatModel, system: System) -> Session:
+    def _session(self, link: Link, threat: ThreatModel, system: Sender) -> Session:
         seed = self.config.seed
         campaign = Campaign(seed_of("attacks", seed), self.setting.secret(seed))
         labels = harm.labels(self.setting.data)
         return Session(link, threat, self.auxiliary, labels=labels, encoded=system.auxiliary, campaign=campaign)
 
-    def _leakage(self, session: Session, system: System) -> list[float]:
+    def _leakage(self, session: Session, system: Sender) -> list[float]:
         """``[B]`` for each picture the best SSIM of any attack."""
         _, seen, _ = session.victims(system.victims)
         best = torch.full((len(seen),), -1.0)
@@ -211,30 +168,6 @@ def at(channel: str, snr: float) -> str:
     """``rician,k=3`` at 10 dB -> ``rician:10,k=3``."""
     name, comma, options = channel.partition(",")
     return f"{name}:{snr:g}{comma}{options}"
-
-
-def grid(text: str) -> tuple[float, ...]:
-    """SNRs in dB from ``FIRST:LAST:STEP``, the last included, or from a list ``0,5,10``.
-
-    Raises:
-        AtmError: it is neither.
-
-    Examples:
-        >>> grid("0:6:3"), grid("10")
-        ((0.0, 3.0, 6.0), (10.0,))
-    """
-    try:
-        if ":" not in text:
-            values = [float(word) for word in text.split(",")]
-        else:
-            first, last, step = (float(word) for word in text.split(":"))
-            steps = math.floor((last - first) / step + 1e-9)
-            values = [first + i * step for i in range(min(steps, MOST_SNRS) + 1)]
-    except (ValueError, ZeroDivisionError, OverflowError):
-        values = []
-    if not values or len(values) > MOST_SNRS or not all(map(math.isfinite, values)):
-        raise AtmError(f"{text!r} is no range of SNRs; write for example 0:20:2 (first, last, step) or 0,5,10")
-    return tuple(round(value, 6) for value in dict.fromkeys(values))
 
 
 def _check(channel: str) -> None:

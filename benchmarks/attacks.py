@@ -18,7 +18,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,9 +28,10 @@ import torch
 
 from atm.errors import KnowledgeError
 from attacks import Attack, require
+from audit.configs import AttackConfig
 from audit.evaluate import evaluate
 from audit.folder import RunFolder
-from audit.setting import AttackConfig, Setting, prepare
+from audit.setting import Setting, prepare
 from benchmarks.peers import PEERS
 
 BETTER = {"psnr": "max", "ssim": "max", "lpips": "min"}
@@ -56,7 +57,7 @@ def rows_of(
 
 
 def _measured(setting: Setting, config: AttackConfig, policy: str, peer: bool) -> Iterator[dict[str, object]]:
-    with TemporaryDirectory() as path, RunFolder(Path(path) / "run", asdict(config)) as folder:
+    with TemporaryDirectory() as path, RunFolder(Path(path) / "run", config.plain()) as folder:
         evaluate(setting, folder, config, lambda line: None)
         scores = pd.read_csv(folder.path / "scores.csv")
         seconds = pd.read_csv(folder.path / "seconds.csv").set_index("attack")[["fit", "reconstruct"]].sum(axis=1)

@@ -38,7 +38,8 @@ from attacks.posterior import Posterior
 from attacks.session import Campaign, Session
 from attacks.spread import Spread
 from attacks.training import PIXELS
-from audit.setting import AttackConfig, prepare
+from audit.configs import AttackConfig
+from audit.setting import prepare
 from privacy_metrics import score
 from privacy_metrics.perceptual import LpipsUnavailable, lpips
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+EXPERIMENT = "experiment.yaml"  # of every folder: what was asked for, ready to be asked for again
 FORMAT = 3  # of every kind of folder; no other is read
 
 

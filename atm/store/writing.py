@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from atm.errors import AtmError
 from atm.store import files
 from atm.store.journal import CHECKSUMS, Journal, digest
-from atm.store.kinds import FORMAT, KINDS
+from atm.store.kinds import EXPERIMENT, FORMAT, KINDS
 from atm.store.lock import LOCK, Lock
 from atm.store.paths import inside
 from atm.store.reading import StoredRun
@@ -99,6 +99,7 @@ class RunStore(StoredRun):
             self._clear()
             self.write_json(self.kind.settings, fresh)
             self.about = fresh
+            self._write_experiment()
             return
         asked = {key: value for key, value in fresh.items() if key != "config"}
         before = {key: self.about.get(key) for key in asked}
@@ -109,6 +110,7 @@ class RunStore(StoredRun):
             )
         grown = {key: fresh[key] for key in ("config", *self._growing) if key in fresh}
         self.update(**grown)
+        self._write_experiment()
 
     def update(self, **facts: Any) -> None:
         """Change settings."""
@@ -139,6 +141,13 @@ class RunStore(StoredRun):
             inside(folder, name)
         self._journal.add_documents({"/".join([*names, name]): data for name, data in contents.items()})
         files.write_folder(folder, contents)
+
+    def _write_experiment(self) -> None:
+        """What was asked for, as a file that asks for it again."""
+        import yaml
+
+        text = yaml.safe_dump(self.about.get("config", {}), sort_keys=False, allow_unicode=True)
+        files.write(self.path / EXPERIMENT, text)
 
     def _lines(self, name: str) -> list[bytes]:
         return super()._lines(name) if self.about else []  # what is to be replaced counts no more
@@ -188,7 +197,7 @@ class RunStore(StoredRun):
 
     def _clear(self) -> None:
         """Empty the folder of what is to be replaced. The settings go last, so that a kill leaves a run to replace."""
-        for name in self.kind.files:
+        for name in (EXPERIMENT, *self.kind.files):
             files.remove(self.path / name.rstrip("/"))
         files.remove(self.path / CHECKSUMS)
         self._journal = Journal(self.path)

@@ -10,54 +10,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from atm.errors import AtmError
-from audit.options import (
-    Classes,
-    Force,
-    Head,
-    ImageSize,
-    Json,
-    Mean,
-    Resume,
-    Seed,
-    Std,
-    Victim,
-    Weights,
-    console,
-    out,
-)
+from audit.options import Force, Json, Resume, asks, console, out
+from audit.search.config import SearchConfig
 
 
+@asks(SearchConfig, words="objectives")
 def search(
-    context: typer.Context,
-    victim: Victim = "vit_photos",
-    weights: Weights = None,
-    image_size: ImageSize = None,
-    mean: Mean = None,
-    std: Std = None,
-    head: Head = None,
-    classes: Classes = None,
-    codec: Annotated[str, typer.Option(help="auto, uncoded or a .safetensors file.")] = "auto",
-    data: Annotated[str, typer.Option(help="See atm list data.")] = "photos",
-    channel: Annotated[str, typer.Option(help="Such as awgn:10 or rayleigh:10; see atm list channels.")] = "awgn:10",
-    threat: Annotated[str, typer.Option(help="See atm list threats.")] = "server",
-    evals: Annotated[int, typer.Option(help="Policies to evaluate.")] = 64,
-    objectives: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Several names: accuracy, flops, tokens, leakage, symbols, latency, memory.  "
-            "[default: accuracy flops tokens leakage]"
-        ),
-    ] = None,
-    at_least: Annotated[list[str] | None, typer.Option(help="Constraint such as accuracy=0.9; repeatable.")] = None,
-    at_most: Annotated[list[str] | None, typer.Option(help="Constraint such as tokens=30; repeatable.")] = None,
-    reference: Annotated[
-        list[str] | None, typer.Option(help="Reference of the hypervolume, such as accuracy=0.5; repeatable.")
-    ] = None,
-    score: Annotated[str, typer.Option(help="How leakage is scored during the search: ridge.")] = "ridge",
-    images: Annotated[int, typer.Option(help="Pictures to evaluate each policy on.")] = 200,
-    auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures for the full suite, at most.")] = 4000,
-    lowest: Annotated[float, typer.Option(help="Lowest threshold of any layer.")] = 0.3,
+    config: SearchConfig,
     rescore: Annotated[
         bool, typer.Option("--rescore/--no-rescore", help="Attack the front with the full suite at the end.")
     ] = True,
@@ -68,27 +27,14 @@ def search(
     ray: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster that shares the work, auto, or local.")
     ] = None,
-    seed: Seed = 0,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/search"),
     resume: Resume = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Search policies that are good in several objectives at once, leakage among them."""
-    from audit.search import SearchConfig
     from audit.search import search as run_search
-    from audit.search.objectives import DEFAULT
 
-    if context.args and not objectives:
-        raise AtmError(f"unexpected {' '.join(context.args)!r}; names of objectives follow --objectives")
-    names = " ".join([*(objectives or ()), *context.args]).replace(",", " ").split()
-    config = SearchConfig(
-        victim=victim, weights=weights, image_size=image_size,
-        mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
-        codec=codec, data=data, channel=channel, threat=threat, evals=evals,
-        objectives=tuple(names or DEFAULT), at_least=tuple(at_least or ()), at_most=tuple(at_most or ()),
-        reference=tuple(reference or ()), score=score, images=images, auxiliary=auxiliary, lowest=lowest, seed=seed,
-    )  # fmt: skip
     with console.status("loading") as status:
 
         def say(line: str) -> None:

@@ -19,10 +19,10 @@ from typing import Any
 
 from atm.errors import AtmError
 from atm.policy import MergePolicy
+from audit.configs import AttackConfig
 from audit.evaluate import attack
 from audit.search.execution import Result, evaluate
 from audit.search.problem import Problem
-from audit.setting import AttackConfig
 
 LOCAL = "local"
 RETRIES = 5  # of one task whose node or process dies

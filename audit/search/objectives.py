@@ -133,7 +133,6 @@ OBJECTIVES: dict[str, Objective] = {
         Objective("memory", "peak memory", "MiB", -1.0, LOG, _memory, per_image=False),
     )
 }
-DEFAULT = ("accuracy", "gflops", "tokens", "leakage")
 ALIASES = {"flops": "gflops"}
 
 

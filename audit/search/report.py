@@ -51,7 +51,7 @@ def render(outcome: Outcome) -> str:
 def command(outcome: Outcome) -> str:
     """The command line that asks for the same."""
     words = ["atm", "search"]
-    for key, value in outcome.config.as_dict().items():
+    for key, value in outcome.config.plain().items():
         flag = "--" + key.replace("_", "-")
         if key == "objectives":
             words += [flag, *value]

@@ -22,12 +22,13 @@ from audit.search.outcome import RESCORED, STOPPED, SUITE_IMAGES, Outcome
 from audit.search.privacy import create_score
 from audit.search.problem import PolicyProblem, Problem
 from audit.search.trials import Trial, TrialLog
-from audit.setting import prepare
+from audit.setting import resolve
 from reports.run import Run
 from reports.verdict import verdicts
 
 Say = Callable[[str], None]
 MADE_WITH = ("victim", "codec", "data", "threat", "versions")  # what the names in a configuration stand for
+FEWEST = 20  # auxiliary pictures that a system can have
 SUITE_SECONDS = 100.0  # of the full suite for a policy: with five of them a search ends within a quarter of an hour
 
 
@@ -67,8 +68,8 @@ def search(
         problem = make_problem(config)
         with cluster.connected(ray) if ray else nullcontext():
             made_with = {key: problem.setting.about[key] for key in MADE_WITH}
-            store.begin({"config": config.as_dict(), "made_with": made_with})
-            key = f"{config.as_dict()}"
+            store.begin({"config": config.plain(), "made_with": made_with})
+            key = f"{config.plain()}"
             executor = cluster.OnRay(key, partial(make_problem, config)) if ray else InProcess(problem)
             outcome = explore(problem, config, store, executor, say)
             if rescore and outcome.front and not outcome.stopped:
@@ -82,7 +83,9 @@ def make_problem(config: SearchConfig) -> PolicyProblem:
     objectives, limits, _ = config.asked()
     measured = tuple(dict.fromkeys([*objectives, *(limit.objective for limit in limits)]))
     privacy = create_score(config.score)
-    setting = prepare(config.attack(policies=("none",), attacks=("mean_image",), auxiliary=20))
+    # Only a defence learns from auxiliary pictures here, and it has to be the one that the full suite meets.
+    auxiliary = config.auxiliary if config.defense else FEWEST
+    setting = resolve(config.but(auxiliary=auxiliary), ("none",), ("mean_image",))
     if any(each.name == "accuracy" for each in measured):
         assert setting.victim is not None
         setting.victim.need_task("atm search")
@@ -149,7 +152,7 @@ def rescored(
 
     try:
         if apart:
-            alone = {folder / Path(p).stem: replace(config, policies=(str(Path(p).absolute()),)) for p in policies}
+            alone = {folder / Path(p).stem: config.but(policies=(str(Path(p).absolute()),)) for p in policies}
             cluster.attack_apart(list(alone.values()), list(alone), tell)
             runs = [Run.read(path) for path in alone]
         else:
@@ -180,11 +183,11 @@ def reserve(folder: str | Path, config: SearchConfig, resume: bool = False, forc
     Raises:
         AtmError: the folder holds something else.
     """
-    return RunStore(folder, "search", config.as_dict(), resume=resume, force=force, free=("evals",))
+    return RunStore(folder, "search", config.plain(), resume=resume, force=force, free=("evals",))
 
 
 def open_folder(folder: Path, config: SearchConfig, resume: bool, force: bool) -> RunStore:
     """A folder that is ready for `explore`, of a problem that was not made from the configuration."""
     store = reserve(folder, config, resume, force)
-    store.begin({"config": config.as_dict()})
+    store.begin({"config": config.plain()})
     return store

@@ -22,8 +22,8 @@ from attacks.ridge import Ridge
 from attacks.session import Campaign, Session
 from attacks.shadow import Shadow
 from attacks.training import Schedule, train
+from audit.configs import AttackConfig
 from audit.evaluate import attack
-from audit.setting import AttackConfig
 from reports.verdict import verdicts
 from tests.atm.models import tiny_encoder
 from tests.attacks import planted
@@ -138,7 +138,13 @@ def test_a_decoder_without_time_is_as_good_as_where_it_starts():
 
 def test_a_cut_run_has_every_attack_says_so_and_tells_where_the_time_went(victim, pictures, tmp_path):  # noqa: F811
     config = AttackConfig(
-        ("none",), ("standard",), victim=str(victim), data=str(pictures), images=4, auxiliary=60, budget=0.01
+        policies=("none",),
+        attacks=("standard",),
+        victim=str(victim),
+        data=str(pictures),
+        images=4,
+        auxiliary=60,
+        budget=0.01,
     )
     run = attack(config, tmp_path / "run")
     assert {"ridge", "decoder", "optimization", "amortized"} <= set(run.attacks) == set(run.seconds.attack)
@@ -157,7 +163,9 @@ def test_descents_start_from_the_decoder_that_was_attacked_with(victim, pictures
         "attacks.decoder.train", lambda *given: trained.append(given[-2]) or attacks.training.train(*given)
     )
     names = ("decoder", "optimization")
-    config = AttackConfig(("none", "uniform-0.5"), names, str(victim), data=str(pictures), images=4, auxiliary=60)
+    config = AttackConfig(
+        policies=("none", "uniform-0.5"), attacks=names, victim=str(victim), data=str(pictures), images=4, auxiliary=60
+    )
     run = attack(config, tmp_path / "run")
     assert set(names) <= set(run.attacks)
     assert trained == ["the decoder"] * 2, "once for each policy"

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import audit.compare
-from audit.compare import CompareConfig, candidates, compare, drop_of_equal_bandwidth, noise_of_equal_accuracy
-from audit.setting import prepare
+from audit.compare import candidates, compare, drop_of_equal_bandwidth, load, noise_of_equal_accuracy
+from audit.configs import CompareConfig
 from reports.compare import FEWEST, Comparison
 from tests.audit.conftest import parse
 
@@ -22,7 +22,7 @@ def few(victim, pictures, **changes) -> CompareConfig:
 
 def test_dropping_is_matched_in_bandwidth_and_noise_in_accuracy(victim, pictures):
     config = few(victim, pictures)
-    setting = prepare(config.attack())
+    setting = load(config)
     policy, images = setting.policies[1], setting.data.victims.images
     merged = setting.link(policy).transmit(images)
     text = f"drop:{drop_of_equal_bandwidth(setting, policy):g}"
@@ -39,7 +39,7 @@ def test_dropping_is_matched_in_bandwidth_and_noise_in_accuracy(victim, pictures
 def test_the_noise_is_the_strongest_that_keeps_the_accuracy(victim, pictures, monkeypatch):
     """With an accuracy that falls linearly with the noise the crossing is known."""
     config = few(victim, pictures)
-    setting = prepare(config.attack())
+    setting = load(config)
 
     def accuracy(link, images, truth):
         return 0.6 if link.defence is None else 1 - link.defence.strength / 2.5
@@ -86,7 +86,7 @@ def test_compare_measures_all_and_goes_on_where_it_was_killed(atm, victim, pictu
 
 def test_a_secret_order_is_met_by_attacks_that_recover_it(victim, pictures):
     config = few(victim, pictures, policies=("none",), defenses=("shuffle",))
-    setting = prepare(config.attack())
+    setting = load(config)
     shuffled = list(candidates(config, setting, lambda line: None))[-1]
     point = audit.compare.measure(config, setting, shuffled)
     assert {"ridge", "position"} <= set(point["ssim"])
@@ -113,7 +113,7 @@ def test_bad_defences_are_refused_before_anything_is_written(victim, pictures, t
 
 def test_same_seed_same_point(victim, pictures):
     config = few(victim, pictures, policies=("none",))
-    setting = prepare(config.attack())
+    setting = load(config)
     first = next(iter(candidates(config, setting, lambda line: None)))
     torch.manual_seed(5)
     once = json.dumps(audit.compare.measure(config, setting, first))

@@ -8,6 +8,7 @@ import torch
 
 import audit.setting
 from atm.link import Link
+from audit.configs import AttackConfig
 
 FEW = ("--images", 4, "--auxiliary", 60, "--attack", "ridge", "--policy", "none", "--channel", "noiseless")
 
@@ -44,7 +45,7 @@ def test_a_defence_is_recorded_and_a_resumed_run_must_have_the_same(atm, victim,
 
 def test_a_secret_order_is_met_by_attacks_that_recover_it(victim, pictures):
     setting = audit.setting.prepare(
-        audit.setting.AttackConfig(("none",), victim=str(victim), data=str(pictures), images=4, auxiliary=60,
+        AttackConfig(policies=("none",), victim=str(victim), data=str(pictures), images=4, auxiliary=60,
                                     defense="shuffle")
     )  # fmt: skip
     assert {"position", "ridge", "decoder", "optimization"} <= set(setting.attacks)

@@ -9,8 +9,9 @@ import audit.evaluate
 from atm.errors import AtmError, KnowledgeError
 from attacks import available
 from attacks.mean_image import MeanImage
+from audit.configs import AttackConfig
 from audit.evaluate import attack
-from audit.setting import AttackConfig, prepare
+from audit.setting import prepare
 
 
 def config(victim, pictures, tmp_path, **limits) -> AttackConfig:
@@ -18,7 +19,7 @@ def config(victim, pictures, tmp_path, **limits) -> AttackConfig:
     lines = [f"{key}: {value}" for key, value in {"name": "limited", "knows": knows, **limits}.items()]
     (tmp_path / "threat.yaml").write_text("\n".join(lines))
     return AttackConfig(
-        ("none",), ("ridge",), victim=str(victim), data=str(pictures), images=4, auxiliary=60,
+        policies=("none",), attacks=("ridge",), victim=str(victim), data=str(pictures), images=4, auxiliary=60,
         threat=str(tmp_path / "threat.yaml"),
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from types import FunctionType, MethodType, ModuleType
 from typing import ClassVar
 
@@ -17,11 +17,11 @@ from atm.policy import MergePolicy
 from atm.threat import Observation, ThreatModel
 from attacks.mean_image import MeanImage
 from attacks.ridge import Ridge
+from audit.configs import AttackConfig
 from audit.evaluate import evaluate
 from audit.folder import RunFolder
 from audit.planted.systems import POLICY, SYSTEMS
 from audit.selfcheck import _setting
-from audit.setting import AttackConfig
 from privacy_metrics import psnr
 from reports.run import Run
 from reports.verdict import judge
@@ -37,7 +37,7 @@ def ask(images=12, attacks=("ridge",), **changes):
 
 
 def run(config, setting, folder):
-    with RunFolder(folder, asdict(config)) as store:
+    with RunFolder(folder, config.plain()) as store:
         evaluate(setting, store, config, lambda line: None)
     return Run.read(folder)
 
@@ -142,6 +142,6 @@ def test_every_attack_is_fitted_anew_for_every_policy_and_repeat(tmp_path):
     noisy = {p.device_layers: Link(setting.encoder, p, channel=Awgn(0.0)) for p in policies}
     about = {**setting.about, "policies": [p.as_dict() for p in policies], "attacks": ["mean_image", "ridge"]}
     setting = replace(setting, links=noisy, policies=policies, attacks=["mean_image", "ridge"], about=about)
-    run(replace(config, repeats=2), setting, tmp_path)
+    run(config.but(repeats=2), setting, tmp_path)
     assert [name for name, _ in fitted] == [POLICY.name, POLICY.name, "first", "first"]
     assert fitted[0][1] != fitted[1][1], "a repeat must draw the channel anew for the adversary's own pictures too"

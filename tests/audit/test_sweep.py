@@ -10,7 +10,7 @@ import pytest
 import audit.sweep
 from atm.errors import AtmError
 from atm.link import Link
-from audit.sweep import grid
+from audit.configs import grid
 from tests.audit.conftest import parse
 
 

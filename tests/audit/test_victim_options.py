@@ -6,10 +6,8 @@ import pytest
 import typer
 
 from audit import cli
-from audit.compare import CompareConfig
-from audit.search import SearchConfig
-from audit.setting import AttackConfig, prepare
-from audit.sweep import SweepConfig
+from audit.configs import AttackConfig
+from audit.setting import prepare
 from reports.run import Run
 from tests.atm.victims.saved import NAME, model, save
 from tests.audit.conftest import parse
@@ -80,13 +78,6 @@ def test_image_size_and_normalisation_reach_the_victim(pictures, backbone):
 def test_every_command_has_them(command):
     known = {word for each in typer.main.get_command(cli.app).commands[command].params for word in each.opts}
     assert {"--weights", "--image-size", "--mean", "--std", "--head", "--classes"} <= known
-
-
-@pytest.mark.parametrize("kind", [CompareConfig, SweepConfig, SearchConfig])
-def test_every_configuration_hands_them_on(kind):
-    given = {"image_size": "64", "mean": (0.1,), "std": (0.2,), "head": "probe", "classes": "c.txt", "weights": "w"}
-    asked = kind(**given).attack()
-    assert {name: getattr(asked, name) for name in given} == given
 
 
 def test_search_of_accuracy_without_a_task_is_refused(atm, pictures, backbone, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from audit.setting import AttackConfig
+from audit.configs import AttackConfig
 from benchmarks import attacks
 from benchmarks.peers import InversionNetwork
 from tests.audit.conftest import pictures, victim  # noqa: F401
@@ -40,7 +40,9 @@ def test_without_a_peer_there_is_no_lead():
 
 def test_rows_have_all_fields_and_the_suite_is_its_best_per_image(victim, pictures, monkeypatch):  # noqa: F811
     monkeypatch.setattr(attacks, "PEERS", {"inversion-network": InversionNetwork})
-    config = AttackConfig(("none",), ("ridge",), victim=str(victim), data=str(pictures), images=4, auxiliary=60)
+    config = AttackConfig(
+        policies=("none",), attacks=("ridge",), victim=str(victim), data=str(pictures), images=4, auxiliary=60
+    )
     rows = list(attacks.rows_of(AttackConfig(**{**vars(config), "budget": 2.0, "quick": True})))
     fields = {"victim", "threat", "policy", "attack", "peer", "seconds", "psnr", "ssim", "lpips"}
     assert all(set(r) == fields for r in rows)

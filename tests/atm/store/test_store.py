@@ -71,7 +71,7 @@ def test_what_is_written_is_what_is_read(whole):
     assert found["steps"] == [{"n": n, "of": "x\u2028y\udc80"} for n in range(3)]
     table = StoredRun(whole, "attack").table("scores.csv", COLUMNS)
     assert table.value.tolist() == [0, 0.1 + 0.2, 1, 0.1 + 0.2, 2, 0.1 + 0.2] and table.policy[0] == "ä,\nb"
-    assert set(content(whole)) == {"run.json", "scores.csv", "steps.jsonl"} | {
+    assert set(content(whole)) == {"run.json", "experiment.yaml", "scores.csv", "steps.jsonl"} | {
         f"images/{name}/{i}.png" for name in ("original", "a/0", "a/1", "a/2") for i in range(2)
     }, "no lock, nothing half-written"
 

@@ -8,9 +8,9 @@ from botorch.utils.multi_objective.box_decompositions import DominatedPartitioni
 from botorch.utils.multi_objective.pareto import is_non_dominated
 
 from atm.errors import AtmError
-from audit.search.config import SearchConfig
+from audit.search.config import DEFAULT, SearchConfig
 from audit.search.front import Frame, hypervolume, non_dominated, stagnation, unkept
-from audit.search.objectives import DEFAULT, OBJECTIVES, bounds, chosen, reference
+from audit.search.objectives import OBJECTIVES, bounds, chosen, reference
 from audit.search.outcome import Outcome
 from audit.search.proposer import Proposer
 from audit.search.trials import Trial

@@ -150,7 +150,7 @@ def test_policies_of_one_effect_are_evaluated_once(tmp_path):
             return str([round(t * 2) for t in policy.thresholds])
 
     problem = Coarse()
-    found = run(tmp_path / "s", problem, config=replace(CONFIG, evals=60))
+    found = run(tmp_path / "s", problem, config=CONFIG.but(evals=60))
     effects = [problem.effect(policy) for policy in problem.asked]
     assert len(effects) == len(set(effects)) <= 27
     assert any("no policy with a new effect" in note for note in found.notes)
@@ -176,7 +176,7 @@ def test_the_front_is_what_brute_force_says(whole):
 
 
 def test_constraints_hold_on_the_front_and_steer_the_search(tmp_path):
-    config = replace(CONFIG, evals=20, at_least=("accuracy=0.85",), at_most=("tokens=30",))
+    config = CONFIG.but(evals=20, at_least=("accuracy=0.85",), at_most=("tokens=30",))
     found = run(tmp_path / "s", config=config)
     assert found.front
     assert all(t.values["accuracy"] >= 0.85 and t.values["tokens"] <= 30 for t in found.front)

@@ -13,7 +13,7 @@ MADE_WITH = {key: {"digest": "1"} for key in ("victim", "codec", "data", "versio
 
 def begin(folder, resume=False, force=False, **changes):
     with reserve(folder, CONFIG, resume, force) as store:
-        store.begin({"config": CONFIG.as_dict(), "made_with": MADE_WITH | changes})
+        store.begin({"config": CONFIG.plain(), "made_with": MADE_WITH | changes})
 
 
 @pytest.mark.parametrize("key", ["victim", "codec", "data"])
