@@ -45,7 +45,7 @@ class Generator(Method):
             with precision.fast(images.device):
                 latent = self.network.encode(images[rows])
                 if self.network.training:
-                    latent = latent + self.noise * torch.randn_like(latent)
+                    latent = latent + self.noise * torch.randn(latent.shape, dtype=latent.dtype).to(latent.device)
                 drawn = self.network.last(self.network.first(latent))
             return loss(drawn.float(), images[rows])
 

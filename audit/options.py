@@ -28,6 +28,7 @@ def says(field: str) -> str | None:
     return System.model_fields[field].description
 
 
+Device = Annotated[str, typer.Option(help=says("device"))]
 Seed = Annotated[int, typer.Option(help=says("seed"))]
 Weights = Annotated[str | None, typer.Option(help=says("weights"))]
 ImageSize = Annotated[str | None, typer.Option(help=says("image_size"))]

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+import atm.device
 import atm.policy
 import atm.threat
 import defenses
@@ -115,6 +116,7 @@ def resolve(system: System, policies: Sequence[str], attacks: Sequence[str] = ()
     names = () if STANDARD in attacks else tuple(attacks)
     chosen, denied = choose_attacks(names, threat)
     wanted = choose_inferences(names, threat)
+    device = atm.device.resolve(system.device)
     victim = load_victim(
         system.victim,
         system.weights,
@@ -124,6 +126,7 @@ def resolve(system: System, policies: Sequence[str], attacks: Sequence[str] = ()
         classes=system.classes,
         head=None if system.head == PROBE else system.head,
     )
+    victim.encoder.to(device)
     merging = _policies(policies, victim.encoder.depth)
     exits = list(dict.fromkeys(policy.device_layers for policy in merging))
     loaded = {layer: codecs.load_codec(system.codec, victim, layer) for layer in exits}
@@ -181,6 +184,7 @@ def resolve(system: System, policies: Sequence[str], attacks: Sequence[str] = ()
             "skipped": sorted({*data.victims.skipped, *data.auxiliary.skipped, *data.validation.skipped}),
             "notes": sorted({*data.victims.notes, *data.auxiliary.notes, *data.validation.notes}),
         },
+        "device": str(device),
         "policies": [policy.as_dict() for policy in merging],
         "attacks": chosen,
         "inferences": wanted,

@@ -62,6 +62,9 @@ class System(BaseModel):
     images: Images = 100
     auxiliary: Auxiliary = 4000
     seed: Annotated[int, Field(description="Seed of everything that is random.")] = 0
+    device: Annotated[
+        str, Field(description="Where tensors are computed: auto (CUDA if there is any), cpu, cuda, cuda:1 or mps.")
+    ] = "auto"
 
     @model_validator(mode="wrap")
     @classmethod

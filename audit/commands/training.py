@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from atm.errors import AtmError
-from audit.options import ImageSize, Mean, Seed, Std, Weights, console, out
+from audit.options import Device, ImageSize, Mean, Seed, Std, Weights, console, out
 
 train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec or a task head for one.")
 
@@ -24,16 +24,19 @@ def train_victim(
     epochs: Annotated[int | None, typer.Option(help="Passes over the pictures; default: the recipe's.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the pictures; default: their own.")] = None,
     seed: Seed = 0,
+    device: Device = "auto",
     out_file: Annotated[
         Path, typer.Option("--out", help="Safetensors file to write; a model card comes beside it.")
     ] = Path("victim.safetensors"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> None:
     """Train a small vision transformer to attack."""
+    from atm.device import resolve
     from audit.train import victim
 
+    resolve(device)  # before pictures are read
     _refuse_to_replace(out_file, force)
-    victim(data, test_data, recipe, epochs, size, seed, out_file, _say)
+    victim(data, test_data, recipe, epochs, size, seed, device, out_file, _say)
 
 
 @train.command("codec", epilog="Example: `atm train codec --victim vit_photos --data photos --out my_jscc.safetensors`")
@@ -54,6 +57,7 @@ def train_codec(
     ] = None,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 4000,
     seed: Seed = 0,
+    device: Device = "auto",
     out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("codec.safetensors"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> None:
@@ -62,7 +66,7 @@ def train_codec(
     from audit.train import codec
 
     _refuse_to_replace(out_file, force)
-    target, words = _victim(victim, weights, image_size, mean, std)
+    target, words = _victim(victim, weights, image_size, mean, std, device)
     codec(target, words, data, test_data, symbols or RATES, exit_layer, steps, seed, out_file, _say)
 
 
@@ -80,6 +84,7 @@ def train_head(
     data: Annotated[str, typer.Option(help="Labelled pictures to fit it to.")] = "photos",
     test_data: Annotated[str | None, typer.Option(help="Test pictures, where --data has none of its own.")] = None,
     seed: Seed = 0,
+    device: Device = "auto",
     out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("head.safetensors"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> None:
@@ -87,23 +92,32 @@ def train_head(
     from audit.train import head
 
     _refuse_to_replace(out_file, force)
-    target, words = _victim(victim, weights, image_size, mean, std)
+    target, words = _victim(victim, weights, image_size, mean, std, device)
     head(target, words, data, test_data, seed, out_file, _say)
 
 
 def _victim(
-    name: str, weights: str | None, image_size: str | None, mean: list[float] | None, std: list[float] | None
+    name: str,
+    weights: str | None,
+    image_size: str | None,
+    mean: list[float] | None,
+    std: list[float] | None,
+    device: str,
 ) -> tuple[Any, str]:
-    """A victim, and the options that name it, without the folders of this machine."""
+    """A victim on its device, and the options that name it, without the folders of this machine."""
+    from atm.device import resolve
     from atm.victims import load_victim
 
+    place = resolve(device)
     given = {"weights": weights, "image-size": image_size}
     shown = [f"--victim {Path(name).name if Path(name).exists() else name}"]
     shown += [f"--{option} {Path(value).name}" for option, value in given.items() if value]
     shown += [
         f"--{option} {number:g}" for option, numbers in (("mean", mean), ("std", std)) for number in numbers or ()
     ]
-    return load_victim(name, weights, image_size=image_size, mean=mean, std=std), " ".join(shown)
+    victim = load_victim(name, weights, image_size=image_size, mean=mean, std=std)
+    victim.encoder.to(place)
+    return victim, " ".join(shown)
 
 
 def convert(

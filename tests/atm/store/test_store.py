@@ -207,7 +207,7 @@ def test_a_replaced_run_is_there_until_the_new_one_begins_and_gone_then(whole, t
     with RunStore(folder, "attack", {"seed": 1}, force=True) as store:
         assert store.records("steps.jsonl") == [] and read(folder)[1] == read(whole)[1]
         store.begin({**ABOUT, "config": {"seed": 1}})
-        assert set(content(folder)) == {"run.json", ".lock", "mine.txt"}
+        assert set(content(folder)) == {"run.json", "experiment.yaml", ".lock", "mine.txt"}
 
 
 def test_a_kill_while_a_run_is_replaced_leaves_something_to_replace(whole, tmp_path):
