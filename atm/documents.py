@@ -53,7 +53,7 @@ _Loader.add_implicit_resolver(
 
 
 def read(path: str | Path, what: str) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file.
+    """The mapping in a YAML or JSON file, its keys as text.
 
     Args:
         path: the file.
@@ -78,7 +78,7 @@ def read(path: str | Path, what: str) -> dict[str, Any]:
         raise AtmError(f"{what} file {path} is nested too deeply") from None
     if not isinstance(content, dict):
         raise AtmError(f"{what} file {path} needs fields with values, such as name: mine")
-    return content
+    return {str(key): value for key, value in content.items()}
 
 
 def typed(model: type[F], content: dict[str, Any], where: str) -> F:
@@ -90,7 +90,7 @@ def typed(model: type[F], content: dict[str, Any], where: str) -> F:
     known = list(model.model_fields)
     for key in content:
         if key not in known:
-            raise AtmError(f"{where}: {unknown('field', str(key), known)}")
+            raise AtmError(f"{where}: {unknown('field', key, known)}")
     try:
         return model(**content)
     except ValidationError as error:

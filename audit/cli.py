@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from atm.errors import AtmError
-from audit.ending import DEBUG, ended
+from audit.ending import DEBUG, STOPPED, ended
 from audit.options import (
     EXPERIMENTS,
     Accept,
@@ -37,7 +37,6 @@ from audit.options import (
     Victim,
     Weights,
     configured,
-    console,
     out,
 )  # fmt: skip
 from audit.progress import Progress
@@ -134,16 +133,7 @@ def attack(
     """Run inversion attacks on merging policies, and write a run folder with its report."""
     from audit.setting import AttackConfig
 
-    config = configured(
-        context, AttackConfig, experiment,
-        policies=tuple(policy or AttackConfig.policies),
-        attacks=tuple(attack or ()),
-        victim=victim, weights=weights, image_size=image_size,
-        mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
-        codec=codec, data=data, auxiliary_data=auxiliary_data, channel=channel, defense=defense, threat=threat,
-        images=images, auxiliary=auxiliary, quick=quick, seed=seed, repeats=repeats,
-        budget=budget or None, replay=replay, accept=tuple(accept or ()),
-    )  # fmt: skip
+    config = configured(context, AttackConfig, experiment, budget=budget or None)
     _attack(config, out_folder, resume, force, as_json)
 
 
@@ -180,14 +170,7 @@ def compare(
     from audit.compare import CompareConfig
     from audit.compare import compare as run_compare
 
-    config = configured(
-        context, CompareConfig, experiment,
-        policies=tuple(policy or CompareConfig.policies), defenses=tuple(defense or ()),
-        attacks=tuple(attack or CompareConfig.attacks), victim=victim, weights=weights,
-        image_size=image_size, mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
-        codec=codec, data=data, auxiliary_data=auxiliary_data, channel=channel, threat=threat,
-        images=images, auxiliary=auxiliary, seed=seed,
-    )  # fmt: skip
+    config = configured(context, CompareConfig, experiment)
     with Progress() as say:
         made = run_compare(config, out_folder, resume=resume, force=force, say=say)
     table = made.table()
@@ -295,22 +278,13 @@ def search(
     """Search policies that are good in several objectives at once, leakage among them."""
     from audit.pareto import SearchConfig
     from audit.pareto import search as run_search
-    from audit.pareto.objectives import DEFAULT
 
     experiment = next((word for word in context.args if Path(word).suffix in EXPERIMENTS), None)
     words = [word for word in context.args if word != experiment]
     if words and not objectives:
         raise AtmError(f"unexpected {' '.join(words)!r}; names of objectives follow --objectives")
     names = " ".join([*(objectives or ()), *words]).replace(",", " ").split()
-    config = configured(
-        context, SearchConfig, experiment,
-        victim=victim, weights=weights, image_size=image_size,
-        mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
-        codec=codec, data=data, auxiliary_data=auxiliary_data,
-        channel=channel, defense=defense, threat=threat, evals=evals,
-        objectives=tuple(names or DEFAULT), at_least=tuple(at_least or ()), at_most=tuple(at_most or ()),
-        reference=tuple(reference or ()), score=score, images=images, auxiliary=auxiliary, lowest=lowest, seed=seed,
-    )  # fmt: skip
+    config = configured(context, SearchConfig, experiment, objectives=names or SearchConfig.objectives)
     with Progress("loading", lambda line: line.startswith("note") or "failed" in line) as say:
         found = run_search(
             config,
@@ -324,8 +298,7 @@ def search(
         )
     _show_search(found, as_json)
     if found.stopped:
-        console.print("stopped; go on with --resume")
-        raise typer.Exit(130)
+        raise typer.Exit(STOPPED)
 
 
 @app.command("pick", epilog="Example: `atm pick runs/search --at-least accuracy=0.9 --minimize leakage`")
@@ -426,20 +399,9 @@ def sweep(
     from audit.sweep import sweep as run_sweep
     from reports.sweep import Sweep, sentences
 
-    config = configured(
-        context, SweepConfig, experiment,
-        snr=grid(snr),
-        channels=tuple(channel or SweepConfig.channels),
-        eavesdropper_snr=grid(eavesdropper_snr) if eavesdropper_snr is not None else (),
-        eavesdropper_channel=eavesdropper_channel,
-        policies=tuple(policy or SweepConfig.policies),
-        attacks=tuple(attack or SweepConfig.attacks),
-        victim=victim, weights=weights, image_size=image_size,
-        mean=tuple(mean or ()), std=tuple(std or ()), head=head, classes=classes,
-        codecs=tuple(codec or SweepConfig.codecs),
-        data=data, auxiliary_data=auxiliary_data, defense=defense, threat=threat,
-        images=images, auxiliary=auxiliary, seed=seed,
-    )  # fmt: skip
+    read = {"snr": snr, "eavesdropper_snr": eavesdropper_snr}
+    ranges = {field: grid(text) for field, text in read.items() if text is not None}
+    config = configured(context, SweepConfig, experiment, **ranges)
     with Progress() as say:
         page = run_sweep(config, out_folder, resume=resume, force=force, say=say)
     done = Sweep.read(out_folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -86,7 +86,7 @@ def compare(
     for text in config.defenses:
         if text != "none":
             defenses.create(text)
-    with RunStore(out, "compare", asdict(config), resume=resume, force=force) as folder:
+    with RunStore(out, "compare", config.as_dict(), resume=resume, force=force) as folder:
         return _compare(config, folder, say)
 
 
@@ -94,7 +94,7 @@ def _compare(config: CompareConfig, folder: RunStore, say: Callable[[str], None]
     setting = prepare(config.attack())
     assert setting.victim is not None
     setting.victim.need_task("atm compare")
-    folder.begin({**_about(setting), "config": asdict(config)})
+    folder.begin({**_about(setting), "config": config.as_dict()})
     done = {point["name"] for point in folder.records(POINTS)}
     for candidate in candidates(config, setting, say):
         if candidate.name in done:

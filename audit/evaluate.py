@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -59,7 +58,7 @@ def attack(
     Raises:
         AtmError: bad input, in one line; nothing is written then.
     """
-    with RunFolder(out, asdict(config), resume=resume, force=force) as folder:
+    with RunFolder(out, config.as_dict(), resume=resume, force=force) as folder:
         return _attack(config, folder, say)
 
 

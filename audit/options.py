@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -44,34 +45,35 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --
 Force = Annotated[bool, typer.Option("--force", help="Replace the run in --out.")]
 
 EXPERIMENTS = (".yaml", ".yml", ".json")
-PARAMETERS = {
-    "policies": "policy",
-    "attacks": "attack",
-    "defenses": "defense",
-    "channels": "channel",
-    "codecs": "codec",
-}  # parameters of commands whose names are not those of the fields that they fill
+FIELDS = {
+    "policy": "policies",
+    "attack": "attacks",
+    "defense": "defenses",
+    "channel": "channels",
+    "codec": "codecs",
+}  # what repeatable parameters fill, where the configuration has such a field
 
 C = TypeVar("C", bound="System")
 
 
-def configured(context: typer.Context, make: type[C], experiment: str | None, **fields: Any) -> C:
-    """The configuration that a command line asks for.
+def configured(context: typer.Context, make: type[C], experiment: str | None, **changes: Any) -> C:
+    """The configuration that a command line asks for: its parameters fill the fields of their names, or of `FIELDS`.
 
     Args:
         context: of the command.
         make: the configuration's class.
-        experiment: a file of its fields, or None.
-        fields: from the command's parameters; those that the user gave override the file's.
+        experiment: a file of its fields, which what the user gave overrides; or None.
+        changes: fields whose parameters must be read first; they count as given where their parameters are.
 
     Raises:
         AtmError: the file cannot be read, or a field is unknown or of another type.
     """
-    if experiment is None:
-        return make(**fields)
-
-    def given(field: str) -> bool:
-        source = context.get_parameter_source(PARAMETERS.get(field, field))
-        return source is not None and source.name != "DEFAULT"
-
-    return make.read(experiment, **{field: value for field, value in fields.items() if given(field)})
+    known, asked = {field.name for field in fields(make)}, dict[str, Any]()
+    for parameter, value in context.params.items():
+        source = context.get_parameter_source(parameter)
+        field = next((name for name in (FIELDS.get(parameter), parameter) if name in known), None)
+        if field is None or source is None or source.name == "DEFAULT":
+            continue
+        value = changes.get(field, value)
+        asked[field] = tuple(value) if isinstance(value, list) else value
+    return make(**asked) if experiment is None else make.read(experiment, **asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -146,7 +146,7 @@ def _verdict(system: System, size: Size, seed: int) -> Verdict:
     )  # fmt: skip
     setting = _setting(system, config, pictures)
     with tempfile.TemporaryDirectory() as folder:
-        evaluate(setting, _Numbers(folder, asdict(config)), config, lambda line: None)
+        evaluate(setting, _Numbers(folder, config.as_dict()), config, lambda line: None)
         return judge(Run.read(folder), system.policy.name)
 
 
@@ -160,7 +160,7 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
     link = system.link()
     about = {
         "kind": "attack",
-        "config": asdict(config),
+        "config": config.as_dict(),
         "victim": {"name": system.name, "digest": "", "layers": 2, "width": WIDTH, "patches": PATCHES},
         "codec": {},
         "wire": {system.policy.name: link.wire.as_rows()},

@@ -188,7 +188,7 @@ def prepare(config: AttackConfig) -> Setting:
     answers = victim.answers(data.victims)
     about = {
         "kind": "attack",
-        "config": asdict(config),
+        "config": config.as_dict(),
         "victim": {
             "name": victim.name,
             "digest": victim.digest,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -85,7 +84,7 @@ def sweep(
         _check(channel)
     if not (config.attacks and config.channels and config.codecs and config.snr):
         raise AtmError("a sweep needs at least one attack, one channel, one codec and one SNR")
-    with RunStore(out, "sweep", asdict(config), resume=resume, force=force, growing=GROWING) as folder:
+    with RunStore(out, "sweep", config.as_dict(), resume=resume, force=force, growing=GROWING) as folder:
         return _sweep(config, folder, say)
 
 
@@ -145,7 +144,7 @@ class Bench:
                 about += [known] if known not in about else []
                 system = Swept(policy.name, name, link.with_codec(codec), *encoded)
                 self.systems[f"{policy.name}, {name}" if several else policy.name] = system
-        settings = json.loads(json.dumps(asdict(config)))
+        settings = config.as_dict()
         self.about = {**setting.about, "kind": "sweep", "config": settings, "codecs": about}
 
     def measure(self, name: str, channel: str, snr: float) -> dict[str, Any]:

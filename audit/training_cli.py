@@ -12,15 +12,16 @@ from atm.errors import AtmError
 from atm.text import printable
 from audit.options import ImageSize, Mean, Seed, Std, Weights, console, out
 
+TestData = Annotated[str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")]
+Replace = Annotated[bool, typer.Option("--force", help="Replace the file.")]
+
 train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec or a task head for one.")
 
 
 @train.command("victim", epilog="Example: `atm train victim --data photos --out my_vit.safetensors`")
 def train_victim(
     data: Annotated[str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, ...")] = "photos",
-    test_data: Annotated[
-        str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")
-    ] = None,
+    test_data: TestData = None,
     recipe: Annotated[str | None, typer.Option(help="photos or cifar10; default: by the size of the pictures.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the pictures; default: the recipe's.")] = None,
     size: Annotated[
@@ -31,7 +32,7 @@ def train_victim(
     out_file: Annotated[
         Path, typer.Option("--out", help="Safetensors file to write; a model card comes beside it.")
     ] = Path("victim.safetensors"),
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    force: Replace = False,
 ) -> None:
     """Train a small vision transformer to attack."""
     from audit.train import victim
@@ -48,7 +49,7 @@ def train_codec(
     mean: Mean = None,
     std: Std = None,
     data: Annotated[str, typer.Option(help="Pictures to train on.")] = "photos",
-    test_data: Annotated[str | None, typer.Option(help="Test pictures, where --data has none of its own.")] = None,
+    test_data: TestData = None,
     symbols: Annotated[
         list[int] | None,
         typer.Option(help="Complex symbols per token; repeatable, the first is the default; without: 32, 16, 48, 64."),
@@ -59,7 +60,7 @@ def train_codec(
     steps: Annotated[int, typer.Option(help="Training steps.")] = 4000,
     seed: Seed = 0,
     out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("codec.safetensors"),
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    force: Replace = False,
 ) -> None:
     """Train a joint source-channel codec for a victim's tokens."""
     from atm.codec_training import RATES
@@ -82,10 +83,10 @@ def train_head(
     mean: Mean = None,
     std: Std = None,
     data: Annotated[str, typer.Option(help="Labelled pictures to fit it to.")] = "photos",
-    test_data: Annotated[str | None, typer.Option(help="Test pictures, where --data has none of its own.")] = None,
+    test_data: TestData = None,
     seed: Seed = 0,
     out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("head.safetensors"),
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    force: Replace = False,
 ) -> None:
     """Fit a linear task head to a victim's features, which makes a backbone a classifier."""
     from audit.train import head
@@ -113,7 +114,7 @@ def _victim(
 def convert(
     source: Annotated[Path, typer.Argument(help="PyTorch file with a state dict.")],
     target: Annotated[Path, typer.Argument(help="Safetensors file to write.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    force: Replace = False,
 ) -> None:
     """Turn a pickled state dict into safetensors, for --weights; nothing but tensors is read from the pickle."""
     from atm.victims.pickles import convert as convert_pickle

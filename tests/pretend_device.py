@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -23,6 +23,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 NAME = "pretend"
 ATEN = torch.ops.aten
 INDEXING = (ATEN.index, ATEN._unsafe_index, ATEN.index_put, ATEN.index_put_, ATEN._index_put_impl_)
+# Bits that say 'read me conjugated' or 'negated' are looked at before an operation comes here: copies instead of views.
+PHYSICAL = {ATEN._conj.default: ATEN._conj_physical.default, ATEN._neg_view.default: ATEN.neg.default}
 COPYING = (ATEN.copy_, ATEN._to_copy, ATEN.set_)
 
 
@@ -62,6 +64,18 @@ class _Mode(TorchDispatchMode):
         return _run(func, args, kwargs or {})
 
 
+class _Making(TorchFunctionMode):
+    """Tensors of Python's numbers are made where no dispatch mode sees it: on the CPU, and moved."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        asked = kwargs.get("device")
+        if func in (torch.tensor, torch.as_tensor) and asked is not None and torch.device(asked).type == NAME:
+            kwargs.pop("device")
+            return func(*args, **kwargs).to(asked)
+        return func(*args, **kwargs)
+
+
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     ours = any(isinstance(tensor, PretendTensor) for tensor in tensors)
@@ -73,7 +87,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         raise DeviceError(f"{func} draws random numbers on the device; draw on the CPU and move them")
     if asked is not None:
         kwargs = {**kwargs, "device": torch.device("cpu") if there else asked}
-    out = func(*_unwrapped(args), **_unwrapped(kwargs))
+    out = (PHYSICAL.get(func, func) if ours else func)(*_unwrapped(args), **_unwrapped(kwargs))
     if func._schema.is_mutable and isinstance(out, Tensor):
         return kwargs.get("out", args[0])
     return tree_map_only(Tensor, PretendTensor, out) if there else out
@@ -98,25 +112,23 @@ class _Module(backend_registration._DummyBackendModule):
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return []
 
+    def get_rng_state(self, *_: Any) -> Tensor:  # there is nothing random on the device
+        return torch.empty(0, dtype=torch.uint8)
 
-@cache
-def _register() -> None:
-    """Once in a process; the name cannot be given back."""
+    def set_rng_state(self, *_: Any) -> None:
+        pass
+
+
+POSSIBLE = hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
+if POSSIBLE:
+    # When this is imported, since autograd counts the devices once, before the first backward pass of the process.
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
 
 
 @contextmanager
 def pretend_device() -> Iterator[torch.device]:
     """The device, within the context."""
-    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+    if not POSSIBLE:
         pytest.skip("this PyTorch has no Python backends")
-    _register()
-    made = torch.tensor  # which no mode sees
-
-    def tensor(data: Any, *, device: Any = None, **options: Any) -> Tensor:
-        there = device is not None and torch.device(device).type == NAME
-        return made(data, **options).to(device) if there else made(data, device=device, **options)
-
-    with pytest.MonkeyPatch.context() as patch, _Mode():
-        patch.setattr(torch, "tensor", tensor)
+    with _Making(), _Mode():
         yield torch.device(NAME, 0)

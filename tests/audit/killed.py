@@ -1,9 +1,9 @@
 """A process whose commands are killed: ``python -m tests.audit.killed FOLDER SETTINGS SEED KILLS WORD...``.
 
-First ``atm WORD... --out FOLDER/whole`` runs undisturbed and is timed. Then the same into ``FOLDER/killed`` is killed
-by SIGKILL, which no handler sees, at a random moment of that time, and goes on with ``--resume`` until the next kill;
-and in the end undisturbed. Commands are forked from a process that has everything imported. Prints a line for each
-kill: whether it came before the file SETTINGS was there.
+First ``atm WORD... --out FOLDER/whole`` runs undisturbed. Then the same into ``FOLDER/killed`` is killed by SIGKILL,
+which no handler sees, when a random part of what the first one wrote is there, a random moment later; and goes on with
+``--resume`` until the next kill, and in the end undisturbed. Commands are forked from a process that has everything
+imported. Prints a line for each kill: whether it came before the file SETTINGS was there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import audit.compare
@@ -47,18 +48,35 @@ def ended(child: int) -> None:
         sys.exit(f"it ended with {os.waitstatus_to_exitcode(status)}")
 
 
+def written(folder: Path) -> int:
+    """Bytes of all files in it, of which any may go while they are counted."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.stat(os.path.join(root, name)).st_size
+    return total
+
+
+def killed_at(child: int, folder: Path, size: float, later: float) -> bool:
+    """Kill it so many seconds after the folder has a size; whether it was still there to be killed."""
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and written(folder) < size:
+        time.sleep(0.002)
+    time.sleep(later)
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
 def main(folder: Path, settings: str, seed: int, kills: int, words: list[str]) -> None:
     moments = random.Random(seed)
-    begun = time.monotonic()
     ended(command(words, folder / "whole", settings))
-    lasted = time.monotonic() - begun
-    for _ in range(kills):
+    whole = written(folder / "whole")
+    for kill in range(kills):
         child = command(words, folder / "killed", settings)
-        time.sleep(moments.uniform(0, lasted))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
+        part = (kill + moments.random()) / (kills + 1)  # each further on than the one before, none at the very end
+        killed = killed_at(child, folder / "killed", part * whole, moments.uniform(0, 0.05))
         there = (folder / "killed" / settings).exists()
-        print("killed" if os.WIFSIGNALED(status) else "ended", "in the middle" if there else "early")
+        print("killed" if killed else "ended", "in the middle" if there else "early")
     ended(command(words, folder / "killed", settings))
 
 

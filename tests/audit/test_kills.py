@@ -66,7 +66,7 @@ def test_a_command_killed_at_random_moments_ends_as_if_nothing_had_happened(vict
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     moments = done.stdout.splitlines()
-    assert len(moments) == KILLS  # when they came depends on the machine; what is left must not
+    assert len(moments) == KILLS and moments.count("killed in the middle") > 1, "kills came in mid-run"
     whole = content(tmp_path / "whole", names)
     assert len(whole) >= len(names) and content(tmp_path / "killed", names) == whole
     assert not [*(tmp_path / "killed").rglob("*.partial"), *(tmp_path / "killed").rglob(".lock")]

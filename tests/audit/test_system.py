@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from dataclasses import asdict, fields
 
@@ -9,10 +10,12 @@ import pytest
 import yaml
 
 from atm.errors import AtmError
+from audit import cli
 from audit.compare import CompareConfig
+from audit.options import FIELDS
 from audit.pareto import SearchConfig
 from audit.setting import AttackConfig
-from audit.sweep import SweepConfig
+from audit.sweep import SweepConfig, grid
 from audit.system import System
 
 CONFIGURATIONS = [AttackConfig, CompareConfig, SweepConfig, SearchConfig]
@@ -57,6 +60,19 @@ def test_all_commands_have_the_whole_system(make):
     assert shared <= {field.name for field in fields(make)} and {"auxiliary_data", "threat", "seed"} <= shared
 
 
+@each
+def test_every_field_is_an_option_whose_default_is_the_field_s(make):
+    asked = inspect.signature(getattr(cli, make.COMMAND.split()[1])).parameters
+    names = [field.name for field in fields(make)]
+    filled = {p: next((name for name in (FIELDS.get(p), p) if name in names), None) for p in asked}
+    options = {field: parameter for parameter, field in filled.items() if field is not None}
+    assert options.keys() == {*names}
+    for field, parameter in options.items():
+        default = asked[parameter].default
+        shown = grid(default) if field == "snr" else default
+        assert shown is None or shown == getattr(make, field), field
+
+
 @pytest.mark.parametrize("make", [AttackConfig, SweepConfig, SearchConfig])
 def test_what_is_shared_reaches_the_attack(make):
     asked = make(
@@ -84,7 +100,7 @@ def test_a_file_is_overridden_by_options_alone(atm, victim, pictures, tmp_path):
     assert policy["deploy"] in ("no", "not shown") and "recognised<=5%" in policy["because"]
 
 
-@pytest.mark.parametrize("text", ["images: 5\nimages: 6", "imags: 5", "images: '5'", "- 1", "images: [5]"])
+@pytest.mark.parametrize("text", ["images: 5\nimages: 6", "imags: 5", "images: '5'", "- 1", "images: [5]", "1: 2"])
 def test_files_that_are_no_experiment(atm, tmp_path, text):
     (tmp_path / "mine.yaml").write_text(text)
     for command in ("attack", "compare", "sweep", "search"):

@@ -48,25 +48,18 @@ def test_other_families(tmp_path, name):
     same(answer(victim, images(3, 32, 32)), expected(made, images(3, 32, 32), config.mean, config.std))
 
 
-def test_sides_of_a_rectangle_must_be_said(tmp_path):
-    made = model(img_size=(32, 24))
+@pytest.mark.parametrize(
+    ("name", "channels", "sides", "counted"),
+    [(NAME, 3, (32, 24), "12 patches"), ("beit_base_patch16_224", 1, (48, 32), "77 offsets of patches")],
+)
+def test_sides_of_a_rectangle_must_be_said_and_are_taken_as_they_are(tmp_path, name, channels, sides, counted):
+    made = model(name, img_size=sides, in_chans=channels)
     path = save(made.state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(AtmError, match="12 patches, which is no square; say height and width with --image-size"):
-        load_victim(NAME, path)
-    victim = load_victim(NAME, path, image_size="32x24")
-    assert victim.encoder.input_shape == (3, 32, 24) and "undone" not in victim.description
-    same(answer(victim, images(3, 32, 24)), expected(made, images(3, 32, 24)))
-
-
-def test_offsets_between_the_patches_of_a_rectangle_are_taken_as_they_are(tmp_path):
-    name = "beit_base_patch16_224"
-    made = model(name, img_size=(48, 32), in_chans=1)
-    path = save(made.state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(AtmError, match="77 offsets of patches, which is no square; say height and width"):
+    with pytest.raises(AtmError, match=f"{counted}, which is no square; say height and width with --image-size"):
         load_victim(name, path)
-    victim = load_victim(name, path, image_size="48x32")
-    assert victim.encoder.input_shape == (1, 48, 32) and "undone" not in victim.description
-    same(answer(victim, images(1, 48, 32)), expected(made, images(1, 48, 32)))
+    victim = load_victim(name, path, image_size=f"{sides[0]}x{sides[1]}")
+    assert victim.encoder.input_shape == (channels, *sides) and "undone" not in victim.description
+    same(answer(victim, images(channels, *sides)), expected(made, images(channels, *sides)))
 
 
 def test_positions_are_resampled_and_said_to_be(tmp_path):
