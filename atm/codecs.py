@@ -70,4 +70,4 @@ def _trained(path: Path, victim: Victim, layer: int) -> JsccCodec:
             f"train one with 'atm train codec --exit-layer {layer}'"
         )
     load_state(codec, state, path)
-    return codec.eval().requires_grad_(False)
+    return codec.eval().requires_grad_(False).to(victim.encoder.device)

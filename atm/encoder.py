@@ -84,6 +84,11 @@ class Encoder(nn.Module):
         self._layer_weights = torch.tensor([_layer_weights(block) for block in self.vit.blocks], dtype=torch.float64)
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are, and with them all that is computed; images have to be there."""
+        return self.mean.device
+
+    @property
     def depth(self) -> int:
         """Number of transformer layers."""
         return len(self.vit.blocks)

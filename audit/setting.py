@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from pydantic.dataclasses import dataclass as configuration
 from torch import Tensor
 
+import atm.device
 import atm.policy
 import atm.threat
 import defenses
@@ -147,6 +148,7 @@ def prepare(config: AttackConfig) -> Setting:
     names = () if STANDARD in config.attacks else config.attacks
     attacks, denied = choose_attacks(names, threat)
     wanted = _choose_inferences(names, threat)
+    device = atm.device.resolve(config.device)
     victim = load_victim(
         config.victim,
         config.weights,
@@ -156,6 +158,7 @@ def prepare(config: AttackConfig) -> Setting:
         classes=config.classes,
         head=None if config.head == PROBE else config.head,
     )
+    victim.encoder.to(device)
     policies = _policies(config.policies, victim.encoder.depth)
     exits = list(dict.fromkeys(policy.device_layers for policy in policies))
     loaded = {layer: codecs.load_codec(config.codec, victim, layer) for layer in exits}
@@ -217,6 +220,7 @@ def prepare(config: AttackConfig) -> Setting:
             "skipped": sorted({*data.victims.skipped, *data.auxiliary.skipped, *data.validation.skipped}),
             "notes": sorted({*data.victims.notes, *data.auxiliary.notes, *data.validation.notes}),
         },
+        "device": str(device),
         "policies": [policy.as_dict() for policy in policies],
         "attacks": attacks,
         "inferences": wanted,

@@ -32,6 +32,7 @@ def victim(
     size: str | None,
     grey: bool,
     seed: int,
+    device: str,
     path: Path,
     say: Callable[[str], None],
 ) -> None:
@@ -54,7 +55,7 @@ def victim(
         raise unknown("recipe", name, RECIPES)
     chosen = RECIPES[name] if epochs is None else replace(RECIPES[name], epochs=epochs)
     check_size((height, width), (chosen.patch_size, chosen.patch_size))
-    vit, description = train_victim(train, test, chosen, seed=seed, report=say)
+    vit, description = train_victim(train, test, chosen, seed=seed, device=device, report=say)
     write_weights(path, vit, description)
     command = f"atm train victim --data {_shown(data)}"
     command += f" --test-data {_shown(test_data)}" if test_data else ""
@@ -96,7 +97,7 @@ def codec(
         description["accuracy"] = accuracies(target, trained, test, (0.0, 5.0, 10.0, 20.0), dense, seed)
         description["test_images"] = len(test)
         say(f"unmerged test accuracy over AWGN: {description['accuracy']}")
-    write_weights(path, trained, description)
+    write_weights(path, trained.cpu(), description)
     command = f"atm train codec {target_options} --data {_shown(data)}"
     command += f" --test-data {_shown(test_data)}" if test_data else ""
     command += f" --exit-layer {exit_layer}" if exit_layer else ""
@@ -131,7 +132,7 @@ def head(
         description["accuracy"] = float((logits.argmax(-1) == test.labels).double().mean())
         description["test_images"] = len(test)
         say(f"test accuracy {description['accuracy']:.1%} on {len(test)} pictures")
-    write_weights(path, found.linear, description)
+    write_weights(path, found.linear.cpu(), description)
     command = f"atm train head {target_options} --data {_shown(data)}"
     command += (f" --test-data {_shown(test_data)}" if test_data else "") + f" --seed {seed}"
     _write_card(path, description, command, train)

@@ -1,6 +1,7 @@
 """A pretend accelerator gives the CPU's numbers: every defence and channel, exits, victims, closed-form attacks.
 
-Attacks that take many steps are not here: their rounding adds up, and no bound on it is known.
+Attacks that take steps are in `tests.audit.test_device`, with few of them: the more, the more they make of rounding,
+also on the CPU. After 150 steps a change of 1e-7 in the adversary's pictures moves a decoder's answers by .0015.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-# Says where a run came from or what to know of it, and changes none of its numbers.
-PROVENANCE = frozenset({"versions", "created", "command", "notes", "skipped", "canary", "denied", "left_out"})
+# Says where a run came from or what to know of it, and changes its numbers by rounding at most, as another version of
+# PyTorch does, or another device.
+PROVENANCE = frozenset({"versions", "device", "created", "command", "notes", "skipped", "canary", "denied", "left_out"})
 
 Difference = tuple[str, Any, Any]  # the field with dots, what it was, what it is
 

@@ -65,17 +65,17 @@ class Victim:
 
     @torch.no_grad()
     def logits(self, images: ImageSet, batch: int = 64) -> Tensor:
-        """``[N, classes]`` of the unmerged victim.
+        """``[N, classes]`` of the unmerged victim, on the CPU.
 
         Raises:
             AtmError: they hold NaN or infinities.
         """
         policy = MergePolicy.preset("none", self.encoder.depth)
         parts = [
-            self.encoder.finish(self.encoder(images.subset(rows).images, policy).tokens, policy)
+            self.encoder.finish(self.encoder(images.subset(rows).images.to(self.encoder.device), policy).tokens, policy)
             for rows in track(torch.arange(len(images)).split(batch), "asking the victim")
         ]
-        logits = torch.cat(parts)
+        logits = torch.cat(parts).cpu()
         check_finite(f"logits of victim {self.name!r}", logits)
         return logits
 

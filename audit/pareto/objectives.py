@@ -91,7 +91,7 @@ class Objective:
 
 def _accuracy(sample: Sample) -> Tensor:
     assert sample.truth is not None  # a search for accuracy needs a task
-    return (sample.transmission.logits.argmax(-1) == sample.truth).double()
+    return (sample.transmission.logits.argmax(-1).cpu() == sample.truth).double()
 
 
 def _leakage(sample: Sample) -> Tensor:
@@ -104,7 +104,7 @@ def _latency(sample: Sample) -> Tensor:
 
     Alone among the objectives it differs from run to run.
     """
-    images, policy = sample.images[:TIMED_IMAGES], sample.link.policy
+    images, policy = sample.images[:TIMED_IMAGES].to(sample.link.device), sample.link.policy
     seconds = []
     for _ in range(TIMES + 1):
         start = time.perf_counter()
