@@ -6,7 +6,7 @@ compute exactly what timm computes. What is particular to a family of models sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,10 @@ class Encoded:
             torch.cat([part.layer_tokens for part in parts], 1),
             torch.cat([part.flops for part in parts]),
         )
+
+    def split(self, size: int) -> Iterator[Encoded]:
+        """That of all images, so many at a time and the rest at the end."""
+        return (self.select(rows) for rows in torch.arange(len(self)).split(size))
 
     def select(self, images: Tensor) -> Encoded:
         """That of some images, by their numbers ``[n]``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -124,6 +125,18 @@ def held_out(count: int) -> tuple[Tensor, Tensor]:
     validation = max(count // 10, 1)
     rows = torch.arange(count)
     return rows[: count - validation], rows[count - validation :]
+
+
+def mean_and_scale(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """``[f]`` mean and deviation of rows ``[n, f]`` that come in parts, float32; the deviation is never 0."""
+    count, total, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for part in parts:
+        rows = part.cpu().double()
+        count, total, squares = count + len(rows), total + rows.sum(0), squares + rows.square().sum(0)
+        device = part.device
+    mean = total / count
+    variance = (squares - count * mean.square()).clamp_min(0) / max(count - 1, 1)
+    return mean.float().to(device), variance.sqrt().float().clamp_min(1e-6).to(device)
 
 
 def patch_features(seen: Observation) -> Tensor:

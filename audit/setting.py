@@ -25,6 +25,7 @@ from atm.errors import AtmError, KnowledgeError, unknown
 from atm.knowledge import Knowledge
 from atm.link import Link
 from atm.policy import MergePolicy
+from atm.rows import Rows
 from atm.seeds import seed_of
 from atm.threat import ThreatModel
 from atm.victims import Victim, load_victim, probe
@@ -89,8 +90,8 @@ class Setting:
     ``links`` has a system for each layer after which one of the policies sends, since neither codec nor defence serves
     the tokens of another; ``create`` makes an attack by its name (None: `attacks.create`); ``metrics`` are the scores
     taken (None: all); ``truth`` ``[B]`` and ``task`` are what the victim ought to answer and what being right is called
-    (`atm.victims.Answers`), None for a victim without a task; ``unsent`` ``[N, C, H, W]`` are auxiliary images for
-    which the adversary has no queries left.
+    (`atm.victims.Answers`), None for a victim without a task; ``unsent`` are auxiliary images for which the adversary
+    has no queries left.
     """
 
     links: Mapping[int, Link]
@@ -106,7 +107,7 @@ class Setting:
     metrics: tuple[str, ...] | None = None
     inferences: tuple[str, ...] = ()
     victim: Victim | None = None
-    unsent: Tensor | None = None
+    unsent: Rows | None = None
 
     @property
     def encoder(self) -> Encoder:
@@ -183,7 +184,9 @@ def prepare(config: AttackConfig) -> Setting:
         link = Link(victim.encoder, next(p for p in policies if p.device_layers == layer), loaded[layer][0], channel)
         if asked_defence is not None:
             seed = seed_of(config.seed, "defence")
-            link = defenses.fitted(defenses.create(asked_defence), link, data.auxiliary.images, seed)
+            link = defenses.fitted(
+                defenses.create(asked_defence), link, data.auxiliary.rows[: defenses.CALIBRATION], seed
+            )
         links[layer] = link
     wires = {policy.name: links[policy.device_layers].with_policy(policy).wire for policy in policies}
     for wire in wires.values():
@@ -274,14 +277,14 @@ def _adversary(config: AttackConfig) -> ThreatModel:
     return replace(threat, shifted=own)
 
 
-def _within(queries: int | None, data: Splits) -> tuple[Splits, Tensor | None]:
+def _within(queries: int | None, data: Splits) -> tuple[Splits, Rows | None]:
     """The auxiliary pictures that the adversary can send through the device, and the images of the others."""
     total = len(data.auxiliary) + len(data.validation)
     if queries is None or total <= queries:
         return data, None
     held = max(round(queries * len(data.validation) / total), 1)
     sent, rest = data.auxiliary.subset(range(queries - held)), range(queries - held, len(data.auxiliary))
-    unsent = data.auxiliary.subset(rest).images
+    unsent = data.auxiliary.subset(rest).rows
     return replace(data, auxiliary=sent, validation=data.validation.subset(range(held))), unsent
 
 
