@@ -42,7 +42,7 @@ from audit.options import (
 )  # fmt: skip
 from audit.progress import Progress
 from audit.selfcheck_cli import selfcheck
-from audit.training_cli import convert, train
+from audit.training_cli import calibrate, convert, train
 
 app = typer.Typer(
     name="atm",
@@ -446,6 +446,7 @@ def list_(
 
 
 app.add_typer(train, name="train")
+app.command(epilog="Example: `atm calibrate 0.3 --victim vit_photos --out saves-30.yaml`")(calibrate)
 app.command(epilog="Example: `atm convert checkpoint.pth weights.safetensors`")(convert)
 app.command(epilog="Example: `atm selfcheck --json`")(selfcheck)
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from atm.calibration import policy_saving
 from atm.codec_training import accuracies, train_codec
 from atm.data import ImageSet, load
 from atm.data.photos import LICENCES
@@ -63,6 +64,29 @@ def victim(
     command += (f" --size {size}" if size else "") + (" --grey" if grey else "")
     _write_card(path, description, command, train)
     say(f"wrote {path}: test accuracy {description['accuracy']:.1%} on {len(test)} pictures")
+
+
+def policy(
+    target: Victim, data: str, saves: float, images: int, exit_layer: int | None = None, seed: int = 0
+) -> MergePolicy:
+    """A policy that saves a part of the FLOPs of a victim's whole encoder, calibrated on pictures.
+
+    Args:
+        target: the victim.
+        data: where the pictures come from; their training split.
+        saves: the part, in [0, 1).
+        images: how many pictures.
+        exit_layer: after which the tokens leave the device; None is the last.
+        seed: of the choice of pictures.
+
+    Raises:
+        AtmError: data that cannot be read, a layer that is not there, or more than can be saved.
+    """
+    channels, height, width = target.encoder.input_shape
+    seen = load(data, "train", size=(height, width), channels=channels, limit=images, seed=seed)
+    found = policy_saving(target.encoder, seen.images.to(target.encoder.device), saves)
+    name = f"saves-{saves * 100:g}" + (f"-exit-{exit_layer}" if exit_layer else "")
+    return replace(found, exit_layer=exit_layer, name=name)
 
 
 def codec(

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from atm.errors import AtmError
 from atm.text import printable
-from audit.options import Device, ImageSize, Mean, Seed, Std, Weights, console, out
+from audit.options import Device, ImageSize, Mean, Seed, Std, Victim, Weights, console, out
 
 TestData = Annotated[str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")]
 Replace = Annotated[bool, typer.Option("--force", help="Replace the file.")]
@@ -101,6 +101,34 @@ def train_head(
     head(target, words, data, test_data, seed, out_file, _say)
 
 
+def calibrate(
+    saves: Annotated[float, typer.Argument(min=0, max=0.99, help="Part of the encoder's FLOPs to save, such as 0.3.")],
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    data: Annotated[str, typer.Option(help="Pictures whose tokens are compared; of their training split.")] = "photos",
+    images: Annotated[int, typer.Option(min=1, help="So many of them.")] = 64,
+    exit_layer: Annotated[
+        int | None, typer.Option(help="Layer after which the tokens leave the device; default: the last.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out_file: Annotated[Path, typer.Option("--out", help="YAML file to write, for --policy.")] = Path("policy.yaml"),
+    force: Replace = False,
+) -> None:
+    """Choose a victim's merging policy by what it saves: the presets fit only the victims that they were made for."""
+    from audit.train import policy
+
+    _refuse_to_replace(out_file, force, ".yaml")
+    target, _ = _victim(victim, weights, image_size, mean, std, device)
+    found = policy(target, data, saves, images, exit_layer, seed)
+    found.write(out_file)
+    thresholds = " ".join(f"{threshold:.3f}" for threshold in found.thresholds)
+    out.print(escape(f"{out_file}: {found.name}, thresholds {thresholds}"), soft_wrap=True)
+
+
 def _victim(
     name: str,
     weights: str | None,
@@ -137,11 +165,11 @@ def convert(
     out.print(escape(convert_pickle(source, target)), soft_wrap=True)
 
 
-def _refuse_to_replace(path: Path, force: bool) -> None:
+def _refuse_to_replace(path: Path, force: bool, suffix: str = ".safetensors") -> None:
     from atm.store import check_writable
 
-    if path.suffix != ".safetensors":
-        raise AtmError(f"{path} must end in .safetensors")
+    if path.suffix != suffix:
+        raise AtmError(f"{path} must end in {suffix}")
     if path.exists() and not force:
         raise AtmError(f"{path} is there already; use --force to replace it")
     check_writable(path.parent)

@@ -126,6 +126,7 @@ def with_head(victim: Victim, head: Head) -> Victim:
         encoder=encoder,
         classes=tuple(head.description["classes"]),
         digest=state_digest(vit),
+        body=victim.body or victim.digest,
         description={
             **{key: value for key, value in victim.description.items() if key != "outputs"},
             "head": head.description,

@@ -34,6 +34,7 @@ class Victim:
         digest: SHA-256 of the weights.
         description: what is known of it: architecture, where the weights come from and what was done to them.
         task: what its outputs are; None for a backbone whose outputs are features or an embedding and no answers.
+        body: the digest that it had before another head was put on it, which left its tokens as they were.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Victim:
     digest: str
     description: dict[str, Any] = field(default_factory=dict)
     task: Task | None = "classification"
+    body: str = ""
 
     def answers(self, images: ImageSet) -> Answers:
         """What the victim ought to answer about labelled pictures.
