@@ -100,7 +100,9 @@ def packages() -> list[str]:
 
 
 def _automodule(name: str) -> str:
-    return f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :ignore-module-all:\n   :show-inheritance:\n```\n"
+    return (
+        f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :ignore-module-all:\n   :show-inheritance:\n```\n"
+    )
 
 
 def write(folder: Path) -> None:
