@@ -6,10 +6,11 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import typer.main
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 PACKAGES = ("atm", "attacks", "defenses", "privacy_metrics", "reports", "audit")
 # The command line has a page of its own, and a private module is nobody's business.

@@ -6,10 +6,11 @@ A name that is neither is a broken reference, and fails the build.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 NOT_THERE = object()
 
