@@ -5,8 +5,8 @@ A third party adds one through an entry point, with no change here::
     [project.entry-points."atm.attacks"]
     my_attack = "my_package.my_module:MyAttack"
 
-One that cannot be used is named in one line on standard error, once, and skipped; the others are there all the same. A run
-whose attacks were incomplete says so in its notes (`skipped`).
+One that cannot be used is named in one line on standard error, once, and skipped; the others are there all the same.
+A run whose attacks were incomplete says so in its notes (`skipped`).
 """
 
 from __future__ import annotations

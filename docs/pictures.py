@@ -188,10 +188,8 @@ def leakage(scene: Scene) -> Any:
     axes.set_xticks(range(len(SHOWN)), [f"picture {n}" for n in range(1, len(SHOWN) + 1)], fontsize=8)
     axes.set_yticks(range(4), [*names, "worst case"])
     counted = int((worst.values >= RECOGNISABLE_SSIM).sum())
-    axes.set_title(
-        f"aggressive merging, leakage of these {len(SHOWN)}: {float(worst.values.mean()):.2f}; {counted} reach {RECOGNISABLE_SSIM:g}",
-        fontsize=10,
-    )
+    words = f"leakage of these {len(SHOWN)}: {float(worst.values.mean()):.2f}; {counted} reach {RECOGNISABLE_SSIM:g}"
+    axes.set_title(f"aggressive merging, {words}", fontsize=10)
     axes.tick_params(length=0)
     return figure
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import typer.main
+
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from docutils import nodes
 if TYPE_CHECKING:
+    from docutils import nodes
     from sphinx.application import Sphinx
 
 NOT_THERE = object()
@@ -41,7 +41,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     def missing(_app: Sphinx, _env: object, node: Any, shown: nodes.Node) -> nodes.Node | None:
         if node.get("refdomain") != "py":
             return None
-        if node.get("reftype") == "class":  # a type in a signature, which Python itself has resolved
+        signature = node.get("reftype") == "class" and node.get("refdoc", "").startswith("reference/api/")
+        if signature:  # a type, which Python itself has resolved
             return shown
         target = node["reftarget"].removeprefix(".").removesuffix("()")
         return shown if resolved(target, node.get("py:module"), node.get("py:class")) else None

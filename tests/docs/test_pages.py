@@ -17,7 +17,7 @@ import atm.plugins
 from atm import channels
 from atm.plugins import discover
 from tests.atm.models import tiny_vit
-from tests.audit.conftest import atm as atm  # noqa: PLC0414 (a fixture)
+from tests.audit.conftest import atm as atm
 from tests.audit.conftest import pictures as pictures
 from tests.audit.conftest import victim as victim
 from tests.docs import commands
