@@ -68,7 +68,9 @@ def _kind(annotation: Any) -> str:
 
 def _default(parameter: Any) -> str:
     value = parameter.default
-    if value is None or value is False or value is True or callable(value) or parameter.param_type_name == "argument":
+    if value is True and parameter.secondary_opts:
+        return f" Default: `{parameter.opts[0]}`."
+    if value is None or isinstance(value, bool) or callable(value) or parameter.param_type_name == "argument":
         return ""
     return f" Default: `{value}`."
 
