@@ -26,6 +26,8 @@ add_module_names = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 
+smartquotes = False  # or --data becomes a dash
+
 html_theme = "furo"
 html_title = "atm-privacy"
 html_show_sphinx = False
