@@ -1,7 +1,8 @@
 """Code blocks of Markdown pages, and the command lines in them.
 
 What stands behind the language of a block says what becomes of it: ``file=NAME`` is written to a file, ``slow`` runs
-only where ``ATM_DOCS_SLOW`` is set, ``own`` needs files that a test makes. Blocks of ``console`` and ``python`` are run; those of ``sh`` are parsed.
+only where ``ATM_DOCS_SLOW`` is set, ``own`` needs files that a test makes. Blocks of ``console`` and ``python`` are
+run; those of ``sh`` are parsed.
 """
 
 from __future__ import annotations
