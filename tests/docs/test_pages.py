@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import atm.plugins
-from atm import channels
+from atm import channels, plugins
 from atm.plugins import discover
 from tests.atm.models import tiny_vit
 from tests.audit.conftest import atm as atm
@@ -77,7 +76,7 @@ def install(monkeypatch):
     def announce(text: str) -> None:
         groups = tomllib.loads(text)["project"]["entry-points"]
         monkeypatch.setattr(
-            atm.plugins,
+            plugins,
             "entry_points",
             lambda group: [EntryPoint(key, value, group) for key, value in groups.get(group, {}).items()],
         )
