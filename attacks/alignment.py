@@ -66,7 +66,7 @@ class Alignment(Method):
 
     By itself it tells it in closed form: tokens of one position are taken for Gaussian around that position's mean,
     with one covariance for all (linear discriminant analysis). That alone, in half a second, places a third of the
-    unmerged tokens of `vit_cifar10`; the transformer starts from it. Trained on the adversary's own images.
+    unmerged tokens of ``vit_cifar10``; the transformer starts from it. Trained on the adversary's own images.
 
     Attributes:
         width: of the transformer.

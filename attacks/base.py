@@ -114,7 +114,7 @@ def made(attack: type[A], quick: bool = False, **parameters: Any) -> A:
 
 
 def require(attack: type[Method] | Method, threat: ThreatModel) -> None:
-    """Raise `KnowledgeError` unless the adversary knows what an attack needs."""
+    """Raise `atm.errors.KnowledgeError` unless the adversary knows what an attack needs."""
     threat.require(attack.needs, attack.name)
     if attack.needs_one_of and not any(option in threat.knows for option in attack.needs_one_of):
         threat.require(attack.needs_one_of[0], attack.name)

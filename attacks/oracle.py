@@ -136,7 +136,7 @@ class Oracle:
         return self.fitted(Alignment).complete(seen)
 
     def policy(self) -> MergePolicy:
-        """What merges. Raises `KnowledgeError` where it is denied."""
+        """What merges. Raises `atm.errors.KnowledgeError` where it is denied."""
         self.threat.require(Knowledge.POLICY, "the policy")
         return self.doors.link().policy
 

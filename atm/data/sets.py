@@ -78,7 +78,7 @@ class ImageSet:
         return chosen
 
     def distinct(self, seen: Sequence[str] = ()) -> ImageSet:
-        """The first one of all pictures with the same pixels; none whose `content` is among ``seen``."""
+        """The first one of all pictures with the same pixels; none whose hash is among ``seen``."""
         known, rows = set(seen), []
         for row, found in enumerate(self.hashes):
             if found not in known:

@@ -40,8 +40,8 @@ class RunStore(StoredRun):
         about: the settings; empty before `begin` where there is nothing to go on with.
 
     Raises:
-        AtmError: the folder holds something else, something that neither `resume` nor `force` was given for, something
-            that was asked for differently or is damaged, or it is being written.
+        AtmError: the folder holds something else, something that neither ``resume`` nor ``force`` was given for,
+            something that was asked for differently or is damaged, or it is being written.
         StorageError: it cannot be written.
     """
 
