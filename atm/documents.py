@@ -40,10 +40,14 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """A mapping. Raises `yaml.YAMLError` for a key that stands twice."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node.start_mark)
+        seen: set[Hashable] = set()
+        for part, _ in node.value:
+            key = self.construct_object(part, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key is no text", part.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{_shown(key)} stands twice", part.start_mark)
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -114,10 +118,15 @@ def refusal(error: ValidationError, where: str, known: Collection[str] = ()) -> 
     if first["type"] == "unexpected_keyword_argument":
         return AtmError(f"{where}: {unknown('field', field, known)}")
     place = "".join(f"[{step}]" for step in first["loc"][1:])
-    value = reprlib.repr(first["input"])[:SHOWN]  # short however large the value is
+    value = _shown(first["input"])
     message = EXPECTED.get(first["type"], first["msg"].removeprefix("Input should be "))
     hint = "; a word such as no or yes needs quotes" if isinstance(first["input"], bool) else ""
     return AtmError(f"{where}: {field}{place} is {value}, expected {message}{hint}")
+
+
+def _shown(value: Any) -> str:
+    """A value in a message, short however large it is."""
+    return reprlib.repr(value)[:SHOWN]
 
 
 def name(value: str, what: str) -> str:

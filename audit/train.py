@@ -40,6 +40,8 @@ def victim(
     Raises:
         AtmError: an unknown recipe, or data that cannot be read or do not match.
     """
+    if recipe is not None and recipe not in RECIPES:
+        raise unknown("recipe", recipe, RECIPES)
     of_one_shape = partial(load, size=parse_size(size), channels=1 if grey else 3)
     train, test = of_one_shape(data, "train"), of_one_shape(test_data or data, "test")
     if train.classes != test.classes:
@@ -50,8 +52,6 @@ def victim(
         say("warning: some test pictures are also training pictures; the accuracy is too good")
     height, width = train.pixels.shape[2:]
     name = recipe or ("cifar10" if min(height, width) < 48 else "photos")
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
     chosen = RECIPES[name] if epochs is None else replace(RECIPES[name], epochs=epochs)
     check_size((height, width), (chosen.patch_size, chosen.patch_size))
     vit, description = train_victim(train, test, chosen, seed=seed, report=say)
