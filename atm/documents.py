@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from atm.errors import AtmError, one_line, unknown
+from atm.foreign import read_text
 
-LARGEST = 1 << 20  # bytes; what people write by hand is far smaller
 EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -67,15 +67,7 @@ def read(path: str | Path, what: str) -> dict[str, Any]:
         AtmError: it cannot be read, is no mapping, or says something twice.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise AtmError(f"{what} file {path} is larger than {LARGEST >> 20} MiB")
-        content = yaml.load(data.decode(), _Loader)  # every JSON document is YAML too
-    except OSError as error:
-        raise AtmError(f"{what} file {path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise AtmError(f"{what} file {path} cannot be read: not a text file") from None
+        content = yaml.load(read_text(path, f"{what} file {path}"), _Loader)  # every JSON document is YAML too
     except (yaml.YAMLError, ValueError, TypeError) as error:  # the last two: values that Python has not, odd keys
         raise AtmError(f"{what} file {path} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
     except RecursionError:
