@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 console = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
 
-Seed = Annotated[int, typer.Option(help="Seed of everything that is random.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything that is random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Victim = Annotated[str, typer.Option(help="Shipped victim, .safetensors file, timm name, folder or hub name.")]
 Weights = Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")]

@@ -40,6 +40,8 @@ def victim(
     Raises:
         AtmError: an unknown recipe, or data that cannot be read or do not match.
     """
+    if epochs is not None and epochs < 1:
+        raise AtmError(f"--epochs {epochs} is too few; give 1 or more")
     if recipe is not None and recipe not in RECIPES:
         raise unknown("recipe", recipe, RECIPES)
     of_one_shape = partial(load, size=parse_size(size), channels=1 if grey else 3)
@@ -85,6 +87,8 @@ def codec(
     """
     if min(rates) < 1 or len(set(rates)) < len(rates):
         raise AtmError(f"--symbols {' '.join(map(str, rates))}: give different whole numbers from 1")
+    if steps < 1:
+        raise AtmError(f"--steps {steps} is too few; give 1 or more")
     depth = target.encoder.depth
     if exit_layer is not None and not 1 <= exit_layer <= depth:
         raise AtmError(f"--exit-layer {exit_layer} is not in 1 to {depth}, the layers of victim {target.name!r}")
