@@ -36,7 +36,9 @@ SPECIAL = (
 def documents(draw: st.DrawFn) -> tuple[str, str, bool]:
     """A file's name, its text, and whether it must be refused."""
     name = draw(st.sampled_from(list(WORDS)))
-    text = getattr(world, {"policy.yaml": "POLICY", "threat.yaml": "THREAT", "attack.yaml": "EXPERIMENT"}.get(name, "SWEEP"))
+    text = getattr(
+        world, {"policy.yaml": "POLICY", "threat.yaml": "THREAT", "attack.yaml": "EXPERIMENT"}.get(name, "SWEEP")
+    )
     content: dict[str, Any] = yaml.safe_load(text)
     how = draw(st.sampled_from(["value", "type", "special", "unknown", "twice", "item", "less"]))
     field = draw(st.sampled_from(sorted(content)))

@@ -130,7 +130,9 @@ def test_an_archive_with_strange_members(copies, added, form, mode):
         with tarfile.open(folder / "new.tar", mode, format=form, errors="surrogateescape") as tar:
             tar.add((folder / "pictures").resolve(), "pictures")
             for place, (name, content), kind in added:
-                member = tarfile.TarInfo(place.format(name.split("/")[-1])[: 90 if form == tarfile.USTAR_FORMAT else None])
+                member = tarfile.TarInfo(
+                    place.format(name.split("/")[-1])[: 90 if form == tarfile.USTAR_FORMAT else None]
+                )
                 member.type, member.size, member.linkname = kind, len(content), "pictures/cat/0.png"
                 tar.addfile(member, io.BytesIO(content))
         check([*WORDS, "--data", "new.tar"], folder)
@@ -144,11 +146,15 @@ def test_a_damaged_archive(copies, how):
         check([*WORDS, "--data", "pictures.tar"], folder)
 
 
-@pytest.mark.parametrize("what", ["folder", "one class", "loose", "only hidden", "only text", "dev", "file", "train only"])
+@pytest.mark.parametrize(
+    "what", ["folder", "one class", "loose", "only hidden", "only text", "dev", "file", "train only"]
+)
 def test_data_that_must_be_refused(copies, what):
     with copies() as folder:
         data = folder / "new"
-        path = data / {"loose": "0.png", "only hidden": ".cat/0.png", "train only": "train/cat/0.png"}.get(what, "cat/0.png")
+        path = data / {"loose": "0.png", "only hidden": ".cat/0.png", "train only": "train/cat/0.png"}.get(
+            what, "cat/0.png"
+        )
         if what == "file":
             data.write_bytes(world.png(1))
         elif what == "dev":

@@ -30,7 +30,24 @@ SETTINGS = {"run": "run.json", "swept": "sweep.json", "compared": "compare.json"
 KINDS = {"run": "attack", "swept": "sweep", "compared": "compare", "searched": "search"}
 # A command that goes on takes what was torn off a log; the others write their page or their policies.
 WRITES = r"run/report\.html$|searched/policies|\w+/(scores|link|seconds)\.csv$|\w+/\w+\.jsonl$"
-JUNK: tuple[Any, ...] = (None, True, -1, 3, 0.5, 10**30, "text", "", "\x1b[31m", "../..", [], {}, [None], [[1]], {"a": 1}, ["x"])
+JUNK: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    3,
+    0.5,
+    10**30,
+    "text",
+    "",
+    "\x1b[31m",
+    "../..",
+    [],
+    {},
+    [None],
+    [[1]],
+    {"a": 1},
+    ["x"],
+)
 
 
 @st.composite
@@ -93,6 +110,10 @@ def _sign(folder: Path, kind: str, about: dict[str, Any]) -> None:
 def test_reading_changes_nothing(copies):
     with copies(*READERS) as folder:
         before = state(folder)
-        for words in (["pick", "run", "--minimize", "leakage"], ["report", "searched"], ["report", "run", "--against", "swept"]):
+        for words in (
+            ["pick", "run", "--minimize", "leakage"],
+            ["report", "searched"],
+            ["report", "run", "--against", "swept"],
+        ):
             check(words, folder, must_refuse=True)
         assert state(folder) == before

@@ -26,7 +26,24 @@ WORDS = {
     "head.safetensors": [*ATTACK, "--head", "head.safetensors"],
     "state.pth": [*world.ACCEPTED["convert"]],
 }
-JUNK: tuple[Any, ...] = (None, True, -1, 0, 1, 0.5, 10**9, 10**30, "text", "", [], {}, [None], [[1]], {"a": 1}, ["x"] * 3)
+JUNK: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    1,
+    0.5,
+    10**9,
+    10**30,
+    "text",
+    "",
+    [],
+    {},
+    [None],
+    [[1]],
+    {"a": 1},
+    ["x"] * 3,
+)
 WRITES = r"new\.safetensors$"
 
 
@@ -43,7 +60,11 @@ def changes(draw: st.DrawFn) -> tuple[str, tuple[str, ...], Any]:
     """A file, the way to a field of its description, and what stands there."""
     name = draw(st.sampled_from(list(WORDS)[:3]))
     fields = {
-        "victim.safetensors": [*(("architecture", key) for key in (*world.SHAPE, "mlp_ratio", "x")), ("mean",), ("std",)],
+        "victim.safetensors": [
+            *(("architecture", key) for key in (*world.SHAPE, "mlp_ratio", "x")),
+            ("mean",),
+            ("std",),
+        ],
         "codec.safetensors": [("architecture", key) for key in ("width", "rates", "hidden", "depth", "x")],
     }.get(name, [])
     way = draw(st.sampled_from([*fields, ("kind",), ("victim",), ("classes",), ("architecture",), ("exit_layer",), ()]))
@@ -109,8 +130,12 @@ def test_tensors_that_must_be_refused(copies, name, spoil):
         check(WORDS[name], folder, must_refuse=True)
 
 
-@pytest.mark.parametrize("given", [name for name in world.FILES if name not in ("run", "swept", "compared", "searched")])
-@pytest.mark.parametrize("option", ["--victim", "--codec", "--head", "--weights", "--classes", "--policy", "--threat", "--replay"])
+@pytest.mark.parametrize(
+    "given", [name for name in world.FILES if name not in ("run", "swept", "compared", "searched")]
+)
+@pytest.mark.parametrize(
+    "option", ["--victim", "--codec", "--head", "--weights", "--classes", "--policy", "--threat", "--replay"]
+)
 def test_a_file_of_another_kind_is_refused(copies, option, given):
     right = {"--victim": "victim", "--codec": "codec", "--head": "head", "--policy": "policy", "--threat": "threat"}
     if given.startswith(right.get(option, "-")):
