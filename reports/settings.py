@@ -1,4 +1,7 @@
-"""What ``run.json`` must say for a report to be made of it: anybody may write one, and its checksum is right then too."""
+"""What ``run.json`` must say for a report to be made of it.
+
+Anybody may write one, and checksums that are right for it.
+"""
 
 from __future__ import annotations
 

@@ -17,6 +17,13 @@ from tests.fuzz.commands import gated
 Copies = Callable[..., AbstractContextManager[Path]]
 
 
+def pytest_collection_modifyitems(items):
+    """One test tries hundreds of inputs, each of which has a limit of its own."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(3600))
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("world")

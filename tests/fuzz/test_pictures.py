@@ -21,20 +21,63 @@ from tests.fuzz.commands import check
 from tests.fuzz.damage import damaged
 
 WORDS = [*world.ACCEPTED["attack"]]
-FORMATS = (("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP"), ("bmp", "BMP"), ("gif", "GIF"), ("tiff", "TIFF"),
-           ("ppm", "PPM"))  # fmt: skip
+FORMATS = (
+    ("png", "PNG"),
+    ("jpg", "JPEG"),
+    ("webp", "WEBP"),
+    ("bmp", "BMP"),
+    ("gif", "GIF"),
+    ("tiff", "TIFF"),
+    ("ppm", "PPM"),
+)
 NAMES = (
-    "a.png", "a b.PNG", "\x1b[31m.png", "new\nline.png", "\udcff\udcfe.png", "x" * 240 + ".png", "\u202etxt.png",
-    ".hidden.png", "a.png.txt", "a", ".png", "[red].png", "..png", "ａ.png", "a.jpeg", "a.svg", "a.eps", "a.tar",
-)  # fmt: skip
-FOLDERS = ("cat", "dog", "third", "\x1b[31mred", "\udcff", "new\nline", "__MACOSX", ".hidden", "a b", "TRAIN", "val", "test",
-           "validation", "x" * 200, "cat/inner", "train/cat", "test/cat")  # fmt: skip
+    "a.png",
+    "a b.PNG",
+    "\x1b[31m.png",
+    "new\nline.png",
+    "\udcff\udcfe.png",
+    "x" * 240 + ".png",
+    "\u202etxt.png",
+    ".hidden.png",
+    "a.png.txt",
+    "a",
+    ".png",
+    "[red].png",
+    "..png",
+    "ａ.png",
+    "a.jpeg",
+    "a.svg",
+    "a.eps",
+    "a.tar",
+)
+FOLDERS = (
+    "cat",
+    "dog",
+    "third",
+    "\x1b[31mred",
+    "\udcff",
+    "new\nline",
+    "__MACOSX",
+    ".hidden",
+    "a b",
+    "TRAIN",
+    "val",
+    "test",
+    "validation",
+    "x" * 200,
+    "cat/inner",
+    "train/cat",
+    "test/cat",
+)
 
 
 def _claiming(width: int, height: int) -> bytes:
     """A PNG of a few bytes that claims to be so large."""
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"\0" * 99)),
-              (b"IEND", b"")]  # fmt: skip
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0" * 99)),
+        (b"IEND", b""),
+    ]
     packed = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
@@ -49,11 +92,31 @@ CONTENTS: tuple[bytes, ...] = (
     *(world.png(99, format=form) for _, form in FORMATS),
     *(world.png(98, size) for size in ((1, 1), (1, 400), (9, 80), (8, 8), (400, 33))),
     *(_claiming(*size) for size in ((2**31 - 1, 2**31 - 1), (30_000, 30_000), (0, 5), (50_000, 1), (9_000, 8_800))),
-    *(_of_mode(mode, form) for mode, form in (("I;16", "PNG"), ("1", "PNG"), ("P", "PNG"), ("LA", "PNG"), ("CMYK", "JPEG"),
-                                              ("F", "TIFF"), ("RGBA", "WEBP"), ("L", "GIF"))),
-    b"", b"\0" * 100, b"GIF89a", b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WEBP", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"P6\n-1 5\n255\n",
-    b"P6\n99999999999999 5\n255\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"II*\0" + b"\xff" * 40, b"BM" + b"\xff" * 60,
-)  # fmt: skip
+    *(
+        _of_mode(mode, form)
+        for mode, form in (
+            ("I;16", "PNG"),
+            ("1", "PNG"),
+            ("P", "PNG"),
+            ("LA", "PNG"),
+            ("CMYK", "JPEG"),
+            ("F", "TIFF"),
+            ("RGBA", "WEBP"),
+            ("L", "GIF"),
+        )
+    ),
+    b"",
+    b"\0" * 100,
+    b"GIF89a",
+    b"\xff\xd8\xff\xe0",
+    b"RIFF\0\0\0\0WEBP",
+    b"%!PS-Adobe-3.0 EPSF-3.0\n",
+    b"P6\n-1 5\n255\n",
+    b"P6\n99999999999999 5\n255\n",
+    b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    b"II*\0" + b"\xff" * 40,
+    b"BM" + b"\xff" * 60,
+)
 
 
 @st.composite
@@ -113,9 +176,15 @@ def test_a_folder_of_pictures(copies, added, around, alone):
 
 
 MEMBERS = (
-    tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE,
-    tarfile.GNUTYPE_SPARSE, b"Z",
-)  # fmt: skip
+    tarfile.REGTYPE,
+    tarfile.SYMTYPE,
+    tarfile.LNKTYPE,
+    tarfile.FIFOTYPE,
+    tarfile.CHRTYPE,
+    tarfile.DIRTYPE,
+    tarfile.GNUTYPE_SPARSE,
+    b"Z",
+)
 PLACES = ("cat/{}", "/cat/{}", "../cat/{}", "./cat/{}", "cat/../dog/{}", "{}", "pictures/cat/{}", "pictures//dog/{}")
 
 

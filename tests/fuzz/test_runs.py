@@ -18,14 +18,27 @@ from tests.fuzz.damage import WHOLE, damaged
 
 ATTACK, COMPARE, SWEEP, SEARCH = (world.ACCEPTED[name] for name in ("attack", "compare", "sweep", "search"))
 READERS = {
-    "run": (["report", "run"], ["report", "run", "--json"], ["attack", "run/run.json", "--out", "run", "--resume"],
-            [*ATTACK, "--replay", "run"], ["attack", "run/run.json", "--out", "out"],
-            [*ATTACK[:-1], "run"], [*ATTACK[:-1], "run", "--resume"]),
-    "swept": (["sweep", "swept/sweep.json", "--out", "swept", "--resume"], ["report", "swept"], ["pick", "swept", "--minimize", "leakage"]),
+    "run": (
+        ["report", "run"],
+        ["report", "run", "--json"],
+        ["attack", "run/run.json", "--out", "run", "--resume"],
+        [*ATTACK, "--replay", "run"],
+        ["attack", "run/run.json", "--out", "out"],
+        [*ATTACK[:-1], "run"],
+        [*ATTACK[:-1], "run", "--resume"],
+    ),
+    "swept": (
+        ["sweep", "swept/sweep.json", "--out", "swept", "--resume"],
+        ["report", "swept"],
+        ["pick", "swept", "--minimize", "leakage"],
+    ),
     "compared": (["compare", "compared/compare.json", "--out", "compared", "--resume"], [*COMPARE[:-1], "compared"]),
-    "searched": (["pick", "searched", "--minimize", "leakage"], ["pick", "searched", "--maximize", "accuracy", "--at-most", "tokens=16"],
-                 ["search", "searched/search.json", "--out", "searched", "--resume"]),
-}  # fmt: skip
+    "searched": (
+        ["pick", "searched", "--minimize", "leakage"],
+        ["pick", "searched", "--maximize", "accuracy", "--at-most", "tokens=16"],
+        ["search", "searched/search.json", "--out", "searched", "--resume"],
+    ),
+}
 SETTINGS = {"run": "run.json", "swept": "sweep.json", "compared": "compare.json", "searched": "search.json"}
 KINDS = {"run": "attack", "swept": "sweep", "compared": "compare", "searched": "search"}
 # A command that goes on takes what was torn off a log; the others write their page or their policies.

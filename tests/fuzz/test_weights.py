@@ -144,8 +144,21 @@ def test_a_file_of_another_kind_is_refused(copies, option, given):
         check([*ATTACK, option, given], folder, must_refuse=True)
 
 
-CLASSES = (b"cat\n", b"cat\ndog\nbird\n", b"cat\ncat\n", b"\xff\xfe", b"cat\0dog\n", b"\0\n\0\n", b"\x1b[31m\nred\n", b"a" * 10**6 + b"\nb\n",
-           b"cat\x0bdog\n", b" \n \n", b"\xef\xbb\xbfcat\ndog\n", b"cat\r\ndog\r\n", b"n\n" * 10**6)  # fmt: skip
+CLASSES = (
+    b"cat\n",
+    b"cat\ndog\nbird\n",
+    b"cat\ncat\n",
+    b"\xff\xfe",
+    b"cat\0dog\n",
+    b"\0\n\0\n",
+    b"\x1b[31m\nred\n",
+    b"a" * 10**6 + b"\nb\n",
+    b"cat\x0bdog\n",
+    b" \n \n",
+    b"\xef\xbb\xbfcat\ndog\n",
+    b"cat\r\ndog\r\n",
+    b"n\n" * 10**6,
+)
 
 
 @share(0.06)
@@ -162,8 +175,12 @@ def test_class_names(copies, content, how):
 def _of_timm(folder: Path, weights: dict[str, torch.Tensor]) -> list[str]:
     """Words for the same victim as a folder in timm's format, whose class names are the user's to give."""
     arguments = {key: value for key, value in world.SHAPE.items() if key not in ("stem", "num_classes")}
-    config = {"architecture": "vit_tiny_patch16_224", "num_classes": 2, "model_args": arguments,
-              "pretrained_cfg": {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3}}  # fmt: skip
+    config = {
+        "architecture": "vit_tiny_patch16_224",
+        "num_classes": 2,
+        "model_args": arguments,
+        "pretrained_cfg": {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3},
+    }
     (folder / "hf/config.json").write_text(json.dumps(config))
     (folder / "hf/model.safetensors").write_bytes(save(weights))
     words = [*ATTACK]
@@ -172,15 +189,36 @@ def _of_timm(folder: Path, weights: dict[str, torch.Tensor]) -> list[str]:
 
 
 @share(0.06)
-@given(way=st.sampled_from(["architecture", "num_classes", "model_args", "pretrained_cfg", "img_size", "input_size", "mean",
-                            "std", "depth", "label_names", "global_pool"]), value=st.sampled_from(JUNK))  # fmt: skip
+@given(
+    way=st.sampled_from(
+        [
+            "architecture",
+            "num_classes",
+            "model_args",
+            "pretrained_cfg",
+            "img_size",
+            "input_size",
+            "mean",
+            "std",
+            "depth",
+            "label_names",
+            "global_pool",
+        ]
+    ),
+    value=st.sampled_from(JUNK),
+)
 def test_a_folder_of_a_hub_with_another_description(copies, way, value):
     with copies() as folder:
         (folder / "hf").mkdir()
         words = _of_timm(folder, load_file(folder / "victim.safetensors"))
         config = json.loads((folder / "hf/config.json").read_text())
-        part = {"img_size": "model_args", "depth": "model_args", "input_size": "pretrained_cfg", "mean": "pretrained_cfg",
-                "std": "pretrained_cfg"}.get(way)  # fmt: skip
+        part = {
+            "img_size": "model_args",
+            "depth": "model_args",
+            "input_size": "pretrained_cfg",
+            "mean": "pretrained_cfg",
+            "std": "pretrained_cfg",
+        }.get(way)
         (config[part] if part else config)[way] = value
         (folder / "hf/config.json").write_text(json.dumps(config))
         check(words, folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st

@@ -11,17 +11,17 @@ import torch
 from PIL import Image
 
 from atm.codecs import JsccCodec
+from atm.store import RunStore
 from atm.victims import load_victim
 from atm.weight_files import write_weights
 from audit.compare import CompareConfig, compare
 from audit.evaluate import attack
 from audit.pareto.config import SearchConfig
-from audit.pareto.run import finish
 from audit.pareto.outcome import Outcome
+from audit.pareto.run import finish
 from audit.pareto.trials import Trial, TrialLog
 from audit.setting import AttackConfig
 from audit.sweep import SweepConfig, sweep
-from atm.store import RunStore
 from tests.atm.models import tiny_vit
 from tests.audit.conftest import SHAPE
 
