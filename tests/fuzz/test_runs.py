@@ -19,8 +19,7 @@ from tests.fuzz.damage import WHOLE, damaged
 ATTACK, COMPARE, SWEEP, SEARCH = (world.ACCEPTED[name] for name in ("attack", "compare", "sweep", "search"))
 READERS = {
     "run": (
-        ["report", "run"],
-        ["report", "run", "--json"],
+        *[["report", "run", *more] for more in ([], ["--json"], ["--against", "run"])],
         ["attack", "run/run.json", "--out", "run", "--resume"],
         [*ATTACK, "--replay", "run"],
         ["attack", "run/run.json", "--out", "out"],
