@@ -164,7 +164,14 @@ def _named(attack: str, policy: MergePolicy) -> Iterator[None]:
 
 
 def _steps(run: StoredRun) -> dict[str, int]:
-    return {record["loop"]: int(record["steps"]) for record in run.records(STEPS)}
+    """How many steps each loop took."""
+    found = {}
+    for number, record in enumerate(run.records(STEPS), 1):
+        loop, steps = record.get("loop"), record.get("steps")
+        if not isinstance(loop, str) or not isinstance(steps, int) or steps < 0:
+            raise AtmError(f"{run.path / STEPS}, line {number} does not say how many steps a loop took")
+        found[loop] = steps
+    return found
 
 
 def _plan(folder: RunFolder, replayed: Mapping[str, int]) -> Plan:
@@ -173,7 +180,7 @@ def _plan(folder: RunFolder, replayed: Mapping[str, int]) -> Plan:
     def record(loop: str, steps: int) -> None:
         folder.append(STEPS, {"loop": loop, "steps": steps})
 
-    known = {line["loop"]: int(line["steps"]) for line in folder.records(STEPS)}
+    known = _steps(folder)
     for loop in [loop for loop in replayed if loop not in known]:
         record(loop, replayed[loop])
     return Plan({**replayed, **known}, record)

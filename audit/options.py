@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 console = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
 
-Seed = Annotated[int, typer.Option(help="Seed of everything that is random.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything that is random.")]
 Device = Annotated[
     str, typer.Option(help="Where tensors are computed: auto (CUDA where there is one), cpu, cuda, cuda:1 or mps.")
 ]

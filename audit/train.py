@@ -42,6 +42,10 @@ def victim(
     Raises:
         AtmError: an unknown recipe, or data that cannot be read or do not match.
     """
+    if epochs is not None and epochs < 1:
+        raise AtmError(f"--epochs {epochs} is too few; give 1 or more")
+    if recipe is not None and recipe not in RECIPES:
+        raise unknown("recipe", recipe, RECIPES)
     of_one_shape = partial(load, size=parse_size(size), channels=1 if grey else 3)
     train, test = of_one_shape(data, "train"), of_one_shape(test_data or data, "test")
     if train.classes != test.classes:
@@ -52,8 +56,6 @@ def victim(
         say("warning: some test pictures are also training pictures; the accuracy is too good")
     height, width = train.pixels.shape[2:]
     name = recipe or ("cifar10" if min(height, width) < 48 else "photos")
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
     chosen = RECIPES[name] if epochs is None else replace(RECIPES[name], epochs=epochs)
     check_size((height, width), (chosen.patch_size, chosen.patch_size))
     vit, description = train_victim(train, test, chosen, seed=seed, device=device, report=say)
@@ -110,6 +112,8 @@ def codec(
     """
     if min(rates) < 1 or len(set(rates)) < len(rates):
         raise AtmError(f"--symbols {' '.join(map(str, rates))}: give different whole numbers from 1")
+    if steps < 1:
+        raise AtmError(f"--steps {steps} is too few; give 1 or more")
     depth = target.encoder.depth
     if exit_layer is not None and not 1 <= exit_layer <= depth:
         raise AtmError(f"--exit-layer {exit_layer} is not in 1 to {depth}, the layers of victim {target.name!r}")

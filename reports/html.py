@@ -25,6 +25,7 @@ from reports.luck import luck
 from reports.pairs import paired
 from reports.peers import check_against
 from reports.run import Run
+from reports.settings import check_settings
 from reports.verdict import verdicts
 
 SHOWN = 8  # pictures per policy in the grid
@@ -49,9 +50,12 @@ def write_report(folder: str | Path, against: tuple[Run, ...] = (), accept: Sequ
         accept: criteria of deployment (`reports.acceptance`) in place of the run's own.
 
     Raises:
-        AtmError: a criterion is none, the folder holds no readable run, or another run has nothing in common with it.
+        AtmError: a criterion is none, the folder holds no readable run, its settings are none, or another run has
+            nothing in common with it.
     """
     run = Run.read(folder)
+    for each in (run, *against):
+        check_settings(each)
     check_against(run, against)
     page = render(run, against, accept)
     path = run.folder / "report.html"

@@ -30,15 +30,17 @@ def difference(before: Any, now: Any, field: str = "") -> Difference | None:
     return next((one for one in found if one), None)
 
 
-def shrunk(before: list[Any], now: list[Any], field: str) -> Difference | None:
-    """The first entry of a list that is changed or missing in another, which may have more."""
+def shrunk(before: Any, now: list[Any], field: str) -> Difference | None:
+    """The first entry of a list that is changed or missing in another, which may have more; all of what is no list."""
+    if not isinstance(before, list):
+        return field, before, now
     for entry in before:
         if entry in now:
             continue
         same = [other for other in now if isinstance(entry, dict) and other.get("name") == entry.get("name")]
         if not same:
             return field, before, now
-        if found := difference(entry, same[0], f"{field}.{entry['name']}"):
+        if found := difference(entry, same[0], f"{field}.{entry.get('name')}"):
             return found
     return None
 

@@ -62,4 +62,6 @@ def command(outcome: Outcome) -> str:
 
 
 def _html(figure: go.Figure) -> Markup:
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False}))
+    """A figure of the page; without its button, which Plotly shows by default, to upload the data to a cloud."""
+    config = {"displaylogo": False, "showSendToCloud": False}
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
