@@ -70,7 +70,7 @@ def leaderboard(places: Iterable[str | Path]) -> list[Row]:
 
 def warnings(rows: Sequence[Row]) -> list[str]:
     """Why some rows cannot be compared with others."""
-    different = {
+    different: dict[str, set[Any]] = {
         "victims": {row.card.victim.digest for row in rows},
         "pictures": {row.card.data.digest for row in rows},
         "threat models": {(row.card.threat.name, row.card.threat.in_words) for row in rows},

@@ -50,7 +50,7 @@
       if (!name) return;
       const button = make("button", { type: "button", className: "sort", textContent: "↕" });
       button.setAttribute("aria-label", `sort by ${name}`);
-      head.append(" ", button);
+      head.append("\u00a0", button)  // stays with the last word;
       head.addEventListener("click", (event) => {
         if (event.target.closest("a")) return;
         const down = head.getAttribute("aria-sort") === "ascending";
