@@ -18,6 +18,8 @@ from audit.options import Accept, Json, out
 if TYPE_CHECKING:
     from reports.export import Export
 
+# Columns of a leaderboard that a terminal has room for; a page has them all.
+SHOWN = ("policy", "verdict", "threat model", "leakage", "recognised", "accuracy", "tokens", "flags", "victim")
 HTML, FORMATS = "html", ("html", "md", "json", "csv")
 Out = Annotated[
     Path | None, typer.Option("--out", help="File to write; default: the folder's page, or standard output.")
@@ -70,10 +72,10 @@ def leaderboard(
         print(json.dumps({"rows": records(rows), "warnings": warnings(rows)}, allow_nan=False))
         return
     table = Table(title=f"{len(rows)} policies, the least leakage first")
-    for heading in rows[0].cells():
+    for heading in SHOWN:
         table.add_column(heading)
-    for row in rows:
-        table.add_row(*[foreign(cell) for cell in row.cells().values()])
+    for cells in [row.cells() for row in rows]:
+        table.add_row(*[foreign(cells[heading]) for heading in SHOWN])
     out.print(table)
     for line in warnings(rows):
         out.print(f"[yellow]note[/]: {foreign(line)}", soft_wrap=True)

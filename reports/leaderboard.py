@@ -37,6 +37,7 @@ class Row:
         return {
             "policy": p.policy,
             "verdict": p.verdict + ("" if card.finished else " (unfinished)"),
+            "threat model": card.threat.name,
             "leakage": show(p.leakage.interval, 3),
             "recognised": f"{plain(p.recognised.estimate * p.recognised.n)} of {p.recognised.n}",
             "accuracy": NO_NUMBER if p.accuracy is None else f"{p.accuracy:.1%}",
@@ -48,7 +49,6 @@ class Row:
             "data": card.data.name,
             "channel": card.channel,
             "defence": card.defence or "none",
-            "threat model": card.threat.name,
         }
 
 
@@ -119,9 +119,11 @@ def _read(path: Path) -> Card:
 
 
 # Headings of the table that are words of reports.terms.
-NAMED = {"policy": "policy", "verdict": "verdict", "leakage": "leakage", "recognised": "recognisable",
-         "GFLOPs": "GFLOPs", "tokens": "token", "symbols": "symbols", "flags": "flag", "victim": "victim", "defence": "defence",
-         "threat model": "threat model"}  # fmt: skip
+NAMED = {
+    "policy": "policy", "verdict": "verdict", "leakage": "leakage", "recognised": "recognisable", "GFLOPs": "GFLOPs",
+    "tokens": "token", "symbols": "symbols", "flags": "flag", "victim": "victim", "defence": "defence",
+    "threat model": "threat model",
+}  # fmt: skip
 
 
 def render(rows: Sequence[Row]) -> str:

@@ -73,7 +73,7 @@
     range.setAttribute("aria-label", `how much of ${original.alt} covers ${rebuilt.alt}`);
     const pair = make("div", { className: "pair" }, copy(original), copy(rebuilt));
     const ends = make("div", { className: "ends" },
-      make("span", { textContent: rebuilt.dataset.name }), make("span", { textContent: "original" }));
+      make("span", { textContent: "original" }), make("span", { textContent: rebuilt.dataset.name }));
     const box = make("div", { className: "compare" }, pair, range, ends);
     const cut = () => {
       box.style.setProperty("--cut", `${range.value}%`);

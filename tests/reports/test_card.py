@@ -100,7 +100,7 @@ def test_the_least_leakage_comes_first_wherever_cards_are(tmp_path, content):
     assert [round(row.result.leakage.estimate, 3) for row in rows] == [0.2, 0.6, 0.6]
     assert rows[1].cells()["recognised"] == "15 of 30" and rows[0].cells()["threat model"] == "server"
     assert warnings(rows) == []
-    assert [record["source"] for record in records(rows)][0] == str(tmp_path / "runs/quiet")
+    assert records(rows)[0]["source"] == str(tmp_path / "runs/quiet")
     assert all({"verdict", "leakage", "threat", "victim"} <= record.keys() for record in records(rows))
 
 
