@@ -10,7 +10,7 @@ from rich.table import Table
 
 from atm.text import printable
 from audit.options import out
-from reports.export import Export
+from reports.export import Export, finite
 
 
 def show(export: Export, as_json: bool, files: dict[str, Path]) -> None:
@@ -22,7 +22,8 @@ def show(export: Export, as_json: bool, files: dict[str, Path]) -> None:
         files: by what they are called.
     """
     if as_json:
-        print(json.dumps({**export.content, **{name: str(path) for name, path in files.items()}}, allow_nan=False))
+        where = {name: str(path) for name, path in files.items()}
+        print(json.dumps({**finite(export.content), **where}, allow_nan=False))
         return
     table = Table(title=foreign(export.title))
     for heading in export.headings:

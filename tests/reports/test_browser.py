@@ -55,7 +55,7 @@ def test_axe_finds_nothing(tab, pages, kind, scheme):
         """axe.run({exclude: [[".plotly-graph-div"]]}, {runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "best-practice"]})
         .then(r => r.violations.map(v => v.id + ": " + v.nodes.map(n => n.html.slice(0, 150)).join(" | ")))"""
     )
-    assert problems == []
+    assert problems == [], problems
 
 
 @pytest.mark.parametrize("kind", PAGES)
@@ -148,7 +148,8 @@ def test_nothing_is_cut_on_paper(tab, pages, kind):
     tab.open(pages[kind], A4, "dark")
     tab.call("Emulation.setEmulatedMedia", media="print")
     try:
-        assert tab.run(CUT) == []
+        cut = tab.run(CUT)
+        assert cut == [], cut
         assert tab.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert tab.printed().startswith(b"%PDF")
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from atm.errors import AtmError
 from reports.card import FILE, Card, PolicyCard
-from reports.export import of_run, safe
+from reports.export import finite, of_run, safe
 from reports.html import write_report
 from reports.judged import Judged
 from reports.leaderboard import leaderboard, records, render, warnings
@@ -139,6 +140,7 @@ def test_the_other_formats(tmp_path):
     assert float(cells["leakage"]) == pytest.approx(0.6) and cells["verdict"] == "leaks in part"
     assert Card.model_validate_json(export.json()) == Card.of(Judged.of(run))
     assert safe("<img>") == r"\<img\>"
+    assert finite({"a": [math.nan, 1.0, (math.inf, "b")], "c": None}) == {"a": [None, 1.0, [None, "b"]], "c": None}
 
 
 def test_a_page_without_its_pictures_says_so(tmp_path):
