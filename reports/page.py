@@ -89,9 +89,14 @@ def in_code(text: str) -> Markup:
 
 
 def image_of(svg: str, label: str) -> Markup:
-    """An SVG as one picture with a name, which a reader who cannot see it is told."""
+    """An SVG as one picture with a name, which a reader who cannot see it is told.
+
+    Its identifiers get a beginning of their own, since those of another figure on the page may be the same.
+    """
+    own = f"f{hashlib.sha256(svg.encode()).hexdigest()[:8]}-"
+    unique = re.sub(r'((?:\bid=|xlink:href=)"#?|url\(#)', rf"\g<1>{own}", svg)
     opening = Markup('<svg role="img" aria-label="{}"').format(label)
-    return Markup(svg.replace("<svg", opening, 1))
+    return Markup(unique.replace("<svg", opening, 1))
 
 
 def _anchor(name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reports import terms
-from reports.page import Parts
+from reports.page import Parts, image_of, in_code
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = [*(ROOT / "reports/templates").glob("*.j2"), *(ROOT / "audit/pareto/templates").glob("*.j2")]
@@ -38,3 +38,16 @@ def test_a_word_is_explained_in_place_and_at_the_end():
     assert 'href="#term-near-copy"' in link and "&lt;b&gt;" in link and terms.in_short("near copy") in link
     parts.term("near copy")
     assert [(name, words) for _, name, words in parts.words] == [("near copy", terms.plain_words("near copy"))]
+
+
+def test_two_figures_of_a_page_share_no_identifier():
+    first, second = (
+        image_of(f'<svg a="{n}"><g id="m"/><use xlink:href="#m"/><p clip-path="url(#m)"/></svg>', '"a"') for n in (1, 2)
+    )
+    ids = [re.findall(r'(?:id="|href="#|url\(#)([^")]+)', text) for text in (first, second)]
+    assert [len(set(found)) for found in ids] == [1, 1] and ids[0] != ids[1] and len(ids[0]) == 3
+    assert 'role="img" aria-label="&#34;a&#34;"' in first
+
+
+def test_backticks_are_code_and_everything_is_escaped():
+    assert in_code("run `<b>` & see") == "run <code>&lt;b&gt;</code> &amp; see"
