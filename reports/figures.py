@@ -16,6 +16,7 @@ from reports.run import Run
 from reports.verdict import Verdict
 
 COLOURS = ["#2f6690", "#d1495b", "#66a182", "#edae49", "#8d6a9f", "#5c5c5c", "#00798c", "#b56576"]
+IN_A_ROW = 7  # names of a legend that fit beside each other
 COSTS = {
     "correct": "task accuracy",
     "gflops": "GFLOPs on the device",
@@ -74,7 +75,7 @@ def by_attack(run: Run) -> str:
                 )
     axis.set_xticks(range(len(run.policies)), run.policies)
     axis.set_ylabel("SSIM to the original")
-    axis.legend(frameon=False, fontsize=8, ncols=len(run.attacks), loc="upper center", bbox_to_anchor=(0.5, 1.2))
+    figure.legend(frameon=False, fontsize=8, ncols=min(len(run.attacks), IN_A_ROW), loc="outside upper center")
     return svg(figure)
 
 

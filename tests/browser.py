@@ -87,10 +87,10 @@ class Browser:
             )  # fmt: skip
 
     def hover(self, selector: str) -> None:
-        """Move the pointer over the middle of an element."""
+        """Move the pointer over the middle of an element, or of its first line."""
         x, y = self.run(
             f"""(() => {{ const e = document.querySelector({selector!r}); e.scrollIntoView({{block: "center"}});
-            const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; }})()"""
+            const b = e.getClientRects()[0]; return [b.x + b.width / 2, b.y + b.height / 2]; }})()"""
         )
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 

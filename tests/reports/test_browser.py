@@ -15,9 +15,9 @@ from tests.reports.pages import PAGES
 pytestmark = pytest.mark.browser
 A4 = 703  # pixels between the margins
 # What sticks out of the window sideways, without what scrolls by itself.
-SPILT = """[...document.querySelectorAll("main *")].filter(e => !e.closest(".scroll, .skip, thead") &&
+SPILT = """[...document.querySelectorAll("main *")].filter(e => !e.closest(".scroll, .skip, thead, svg *") &&
   e.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map(e => e.outerHTML.slice(0, 120))"""
-CUT = SPILT.replace('".scroll, .skip, thead"', '".skip, .more, details, thead"')
+CUT = SPILT.replace('".scroll, .skip, thead, svg *"', '".skip, details, thead, svg *"')
 
 
 @pytest.fixture(scope="module")
