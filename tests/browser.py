@@ -20,7 +20,7 @@ FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--remote-debugging-pipe",
 ]  # fmt: skip
-PATIENCE = 120.0  # seconds that an answer may take on a busy machine
+PATIENCE = 240.0  # seconds that an answer may take on a busy machine
 QUIET = 0.3  # seconds without a word after which a page is taken to be at rest
 
 
