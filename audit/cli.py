@@ -41,6 +41,7 @@ from audit.options import (
     out,
 )  # fmt: skip
 from audit.progress import Progress
+from audit.report_cli import leaderboard, report
 from audit.selfcheck_cli import selfcheck
 from audit.training_cli import calibrate, convert, train
 
@@ -172,57 +173,23 @@ def compare(
     """Compare merging with other defences, with dropping of its bandwidth and with noise of its accuracy."""
     from audit.compare import CompareConfig
     from audit.compare import compare as run_compare
+    from audit.showing import show
+    from reports.export import of_comparison
 
     config = configured(context, CompareConfig, experiment)
     with Progress() as say:
         made = run_compare(config, out_folder, resume=resume, force=force, say=say)
-    table = made.table()
-    if as_json:
-        pairs = [{"merging": p.policy, "other": p.other, "sentence": p.sentence} for p in made.pairs()]
-        print(json.dumps({"points": json.loads(table.to_json(orient="records")), "pairs": pairs}))
-        return
-    shown = Table(title="Price of privacy")
-    for heading in ("system", "defence", str(made.about["task"]), "GFLOPs", "tokens", "symbols", "leakage (SSIM)"):
-        shown.add_column(heading)
-    for _, row in table.iterrows():
-        shown.add_row(
-            escape(str(row["name"])), escape(row.defence or "–"), f"{row.correct:.1%}", f"{row.gflops:.3f}",
-            f"{row.tokens:.1f}", f"{row.symbols:.0f}",
-            f"{row.leakage:.3f} [{row.leakage_low:.3f}, {row.leakage_high:.3f}]",
-        )  # fmt: skip
-    out.print(shown)
-    for pair in made.pairs():
-        out.print(escape(pair.sentence))
-    out.print(f"page: {out_folder / 'compare.html'}", soft_wrap=True)
+    show(of_comparison(made), as_json, {"page": out_folder / "compare.html"})
 
 
 def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool) -> None:
     from audit.evaluate import attack as run_attack
-    from audit.summary import show_attack
+    from audit.summary import show_judged
+    from reports.judged import Judged
 
     with Progress("loading", lambda line: line.startswith(("skipped", "pictures:"))) as say:
         run = run_attack(config, folder, resume=resume, force=force, say=say)
-    show_attack(run, folder / "report.html", as_json)
-
-
-@app.command(epilog="Example: `atm report runs/demo`")
-def report(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    against: Annotated[
-        list[Path] | None,
-        typer.Option(help="Run to hold it against: another adversary, SNR, seed or budget; repeatable."),
-    ] = None,
-    accept: Accept = None,
-    as_json: Json = False,
-) -> None:
-    """Write the report of a run anew, and print its summary."""
-    from audit.summary import show_attack
-    from reports.html import write_report
-    from reports.run import Run
-
-    others = tuple(Run.read(other) for other in against or ())
-    path = write_report(run, others, accept)
-    show_attack(Run.read(run), path, as_json, others, accept)
+    show_judged(Judged.of(run), folder / "report.html", as_json)
 
 
 @app.command(
@@ -282,6 +249,8 @@ def search(
     """Search policies that are good in several objectives at once, leakage among them."""
     from audit.pareto import SearchConfig
     from audit.pareto import search as run_search
+    from audit.pareto.report import export
+    from audit.showing import show
 
     experiment = next((word for word in context.args if Path(word).suffix in EXPERIMENTS), None)
     words = [word for word in context.args if word != experiment]
@@ -300,7 +269,7 @@ def search(
             ray=ray,
             say=say,
         )
-    _show_search(found, as_json)
+    show(export(found), as_json, {"csv": found.folder / "front.csv", "report": found.folder / "report.html"})
     if found.stopped:
         raise typer.Exit(STOPPED)
 
@@ -316,43 +285,16 @@ def pick_(
 ) -> None:
     """The policy of a search that is best for one's own constraints, as a file for atm attack --policy."""
     from audit.pareto.pick import pick_policy
+    from reports.numbers import plain
 
     trial, path = pick_policy(run, at_least or (), at_most or (), minimize, maximize)
     if as_json:
         print(json.dumps({"policy": str(path), "thresholds": list(trial.thresholds), **trial.values}))
         return
-    shown = ", ".join(f"{name} {value:.4g}" for name, value in trial.values.items())
+    shown = ", ".join(f"{name} {plain(value, 4)}" for name, value in trial.values.items())
     out.print(f"{trial.name}: {shown}", soft_wrap=True)
     out.print(f"thresholds: {' '.join(f'{t:.3f}' for t in trial.thresholds)}", soft_wrap=True)
     out.print(f"policy: {path}", soft_wrap=True)
-
-
-def _show_search(found: Any, as_json: bool) -> None:
-    if as_json:
-        front = [{"policy": trial.name, "thresholds": list(trial.thresholds), **trial.values} for trial in found.front]
-        full = {name: dict(zip(("estimate", "low", "high"), v, strict=True)) for name, v in found.full.items()}
-        recommended = {r.title: r.trial.name for r in found.recommended()}
-        summary = {"out": str(found.folder), "front": front, "recommended": recommended, "full_suite": full}
-        print(json.dumps({**summary, "hypervolume": found.volumes[-1:], "notes": found.warnings}))
-        return
-    table = Table(title=f"Pareto front: {len(found.front)} of {len(found.trials)} policies")
-    headings = [o.heading for o in found.measured] + (["leakage, full suite"] if found.full else [])
-    for heading in ("policy", *headings, "thresholds"):
-        table.add_column(heading)
-    for trial in found.front:
-        numbers = [f"{trial.values[o.name]:.4g}" for o in found.measured]
-        if found.full:
-            numbers.append(
-                "{:.3f} \\[{:.3f}, {:.3f}]".format(*found.full[trial.name]) if trial.name in found.full else ""
-            )
-        table.add_row(trial.name, *numbers, " ".join(f"{t:.2f}" for t in trial.thresholds))
-    out.print(table)
-    for r in found.recommended():
-        out.print(f"[bold]{r.title}[/]: {r.trial.name}, {r.reason}", soft_wrap=True)
-    for line in found.warnings:
-        out.print(f"[yellow]note[/]: {escape(line)}", soft_wrap=True)
-    out.print(f"front: {found.folder / 'front.csv'}", soft_wrap=True)
-    out.print(f"report: {found.folder / 'report.html'}", soft_wrap=True)
 
 
 @app.command(
@@ -400,29 +342,18 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Measure accuracy and leakage to server and eavesdropper over channels and SNRs, and draw them."""
+    from audit.showing import show
     from audit.sweep import SweepConfig, grid
     from audit.sweep import sweep as run_sweep
-    from reports.sweep import Sweep, sentences
+    from reports.export import of_sweep
+    from reports.sweep import Sweep
 
     read = {"snr": snr, "eavesdropper_snr": eavesdropper_snr}
     ranges = {field: grid(text) for field, text in read.items() if text is not None}
     config = configured(context, SweepConfig, experiment, **ranges)
     with Progress() as say:
         page = run_sweep(config, out_folder, resume=resume, force=force, say=say)
-    done = Sweep.read(out_folder)
-    if as_json:
-        points = json.loads(done.table.to_json(orient="records"))
-        print(json.dumps({"report": str(page), "points": points, "findings": sentences(done)}, allow_nan=False))
-        return
-    table = Table(title=f"{done.about['victim']['name']} on {done.about['data']['name']}")
-    for heading in ("channel", "SNR", "policy", "accuracy", "leakage to server", "her SNR", "to eavesdropper", "gap"):
-        table.add_column(heading)
-    for row in done.summary():
-        table.add_row(*[escape(word) for word in row])
-    out.print(table)
-    for line in sentences(done):
-        out.print(escape(line))
-    out.print(f"report: {page}", soft_wrap=True)
+    show(of_sweep(Sweep.read(out_folder)), as_json, {"report": page})
 
 
 @app.command("list", epilog="Example: `atm list attacks`")
@@ -449,6 +380,8 @@ app.add_typer(train, name="train")
 app.command(epilog="Example: `atm calibrate 0.3 --victim vit_photos --out saves-30.yaml`")(calibrate)
 app.command(epilog="Example: `atm convert checkpoint.pth weights.safetensors`")(convert)
 app.command(epilog="Example: `atm selfcheck --json`")(selfcheck)
+app.command(epilog="Examples: `atm report runs/demo`, `atm report runs/demo --format md --out demo.md`")(report)
+app.command(epilog="Example: `atm leaderboard runs/ their-card.json --out leaderboard.html`")(leaderboard)
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ def test_the_report_is_whole_and_fetches_nothing(searched):
     folder, found = searched
     page = (folder / "report.html").read_text()
     assert page.rstrip().endswith("</html>")
-    ours = re.sub(r"<script>.*?</script>", "", page, count=1, flags=re.S)
+    ours = re.sub(r"<script>.*?</script>", "", page, count=1, flags=re.S)  # plotly itself
     assert not re.search(r"""(src|href)=["']https?:""", ours)
     for words in ("Recommended", "The price of ignoring privacy", "Hypervolume", "parcoords", "heatmap"):
         assert words in ours, words
