@@ -41,7 +41,7 @@ class Judged:
             accept: criteria of deployment (`reports.acceptance`) in place of the run's own.
 
         Raises:
-            AtmError: a criterion is none, a run's settings are none, or another run has nothing in common with this one.
+            AtmError: a criterion or a run's settings are none, or another run has nothing in common with this one.
         """
         against = tuple(against)
         for each in (run, *against):
