@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DOCS := $(VENV)/.docs
 JOBS ?= 2
 
-.PHONY: demo test lint types unit docs install clean
+.PHONY: demo test lint types unit docs gpu install clean
 
 demo: $(STAMP)
 	$(VENV)/bin/atm demo --force
@@ -23,6 +23,13 @@ types: $(STAMP)
 # One thread for each worker: threads of two workers on the same cores wait for each other.
 unit: $(STAMP)
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist worksteal
+
+# What needs a CUDA device: its tests, and the rows of the benchmarks that it changes.
+gpu: $(STAMP)
+	$(PYTHON) -m pytest -m gpu
+	PYTHONPATH=. $(PYTHON) -m benchmarks.engine --device cuda --batch 256 --json > benchmarks/gpu_engine.jsonl
+	PYTHONPATH=. $(PYTHON) -m benchmarks.scale --device cuda --json > benchmarks/gpu_scale.jsonl
+	PYTHONPATH=. $(PYTHON) -m benchmarks.splits --device cuda --exits 2 4 6 --json > benchmarks/gpu_splits.jsonl
 
 # The site, in build/docs; a broken link or reference fails.
 docs: $(DOCS)
