@@ -24,7 +24,6 @@ from tests.docs.blocks import PAGES, ROOT, Block, blocks, inline, lines, words, 
 
 SLOW = os.environ.get("ATM_DOCS_SLOW")
 RUN = ("console", "python")
-OTHERS = {"--device"}  # options that are described before every command has them
 
 
 def name(path: Path) -> str:
@@ -126,7 +125,7 @@ def run_lines(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_commands_and_options_in_sentences_are_there(path):
-    known = {*commands.options(), "--help", "--version", "--debug", *OTHERS}
+    known = {*commands.options(), "--help", "--version", "--debug"}
     sources = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "benchmarks").glob("*.py"))
     for code in inline(path):
         if re.match(r"atm [a-z]", code):
