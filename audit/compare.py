@@ -19,7 +19,8 @@ from atm.store import RunStore
 from attacks import available
 from attacks.session import Campaign, Session
 from audit import harm
-from audit.setting import AttackConfig, Setting, choose_attacks, prepare
+from audit.setting import AttackConfig, Setting, prepare
+from audit.suite import choose_attacks
 from audit.system import STRICT, Names, OnAir
 from privacy_metrics import score
 from privacy_metrics.leakage import leakage

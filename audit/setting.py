@@ -21,7 +21,7 @@ import defenses
 from atm import channels, codecs
 from atm.data import ImageSet, Splits, load, splits
 from atm.encoder import Encoder
-from atm.errors import AtmError, KnowledgeError, unknown
+from atm.errors import AtmError
 from atm.knowledge import Knowledge
 from atm.link import Link
 from atm.policy import MergePolicy
@@ -29,15 +29,14 @@ from atm.rows import Rows
 from atm.seeds import seed_of
 from atm.threat import ThreatModel
 from atm.victims import Victim, load_victim, probe
-from attacks import BLIND, Attack, available, inferences
-from attacks.base import require
+from attacks import Attack, inferences
 from audit import harm
+from audit.suite import STANDARD, choose_attacks, choose_inferences, left_out
 from audit.system import STRICT, Names, OnAir
 from reports.acceptance import Criterion
 
 PROBE = "probe"  # the head that is fitted here
 PROBED = 2000  # pictures that it is fitted to, at most
-STANDARD = "standard"  # the name of the whole suite
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
 
 
@@ -148,7 +147,7 @@ def prepare(config: AttackConfig) -> Setting:
     threat = replace(threat, knows=threat.knows & ~denied_by_defence)
     names = () if STANDARD in config.attacks else config.attacks
     attacks, denied = choose_attacks(names, threat)
-    wanted = _choose_inferences(names, threat)
+    wanted = choose_inferences(names, threat)
     device = atm.device.resolve(config.device)
     victim = load_victim(
         config.victim,
@@ -229,7 +228,7 @@ def prepare(config: AttackConfig) -> Setting:
         "inferences": wanted,
         "chance": harm.chance(data.victims.labels),
         "denied": denied,
-        "left_out": _left_out([*attacks, *wanted], threat),
+        "left_out": left_out([*attacks, *wanted], threat),
         "task": answers.name,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
@@ -286,58 +285,6 @@ def _within(queries: int | None, data: Splits) -> tuple[Splits, Rows | None]:
     sent, rest = data.auxiliary.subset(range(queries - held)), range(queries - held, len(data.auxiliary))
     unsent = data.auxiliary.subset(rest).rows
     return replace(data, auxiliary=sent, validation=data.validation.subset(range(held))), unsent
-
-
-def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[str], list[str]]:
-    """The blind baselines and the attacks of these names, or of all; and those that are denied.
-
-    Raises:
-        AtmError: there is no attack of such a name.
-        KnowledgeError: the threat model denies what one of them needs.
-    """
-    known, others = available(), inferences()
-    for name in names:
-        if name not in known and name not in others:
-            raise unknown("attack", name, [*known, *others, STANDARD])
-    asked = [name for name in names if name in known]
-    for name in asked:
-        require(known[name], threat)
-    chosen, denied = [], []
-    # Those that take steps come last, and under a time budget the last get what the others left of it.
-    cheap_first = sorted(known, key=lambda name: known[name].order)
-    for name in dict.fromkeys([*BLIND, *(asked if names else cheap_first)]):
-        try:
-            require(known[name], threat)
-        except KnowledgeError:
-            denied.append(name)
-        else:
-            if asked or not _needless(known[name], threat):
-                chosen.append(name)
-    return chosen, denied
-
-
-def _needless(attack: type[Attack], threat: ThreatModel) -> bool:
-    """Whether an attack makes up for knowledge that the adversary has."""
-    return attack.instead_of is not None and attack.instead_of in threat.knows
-
-
-def _choose_inferences(names: tuple[str, ...], threat: ThreatModel) -> list[str]:
-    """Those asked for; where no attack is named, all that the threat model permits."""
-    known, chosen = inferences(), []
-    for name in known if not names else [name for name in dict.fromkeys(names) if name in known]:
-        try:
-            require(known[name], threat)
-        except KnowledgeError:
-            if names:
-                raise
-        else:
-            chosen.append(name)
-    return chosen
-
-
-def _left_out(chosen: list[str], threat: ThreatModel) -> list[str]:
-    """Attacks that rebuild pictures, permitted and not chosen."""
-    return [name for name in choose_attacks((), threat)[0] if name not in chosen]
 
 
 def _policies(names: tuple[str, ...], depth: int) -> list[MergePolicy]:

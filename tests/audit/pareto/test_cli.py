@@ -175,7 +175,7 @@ def test_a_folder_with_something_else_is_left_alone(atm, victim, pictures, tmp_p
 
 def test_the_front_is_attacked_with_everything_and_both_numbers_are_shown(atm, victim, pictures, tmp_path, monkeypatch):
     quick = {name: available()[name] for name in (*BLIND, "ridge")}
-    monkeypatch.setattr("audit.setting.available", lambda: quick)
+    monkeypatch.setattr("audit.suite.available", lambda: quick)
     asked = ask(victim, pictures, tmp_path / "s", 4)
     code, out, err = atm(*asked, "--rescored-policies", 2, "--json")
     assert code == 0, err
@@ -191,7 +191,7 @@ def test_the_front_is_attacked_with_everything_and_both_numbers_are_shown(atm, v
 
 def test_a_front_is_attacked_too_where_policies_ran_out(atm, victim, pictures, tmp_path, monkeypatch):
     quick = {name: available()[name] for name in (*BLIND, "ridge")}
-    monkeypatch.setattr("audit.setting.available", lambda: quick)
+    monkeypatch.setattr("audit.suite.available", lambda: quick)
     monkeypatch.setattr(PolicyProblem, "effect", lambda self, policy: str(round(policy.thresholds[0])))
     code, out, err = atm(*ask(victim, pictures, tmp_path / "s", 4), "--rescored-policies", 1, "--json")
     assert code == 0, err
