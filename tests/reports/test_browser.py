@@ -77,11 +77,12 @@ def test_headings_captions_and_contents_are_in_order(tab, pages, kind):
 
 @pytest.mark.parametrize("kind", PAGES)
 def test_words_are_explained_on_hover_and_on_focus(tab, pages, kind):
-    shown = """(() => { const tip = getComputedStyle(document.querySelector(".term"), "::after");
-        return [tip.display, tip.content]; })()"""
+    seen = ".term:not(.stack thead .term)"  # the headings of stacked tables are there for the ear alone
+    shown = f"""(() => {{ const tip = getComputedStyle(document.querySelector("{seen}"), "::after");
+        return [tip.display, tip.content]; }})()"""
     tab.open(pages[kind], 400)
     assert tab.run(shown)[0] == "none"
-    tab.hover(".term")
+    tab.hover(seen)
     display, words = tab.run(shown)
     assert display == "block" and len(words) > 20
     tab.press("Escape")
