@@ -22,6 +22,7 @@ from atm.threat import Observation
 from atm.tokens import NOWHERE, TokenBatch
 from attacks.base import Method, frame_features, held_out, mean_and_scale
 from attacks.network import Block
+from attacks.recorded import Recorded
 from attacks.training import Schedule, train
 
 if TYPE_CHECKING:
@@ -97,19 +98,19 @@ class Alignment(Method):
         network = _Matcher(known.values.shape[1], known.source.shape[1], self.width, self.layers)
         self.network = network.to(known.values.device)
 
+        told = Recorded.of(self._told_of(oracle.rehearse(rows)) for rows in oracle.batches())
+
         def loss_on(rows: Tensor) -> Tensor:
-            tokens = self._standard(oracle.rehearse(rows))
+            tokens = told.select(rows).tokens
             assert tokens.source is not None
-            scores = self._scores(tokens.with_values(self._told(tokens)))
-            return cross_entropy(scores.flatten(0, 1), tokens.source.flatten(), ignore_index=NOWHERE)
+            return cross_entropy(self._scores(tokens).flatten(0, 1), tokens.source.flatten(), ignore_index=NOWHERE)
 
         self.history = train(self.network, loss_on, train_rows, held, self.schedule, "the alignment", oracle.budget)
 
     @torch.no_grad()
     def scores(self, seen: Observation) -> Tensor:
         """``[B, P, t]``: the logarithmic probability of each patch to have ended in each token of its image."""
-        tokens = self._standard(seen)
-        return self._scores(tokens.with_values(self._told(tokens))).log_softmax(-1)
+        return self._scores(self._told_of(seen).tokens).log_softmax(-1)
 
     def complete(self, seen: Observation) -> Observation:
         """The observation with the most likely merge map, if it has none."""
@@ -121,6 +122,11 @@ class Alignment(Method):
             complete, places = _complete(seen.tokens, source)
             source[complete] = places
         return replace(seen, tokens=replace(seen.tokens, source=source))
+
+    def _told_of(self, seen: Observation) -> Observation:
+        """What the network is given of each token, in place of its values."""
+        tokens = self._standard(seen)
+        return replace(seen, tokens=tokens.with_values(self._told(tokens)), symbols=seen.symbols[:, :0])
 
     def _standard(self, seen: Observation) -> TokenBatch:
         return seen.tokens.with_values((self._features(seen) - self.mean) / self.scale)
