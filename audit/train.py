@@ -84,6 +84,8 @@ def policy(
     Raises:
         AtmError: data that cannot be read, a layer that is not there, or more than can be saved.
     """
+    if not 0 <= saves < 1:
+        raise AtmError(f"a policy that saves {saves} of the FLOPs cannot be; give a part from 0 to 0.99")
     channels, height, width = target.encoder.input_shape
     seen = load(data, "train", size=(height, width), channels=channels, limit=images, seed=seed)
     found = policy_saving(target.encoder, seen.images.to(target.encoder.device), saves)
