@@ -152,7 +152,8 @@ class ThreatModel:
 
     def ears(self, link: Link) -> ThreatModel:
         """The adversary without what `hear` does not ask for: whoever has the same ears hears the same."""
-        return ThreatModel("", self.tap, self.on(link).knows & (Knowledge.CODEC | Knowledge.SIZES), self.channel)
+        asked = Knowledge.CODEC | Knowledge.SIZES if self.tap == "eavesdropper" else Knowledge.NOTHING
+        return ThreatModel("", self.tap, self.on(link).knows & asked, self.channel)
 
     def told(self, heard: Observation, link: Link, seed: int = 0, own: bool = False) -> Observation:
         """What she knows of what reaches her.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import atm.rows
 from atm.errors import KnowledgeError
+from atm.knowledge import Knowledge
 from atm.threat import PRESETS
 from attacks import available, inferences
 from attacks.session import Campaign, Session
@@ -27,6 +30,14 @@ def test_some_images_are_seen_as_all_of_them_are(threat):
         assert torch.equal(seen.tokens.values, expected.tokens.values) and torch.equal(seen.symbols, expected.symbols)
         assert torch.equal(seen.tokens.lengths, expected.tokens.lengths) and torch.equal(seen.side, expected.side)
         assert (seen.tokens.source is None) == (expected.tokens.source is None)
+
+
+def test_who_pretends_to_know_less_sends_nothing_again():
+    few = replace(PRESETS["black-box"], queries=len(OWN))
+    oracle = Session(link(), few, OWN).oracle()
+    whole = oracle.observe()
+    less = oracle.without(Knowledge.ORDER | Knowledge.MERGE_MAP | Knowledge.SIZES).observe()
+    assert less.tokens.source is None and torch.equal(less.tokens.lengths, whole.tokens.lengths)
 
 
 @pytest.mark.parametrize("threat", ["server", "server-shuffled", "black-box"])

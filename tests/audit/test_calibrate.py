@@ -39,7 +39,7 @@ def test_it_is_attacked_after_the_layer_that_was_asked_for(atm, victim, pictures
     [
         ((0.97,), "the most"),
         ((1.5,), "0.99"),
-        (("nan",), "nan"),
+        (("nan",), "less than"),
         ((0.3, "--exit-layer", 9), "exit layer 9"),
         ((0.3, "--out", "x.txt"), ".yaml"),
     ],
