@@ -41,7 +41,7 @@ READERS = {
 SETTINGS = {"run": "run.json", "swept": "sweep.json", "compared": "compare.json", "searched": "search.json"}
 KINDS = {"run": "attack", "swept": "sweep", "compared": "compare", "searched": "search"}
 # A command that goes on takes what was torn off a log; the others write their page or their policies.
-WRITES = r"run/report\.html$|searched/policies|\w+/(scores|link|seconds)\.csv$|\w+/\w+\.jsonl$"
+WRITES = r"\w+/(report|sweep|compare)\.html$|\w+/card\.json$|searched/policies|\w+/\w+\.(csv|svg)$|\w+/\w+\.jsonl$"
 JUNK: tuple[Any, ...] = (
     None,
     True,
@@ -124,7 +124,7 @@ def test_reading_changes_nothing(copies):
         before = state(folder)
         for words in (
             ["pick", "run", "--minimize", "leakage"],
-            ["report", "searched"],
+            ["report", "searched", "--against", "run"],
             ["report", "run", "--against", "swept"],
         ):
             check(words, folder, must_refuse=True)
