@@ -53,10 +53,11 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
 # What a command that is accepted here may write; the others begin nothing before the gate.
 WRITES = {
     "convert": r"new\.safetensors$",
-    "report": r"run/report\.html$",
+    "report": r"[^/]+$|run/(report\.html|card\.json)$",
+    "leaderboard": r"[^/]+$",
     "pick": r"searched/policies/",
 }
-COPIED = {"report": ("run",), "pick": ("searched",)}  # where they write
+COPIED = {"report": ("run",), "leaderboard": ("run",), "pick": ("searched",)}  # where they write
 
 POLICY = "name: mine\nthresholds: [0.5, 0.9, 1.0]\nmatch: key\naverage: size\nexit_layer: 3\n"
 THREAT = "name: eve\ntap: eavesdropper\nknows: [auxiliary, order, codec]\nchannel: awgn:5\nqueries: 40\nauxiliary: 30\n"
