@@ -28,8 +28,8 @@ class Position(Attack):
 
     @classmethod
     def share(cls, threat: ThreatModel) -> float:
-        """Much where the map is hidden, because all that need one use what it learns; else it only measures a leak."""
-        return 0.5 if Knowledge.MERGE_MAP in threat.knows else 4
+        """Little where the map is known, as it only measures a leak; where it is hidden, ridge has found one."""
+        return 0.5 if Knowledge.MERGE_MAP in threat.knows else 1
 
     def fit(self, oracle: Oracle) -> None:
         """Train the alignment on the auxiliary images, and ridge on what it makes of them."""

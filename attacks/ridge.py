@@ -8,7 +8,7 @@ from torch import Tensor
 
 from atm.knowledge import Knowledge
 from atm.signals import ImageSignal
-from atm.threat import Observation
+from atm.threat import Observation, ThreatModel
 from attacks.alignment import ALIGNABLE
 from attacks.base import Attack, held_out, patch_features, require
 from attacks.linear import BATCH, Linear, Moments, chosen
@@ -25,6 +25,11 @@ class Ridge(Attack):
 
     name: ClassVar[str] = "ridge"
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
+
+    @classmethod
+    def share(cls, threat: ThreatModel) -> float:
+        """Much where the map is hidden: it comes first, and all that need a map use the one that it has found."""
+        return 1 if Knowledge.MERGE_MAP in threat.knows else 4
 
     def fit(self, oracle: Oracle) -> None:
         """Send the auxiliary images and solve; the regularisation is chosen on the held-out ones."""

@@ -30,7 +30,9 @@ TESTS = {
     "reports/case": "reports/test_flag_edges", "reports/peers": "reports/test_peers reports/test_flag_edges",
     "reports/history": "reports/test_history", "privacy_metrics/leakage": "privacy_metrics/test_leakage",
     "privacy_metrics/significance": "privacy_metrics/test_significance",
-    "privacy_metrics/statistics": "privacy_metrics/test_intervals",
+    "privacy_metrics/statistics": "privacy_metrics/test_intervals privacy_metrics/test_statistics",
+    "privacy_metrics/limits": "privacy_metrics/test_limits", "audit/evaluate": "audit/test_scored audit/test_repeats",
+    "privacy_metrics/information": "privacy_metrics/test_information",
 }  # fmt: skip
 COMPARED = {"Lt": "LtE GtE", "LtE": "Lt Gt", "Gt": "GtE LtE", "GtE": "Gt Lt", "Eq": "NotEq", "NotEq": "Eq"}
 COMPARED |= {"Is": "IsNot", "IsNot": "Is", "In": "NotIn", "NotIn": "In"}

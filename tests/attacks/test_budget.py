@@ -12,6 +12,8 @@ from atm import channels
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import PRESETS
+from attacks import available
+from attacks.alignment import ALIGNABLE, Alignment
 from attacks.budget import Budget, Plan
 from attacks.decoder import Decoder
 from attacks.deep_prior import DeepPrior
@@ -23,7 +25,7 @@ from attacks.session import Campaign, Session
 from attacks.shadow import Shadow
 from attacks.training import Schedule, train
 from audit.evaluate import attack
-from audit.setting import AttackConfig
+from audit.setting import AttackConfig, choose_attacks
 from reports.verdict import verdicts
 from tests.atm.models import tiny_encoder
 from tests.attacks import planted
@@ -185,3 +187,25 @@ def test_a_descent_ends_too(brief):
     found.fit(session.oracle(Budget(0.0)))
     rebuilt = found.reconstruct(session.victims(VICTIMS[:2])[1])
     assert found.history.cut and rebuilt.shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    "threat",
+    [name for name, threat in PRESETS.items() if ALIGNABLE[1] in threat.knows and ALIGNABLE[0] not in threat.knows],
+)
+def test_the_first_attack_that_places_tokens_has_the_time_for_it(threat, monkeypatch):
+    """All that come later use what it found, so it may not be one whose own part of the budget is small."""
+
+    def asked(self, oracle):
+        raise InterruptedError
+
+    monkeypatch.setattr(Alignment, "fit", asked)
+    session = Session(system(), PRESETS[threat], AUXILIARY, campaign=Campaign(quick=True))
+    known, names = available(), choose_attacks((), PRESETS[threat])[0]
+    for name in names:
+        try:
+            session.fitted(known[name])
+        except InterruptedError:
+            break
+    others = [known[other].share(session.threat) for other in names if other not in (name, "decoder", "optimization")]
+    assert known[name].share(session.threat) > max(others)

@@ -161,9 +161,9 @@ def test_effect_sizes_of_equal_differences_are_infinite_with_their_sign_or_none(
         paired_effect([1.0], [0.0])
 
 
+@pytest.mark.parametrize("table", [np.array([[0.0, 1.0]]), np.array([[0.0, 1.0], [1.0, 1.0]])], ids=("one", "two"))
 @pytest.mark.parametrize("level", [0.0, 1.0, -0.1, 1.1])
-def test_impossible_levels_are_refused_everywhere(level):
-    table = np.array([[0.0, 1.0]])
+def test_impossible_levels_are_refused_everywhere(level, table):
     for interval in (bootstrap_mean, bootstrap_repeats, wilson_repeats, lambda t, level: wilson(1, 2, level)):
         with pytest.raises(ValueError, match="level is"):
             interval(table[0] if interval is bootstrap_mean else table, level=level)
@@ -171,10 +171,16 @@ def test_impossible_levels_are_refused_everywhere(level):
 
 @pytest.mark.parametrize("bad", [np.zeros(3), np.zeros((2, 0)), np.zeros((1, 1, 1)), np.array([[0.5, np.inf]])])
 def test_tables_that_are_none_are_refused(bad):
-    with pytest.raises(ValueError, match="values"):
+    with pytest.raises(ValueError, match=r"values (have|hold)"):
         wilson_repeats(bad)
     with pytest.raises(ValueError, match="values"):
         bootstrap_mean(bad[None] if bad.ndim == 1 else bad)
+
+
+def test_pairs_are_of_as_many_values():
+    for first, second in (([0.1, 0.2], [0.1]), ([0.1], [0.1, 0.2])):  # NumPy would stretch the single value
+        with pytest.raises(ValueError, match="paired values"):
+            paired_difference(first, second)
 
 
 def test_impossible_counts_are_refused():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import t as student
 
-from privacy_metrics.limits import bernstein_limit, skewed_limit
+from privacy_metrics.limits import RESAMPLES, bernstein_limit, skewed_limit
 
 SEEDS = 200
 
@@ -52,6 +55,46 @@ def test_the_skewed_limit_comes_near_with_many_values_and_is_exact_for_equal_one
     values = torch.rand(20_000, generator=torch.Generator().manual_seed(0)) + 0.5
     assert float(values.mean()) < skewed_limit(values[:2000], 0.99) and skewed_limit(values[:2000]) < 1.04
     assert skewed_limit(torch.full((30,), 2.5)) == pytest.approx(2.5)
+
+
+def by_cox(values: list[float], level: float) -> float:
+    logs, n = [math.log(value) for value in values], len(values)
+    variance = statistics.variance(logs)
+    error = math.sqrt(variance / n + variance * variance / (2 * n - 2))
+    return math.exp(statistics.fmean(logs) + variance / 2 + float(student.ppf(level, n - 1)) * error)
+
+
+def by_bootstrap(values: list[float], level: float, seed: int) -> float:
+    mean, found = statistics.fmean(values), []
+    for rows in np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values))).tolist():
+        drawn = [values[row] for row in rows]
+        if len(set(drawn)) > 1:
+            found.append((statistics.fmean(drawn) - mean) / statistics.stdev(drawn))
+    return mean - float(np.quantile(found, 1 - level)) * statistics.stdev(values)
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.5, 1.0, 4.0],
+        [0.2, 1.0, 1.5, 3.0, 9.0],
+        [1.0] * 30 + [1.1] * 20 + [30.0, 25.0],
+        [0.9, 1.0, 1.05, 1.1, 1.2, 1.0, 0.95],
+        [1.0, 2.0],
+    ],
+)
+def test_the_skewed_limit_is_the_larger_one_of_coxs_and_the_studentised_bootstraps(values, level):
+    expected = max(by_cox(values, level), by_bootstrap(values, level, 3))
+    assert skewed_limit(torch.tensor(values, dtype=torch.float64), level, seed=3) == pytest.approx(expected)
+
+
+def test_a_value_may_be_as_large_as_the_ceiling_and_two_are_enough():
+    pair = torch.tensor([0.0, 2.0])
+    expected = 1 + math.sqrt(2 * 2 * math.log(40) / 2) + 7 * 2 * math.log(40) / 3
+    assert bernstein_limit(pair, 2.0) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="positive finite"):
+        skewed_limit(torch.ones(3, 2))
 
 
 def test_what_no_limit_can_be_taken_of_is_refused():
