@@ -1,1 +1,4 @@
-"""The system under test: policy, merging, encoder, JSCC codec, channel and link."""
+"""The system under test: policy, merging, encoder, JSCC codec, channel and link.
+
+Part of the distribution ``atm-privacy``.
+"""

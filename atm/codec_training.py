@@ -53,7 +53,7 @@ def train_codec(
     seed: int = 0,
     report: Callable[[str], None] = lambda line: None,
 ) -> tuple[JsccCodec, dict[str, Any]]:
-    """A codec for a victim's tokens, and the description that goes into its file.
+    """A codec for a victim's tokens, on its device, and the description that goes into its file.
 
     Args:
         victim: whose tokens it carries, and whose answers to the clean tokens the task loss keeps.
@@ -73,6 +73,7 @@ def train_codec(
     encoder = victim.encoder
     sources = _sources(victim, train, exit_layer)
     codec = JsccCodec(encoder.width, rates, hidden or max(32, round(encoder.width / 48) * 32), depth)
+    codec.to(encoder.device)
     codec.start_from(TokenBatch.cat([source.tokens for source in sources]))
     optimizer = torch.optim.AdamW(codec.parameters(), RATE_OF_LEARNING, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE_OF_LEARNING, total_steps=steps, pct_start=0.1)
@@ -129,7 +130,7 @@ def accuracies(
     batches = torch.arange(len(data)).split(128)
 
     def accuracy(logits: Tensor) -> float:
-        return round(float((logits.argmax(-1) == data.labels).float().mean()), 4)
+        return round(float((logits.argmax(-1).cpu() == data.labels).float().mean()), 4)
 
     def over_air(at_rate: JsccCodec, snr_db: float) -> Tensor:
         generator = torch.Generator().manual_seed(seed)

@@ -32,7 +32,7 @@ def load_codec(name: str, victim: Victim, exit_layer: int | None = None) -> tupl
     depth = victim.encoder.depth
     layer = depth if exit_layer is None else exit_layer
     shipped = SHIPPED / f"jscc_{victim.name.removeprefix('vit_')}.safetensors"
-    has_one = shipped.exists() and victim.name in victims() and "head" not in victim.description
+    has_one = shipped.exists() and victim.name in victims()
     if kind == "jscc" and not has_one:
         raise AtmError(f"no codec is shipped for victim {victim.name!r}; train one with 'atm train codec'")
     if kind == "uncoded" or (kind == "auto" and not (has_one and layer == depth)):
@@ -51,7 +51,7 @@ def load_codec(name: str, victim: Victim, exit_layer: int | None = None) -> tupl
 
 def _trained(path: Path, victim: Victim, layer: int) -> JsccCodec:
     description, state = read_weights(path, "codec")
-    if description.get("victim") != victim.digest:
+    if description.get("victim") not in (victim.digest, victim.body):
         raise AtmError(f"codec {path} was trained for another victim than {victim.name!r}; train one for it")
     try:
         codec = JsccCodec(**description["architecture"])
@@ -70,4 +70,4 @@ def _trained(path: Path, victim: Victim, layer: int) -> JsccCodec:
             f"train one with 'atm train codec --exit-layer {layer}'"
         )
     load_state(codec, state, path)
-    return codec.eval().requires_grad_(False)
+    return codec.eval().requires_grad_(False).to(victim.encoder.device)

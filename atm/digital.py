@@ -200,12 +200,12 @@ def fitted(argument: str, encoder: Encoder, exit_layer: int | None = None) -> Di
         encoder: the victim.
         exit_layer: the layer after which the tokens leave the device; None is the last.
     """
-    codec = parse(argument, encoder.width)
+    codec = parse(argument, encoder.width).to(encoder.device)
     channels, height, width = encoder.input_shape
     images = data.load("photos", "train", size=(height, width), channels=channels, limit=FITTED_TO).images
     policy = MergePolicy.uniform(1.0, encoder.depth, exit_layer=exit_layer)
     with torch.no_grad():
-        codec.fit_to(torch.cat([encoder(part, policy).tokens.values for part in images.split(64)]))
+        codec.fit_to(torch.cat([encoder(part.to(encoder.device), policy).tokens.values for part in images.split(64)]))
     return codec.eval()
 
 

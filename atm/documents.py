@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from atm.errors import AtmError, one_line, unknown
+from atm.foreign import read_text
 
-LARGEST = 1 << 20  # bytes; what people write by hand is far smaller
 EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -40,10 +40,14 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """A mapping. Raises `yaml.YAMLError` for a key that stands twice."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node.start_mark)
+        seen: set[Hashable] = set()
+        for part, _ in node.value:
+            key = self.construct_object(part, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key is no text", part.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{_shown(key)} stands twice", part.start_mark)
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -63,15 +67,7 @@ def read(path: str | Path, what: str) -> dict[str, Any]:
         AtmError: it cannot be read, is no mapping, or says something twice.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise AtmError(f"{what} file {path} is larger than {LARGEST >> 20} MiB")
-        content = yaml.load(data.decode(), _Loader)  # every JSON document is YAML too
-    except OSError as error:
-        raise AtmError(f"{what} file {path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise AtmError(f"{what} file {path} cannot be read: not a text file") from None
+        content = yaml.load(read_text(path, f"{what} file {path}"), _Loader)  # every JSON document is YAML too
     except (yaml.YAMLError, ValueError, TypeError) as error:  # the last two: values that Python has not, odd keys
         raise AtmError(f"{what} file {path} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
     except RecursionError:
@@ -114,10 +110,15 @@ def refusal(error: ValidationError, where: str, known: Collection[str] = ()) -> 
     if first["type"] == "unexpected_keyword_argument":
         return AtmError(f"{where}: {unknown('field', field, known)}")
     place = "".join(f"[{step}]" for step in first["loc"][1:])
-    value = reprlib.repr(first["input"])[:SHOWN]  # short however large the value is
+    value = _shown(first["input"])
     message = EXPECTED.get(first["type"], first["msg"].removeprefix("Input should be "))
     hint = "; a word such as no or yes needs quotes" if isinstance(first["input"], bool) else ""
     return AtmError(f"{where}: {field}{place} is {value}, expected {message}{hint}")
+
+
+def _shown(value: Any) -> str:
+    """A value in a message, short however large it is."""
+    return reprlib.repr(value)[:SHOWN]
 
 
 def name(value: str, what: str) -> str:

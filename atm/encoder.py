@@ -6,7 +6,7 @@ compute exactly what timm computes. What is particular to a family of models sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,10 @@ class Encoded:
             torch.cat([part.flops for part in parts]),
         )
 
+    def split(self, size: int) -> Iterator[Encoded]:
+        """That of all images, so many at a time and the rest at the end."""
+        return (self.select(rows) for rows in torch.arange(len(self)).split(size))
+
     def select(self, images: Tensor) -> Encoded:
         """That of some images, by their numbers ``[n]``."""
         return Encoded(self.tokens.select(images), self.layer_tokens[:, images], self.flops[images])
@@ -82,6 +86,11 @@ class Encoder(nn.Module):
         self.register_buffer("std", _per_channel("std", std, self.input_shape[0]), persistent=False)
         self._embedding_flops = _count_flops(self.vit.patch_embed, self.input_shape)
         self._layer_weights = torch.tensor([_layer_weights(block) for block in self.vit.blocks], dtype=torch.float64)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and with them all that is computed; images have to be there."""
+        return self.mean.device
 
     @property
     def depth(self) -> int:

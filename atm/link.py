@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,9 +18,12 @@ from atm.encoder import Encoded, Encoder
 from atm.errors import AtmError
 from atm.knowledge import Knowledge
 from atm.policy import MergePolicy
+from atm.rows import Rows
 from atm.signals import ImageSignal
 from atm.tokens import TokenBatch
 from atm.wire import Wire
+
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Transmission:
             coding_flops=torch.cat([p.coding_flops for p in parts]),
             symbols=torch.cat([p.symbols for p in parts]),
             header=torch.cat([p.header for p in parts]),
-            snr_db=_cat_snr([p.snr_db for p in parts]),
+            snr_db=cat_snr([p.snr_db for p in parts]),
         )
 
 
@@ -220,7 +224,7 @@ class Link:
         )
 
     @torch.no_grad()
-    def encode(self, images: Tensor, batch: int = 128) -> Encoded:
+    def encode(self, images: Tensor | Rows, batch: int = 128) -> Encoded:
         """What the device computes of any number of images, for who transmits them several times."""
         return Encoded.cat([self.encoder(part.to(self.device), self.policy) for part in images.split(batch)])
 
@@ -233,13 +237,20 @@ class Link:
             seed: of the channel's and the defence's randomness; the same seed gives the same transmission.
             batch: images that run at a time.
         """
+        return Transmission.cat(list(self.stream(images, seed, batch)))
+
+    def stream(self, images: Tensor | Rows | Encoded, seed: int = 0, batch: int = 128) -> Iterator[Transmission]:
+        """As `transmit`, batch by batch, which need never be in memory together."""
         generator = torch.Generator().manual_seed(seed)
-        if isinstance(images, Encoded):
-            rows = torch.arange(len(images)).split(batch)
-            return Transmission.cat([self.relay(images.select(part), generator) for part in rows])
-        return Transmission.cat([self.forward(part.to(self.device), generator) for part in images.split(batch)])
+        for part in images.split(batch):
+            with torch.no_grad():
+                if isinstance(part, Encoded):
+                    yield self.relay(part, generator)
+                else:
+                    yield self.forward(part.to(self.device), generator)
 
 
-def _cat_snr(parts: Sequence[float | Tensor]) -> float | Tensor:
-    tensors = [part for part in parts if isinstance(part, Tensor)]
+def cat_snr(parts: Sequence[S]) -> S | Tensor:
+    """The SNRs of several batches: one number for all, or a tensor with a row for each image or symbol."""
+    tensors: list[Tensor] = [part for part in parts if isinstance(part, Tensor)]
     return torch.cat(tensors) if tensors else parts[0]

@@ -4,19 +4,27 @@ A third party adds one through an entry point, with no change here::
 
     [project.entry-points."atm.attacks"]
     my_attack = "my_package.my_module:MyAttack"
+
+One that cannot be used is named in one line on standard error, once, and skipped; the others are there all the same.
+A run whose attacks were incomplete says so in its notes (`skipped`).
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import pkgutil
-from collections.abc import Iterator
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
 from atm.errors import AtmError, one_line
+
+_log = logging.getLogger(__name__)
+_skipped: dict[str, str] = {}  # what was said of those that were skipped, and their group
 
 
 def discover(package: ModuleType, group: str, kind: type[Any], *others: type[Any]) -> dict[str, type[Any]]:
@@ -27,44 +35,60 @@ def discover(package: ModuleType, group: str, kind: type[Any], *others: type[Any
         group: entry-point group in which other packages announce theirs.
         kind: the base class that all of them have.
         others: base classes of other kinds that share the group; their subclasses are passed over.
-
-    Raises:
-        AtmError: an announced class cannot be loaded or is not of the kind, or two share a name.
     """
     found: dict[str, type[Any]] = {}
-    for where, candidate in [*_own(package, kind), *_announced(group, kind, others)]:
-        if candidate.name in found:
-            raise AtmError(f"two {group.split('.')[-1]} are named {candidate.name!r}; the second is in {where}")
-        found[candidate.name] = candidate
+    for where, load in [*_own(package, kind), *_announced(group, kind, others)]:
+        try:
+            candidates = load()
+            for candidate in candidates:
+                if candidate.name in found:
+                    raise AtmError(f"{where}: {candidate.name!r} is the name of another one; the first is kept")
+                found[candidate.name] = candidate
+        except AtmError as error:
+            _skip(str(error), group)
+        except (Exception, SystemExit) as error:  # whoever writes a file may make any mistake in it
+            _skip(f"{where} cannot be loaded: {one_line(error)}", group)
     return found
 
 
-def _own(package: ModuleType, kind: type[Any]) -> Iterator[tuple[str, type[Any]]]:
+def skipped(group: str) -> list[str]:
+    """What was left out of a group so far, and why, a line each."""
+    return [why for why, of in _skipped.items() if of == group]
+
+
+def _skip(why: str, group: str) -> None:
+    if why not in _skipped:
+        _skipped[why] = group
+        _log.warning("skipped: %s", why)
+
+
+Loader = Callable[[], list[type[Any]]]
+
+
+def _own(package: ModuleType, kind: type[Any]) -> Iterator[tuple[str, Loader]]:
+    def load(name: str) -> list[type[Any]]:
+        classes = [each for _, each in inspect.getmembers(importlib.import_module(name), inspect.isclass)]
+        return [c for c in classes if c.__module__ == name and issubclass(c, kind) and not _lacks(c)]
+
     for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        try:
-            module = importlib.import_module(info.name)
-        except Exception as error:  # whoever writes a file may make any mistake in it
-            raise AtmError(f"{info.name} cannot be loaded: {one_line(error)}") from error
-        for _, candidate in inspect.getmembers(module, inspect.isclass):
-            if candidate.__module__ == info.name and issubclass(candidate, kind) and not _lacks(candidate):
-                yield info.name, candidate
+        yield info.name, partial(load, info.name)
 
 
-def _announced(group: str, kind: type[Any], others: tuple[type[Any], ...]) -> Iterator[tuple[str, type[Any]]]:
-    for point in entry_points(group=group):
-        where = f"{group} entry point {point.name!r} ({point.value})"
-        try:
-            candidate = point.load()
-        except Exception as error:  # a stranger's module may fail in any way
-            raise AtmError(f"{where} cannot be loaded: {one_line(error)}") from None
+def _announced(group: str, kind: type[Any], others: tuple[type[Any], ...]) -> Iterator[tuple[str, Loader]]:
+    def load(point: EntryPoint, where: str) -> list[type[Any]]:
+        candidate = point.load()
         if inspect.isclass(candidate) and issubclass(candidate, others):
-            continue
+            return []
         if not (inspect.isclass(candidate) and issubclass(candidate, kind)):
             bases = " or ".join(f"{base.__module__}.{base.__qualname__}" for base in (kind, *others))
             raise AtmError(f"{where} is no subclass of {bases}; make it one")
         if _lacks(candidate):
             raise AtmError(f"{where} lacks {', '.join(_lacks(candidate))}")
-        yield point.value, candidate
+        return [candidate]
+
+    for point in entry_points(group=group):
+        where = f"{group} entry point {point.name!r} ({point.value})"
+        yield where, partial(load, point, where)
 
 
 def _lacks(candidate: type[Any]) -> list[str]:

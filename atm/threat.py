@@ -6,7 +6,7 @@ An attack is handed an `Observation`, which holds what the threat model grants a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor
 from atm import channels, documents
 from atm.errors import AtmError, KnowledgeError, unknown
 from atm.knowledge import WORDS, Knowledge
-from atm.link import Link, Transmission
+from atm.link import Link, Transmission, cat_snr
 from atm.tokens import TokenBatch
 from atm.wire import PLACES
 
@@ -120,31 +120,59 @@ class ThreatModel:
             link: the system; an eavesdropper decodes with its codec.
             seed: of the noise on her own channel, and of the order in which she finds tokens whose order she lacks.
         """
-        return self._see(transmission, link, seed, self.on(link).knows)
+        return self.told(self.hear(transmission, link, seed), link, seed)
 
-    def rehearse(self, transmission: Transmission, link: Link, seed: int = 0) -> Observation:
-        """What `observe` shows, with the merge map that she knows of images which she sent through her own device.
-
-        Raises:
-            KnowledgeError: she has no device of her own.
-        """
-        self.require(Knowledge.WEIGHTS | Knowledge.POLICY, "a rehearsal")
-        return self._see(transmission, link, seed, self.on(link).knows | Knowledge.MERGE_MAP)
-
-    def true_map(self, transmission: Transmission, link: Link, seed: int = 0) -> Tensor:
-        """``[B, P]`` int64: the merge map of what `observe` shows; an evaluator scores by it, no attack is given it."""
-        source = self._see(transmission, link, seed, self.on(link).knows | Knowledge.MERGE_MAP).tokens.source
+    def true_map(self, heard: Observation, link: Link, seed: int = 0) -> Tensor:
+        """``[B, P]`` int64: the merge map of what `told` shows; an evaluator scores by it, no attack is given it."""
+        source = self._known(heard, link, seed, self.on(link).knows | Knowledge.MERGE_MAP).tokens.source
         assert source is not None
         return source
 
-    def _see(self, transmission: Transmission, link: Link, seed: int, knows: Knowledge) -> Observation:
-        tokens, rows = self._tapped(transmission, link, seed), torch.arange(len(transmission.on_air))
-        symbols, snr_db, side = transmission.received_symbols, transmission.snr_db, transmission.side
+    def hear(self, transmission: Transmission, link: Link, seed: int = 0) -> Observation:
+        """What reaches her, with all that there is to know of it; no attack is given that: see `told`.
+
+        Args:
+            transmission: over ``link``.
+            link: the system.
+            seed: of the noise on her own channel.
+        """
+        sent = transmission.sent
         if self.tap == "before-codec":
-            symbols, snr_db, side = symbols[:, :0], math.inf, side[:, :0]
-        if self.tap == "eavesdropper":
-            heard = self._heard(transmission, link, seed)
-            symbols, snr_db = heard.symbols, heard.snr_db
+            return Observation(sent, transmission.received_symbols[:, :0], transmission.side[:, :0], math.inf)
+        if self.tap == "server":
+            tokens = sent.with_values(transmission.received.values)
+            return Observation(tokens, transmission.received_symbols, transmission.side, transmission.snr_db)
+        channel = link.channel if self.channel is None else channels.parse(self.channel)
+        heard = link.tune_in(channel, transmission.on_air, sent.lengths, torch.Generator().manual_seed(seed))
+        values = torch.view_as_real(heard.symbols).flatten(1)  # she cannot decode them, unless
+        if Knowledge.CODEC in self.knows:
+            told = sent if Knowledge.SIZES in self.on(link).knows else replace(sent, sizes=None)  # not even of padding
+            values = link.receive(heard.symbols, transmission.side, told, heard.snr_db).values
+        return Observation(sent.with_values(values), heard.symbols, transmission.side, heard.snr_db)
+
+    def ears(self, link: Link) -> ThreatModel:
+        """The adversary without what `hear` does not ask for: whoever has the same ears hears the same."""
+        asked = Knowledge.CODEC | Knowledge.SIZES if self.tap == "eavesdropper" else Knowledge.NOTHING
+        return ThreatModel("", self.tap, self.on(link).knows & asked, self.channel)
+
+    def told(self, heard: Observation, link: Link, seed: int = 0, own: bool = False) -> Observation:
+        """What she knows of what reaches her.
+
+        Args:
+            heard: from `hear`; its values may be anything, such as the numbers of rows that are kept elsewhere.
+            link: the system.
+            seed: of the order in which she finds tokens whose order she lacks.
+            own: whether she sent it through her own device, and therefore has its merge map.
+
+        Raises:
+            KnowledgeError: it is her own, and she has no device of her own.
+        """
+        if own:
+            self.require(Knowledge.WEIGHTS | Knowledge.POLICY, "a rehearsal")
+        return self._known(heard, link, seed, self.on(link).knows | (Knowledge.MERGE_MAP if own else Knowledge.NOTHING))
+
+    def _known(self, heard: Observation, link: Link, seed: int, knows: Knowledge) -> Observation:
+        tokens, rows, symbols = heard.tokens, torch.arange(len(heard.symbols)), heard.symbols
         if self.tap == "server" or Knowledge.SIZES in knows:  # she knows which tokens are padding
             tokens, rows = tokens.without_padding()
         if Knowledge.ORDER not in knows:
@@ -160,28 +188,9 @@ class ThreatModel:
                 places=tokens.places if places else None,
             ),
             symbols=symbols[rows],
-            side=side,
-            snr_db=_of_rows(snr_db, rows) if Knowledge.SNR in knows else None,
+            side=heard.side,
+            snr_db=_of_rows(heard.snr_db, rows) if Knowledge.SNR in knows else None,
         )
-
-    def _heard(self, transmission: Transmission, link: Link, seed: int) -> channels.Received:
-        channel = link.channel if self.channel is None else channels.parse(self.channel)
-        return link.tune_in(
-            channel, transmission.on_air, transmission.sent.lengths, torch.Generator().manual_seed(seed)
-        )
-
-    def _tapped(self, transmission: Transmission, link: Link, seed: int) -> TokenBatch:
-        """The tokens at her tap, with all that the sender knows of them."""
-        sent = transmission.sent
-        if self.tap == "before-codec":
-            return sent
-        if self.tap == "server":
-            return sent.with_values(transmission.received.values)
-        heard = self._heard(transmission, link, seed)
-        if Knowledge.CODEC in self.knows:
-            told = sent if Knowledge.SIZES in self.on(link).knows else replace(sent, sizes=None)  # not even of padding
-            return sent.with_values(link.receive(heard.symbols, transmission.side, told, heard.snr_db).values)
-        return sent.with_values(torch.view_as_real(heard.symbols).flatten(1))  # she cannot decode them
 
     def describe(self) -> str:
         """The threat model in a few sentences."""
@@ -242,6 +251,16 @@ class Observation:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @classmethod
+    def cat(cls, parts: Sequence[Observation]) -> Observation:
+        """What was seen of several batches as one."""
+        return cls(
+            tokens=TokenBatch.cat([part.tokens for part in parts]),
+            symbols=torch.cat([part.symbols for part in parts]),
+            side=torch.cat([part.side for part in parts]),
+            snr_db=cat_snr([part.snr_db for part in parts]),
+        )
+
     def select(self, images: Tensor) -> Observation:
         """What was seen of some images, by their numbers ``[n]``."""
         tokens = self.tokens.with_values(torch.arange(len(self.tokens.values))).select(images)
@@ -259,7 +278,7 @@ class Observation:
         return replace(self, tokens=replace(self.tokens, source=None, places=places))
 
 
-def _of_rows(snr_db: float | Tensor, rows: Tensor) -> float | Tensor:
+def _of_rows(snr_db: float | Tensor | None, rows: Tensor) -> float | Tensor | None:
     return snr_db[rows] if isinstance(snr_db, Tensor) and snr_db.ndim == 2 else snr_db
 
 

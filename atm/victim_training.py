@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from atm import precision
 from atm.data import ImageSet
+from atm.device import AUTO, resolve
 from atm.encoder import Encoder
 from atm.victims.own import build_vit
 
@@ -80,6 +81,7 @@ def train_victim(
     recipe: Recipe,
     *,
     seed: int = 0,
+    device: str = AUTO,
     report: Callable[[str], None] = lambda line: None,
 ) -> tuple[VisionTransformer, dict[str, Any]]:
     """Train a victim; the model and the description that goes into its file.
@@ -89,18 +91,19 @@ def train_victim(
         test: images that accuracy is measured on; they choose nothing.
         recipe: architecture and schedule.
         seed: of weights, order and augmentation.
+        device: to train on; the model comes back on the CPU.
         report: called with one line per epoch.
     """
     torch.manual_seed(seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    place = resolve(device)
     channels, *size = train.pixels.shape[1:]
     mean, std = (MEAN,) * channels, (STD,) * channels
     shape = architecture(recipe, train.pixels.shape[1:], len(train.classes))
-    vit = build_vit({**shape, "drop_path_rate": recipe.drop_path}).to(device).to(memory_format=torch.channels_last)
-    encoder = Encoder(vit, mean, std).to(device)
+    vit = build_vit({**shape, "drop_path_rate": recipe.drop_path}).to(place).to(memory_format=torch.channels_last)
+    encoder = Encoder(vit, mean, std).to(place)
     blocks: Any = vit.blocks
     for block in blocks:
-        block.attn.fused_attn = device != "cpu"  # in bfloat16 on a CPU the fused kernel takes twice as long
+        block.attn.fused_attn = place.type != "cpu"  # in bfloat16 on a CPU the fused kernel takes twice as long
     augment = AugmentationSequential(
         RandomCrop((size[0], size[1]), padding=min(size) // 8, padding_mode="reflect", cropping_mode="slice"),
         RandomHorizontalFlip(),
@@ -116,10 +119,10 @@ def train_victim(
         vit.train()
         total = 0.0
         for rows in torch.randperm(len(train))[: steps * recipe.batch].view(steps, -1):
-            images = augment(train.pixels[rows].to(device).float() / 255)
-            with precision.fast(device):
+            images = augment(train.pixels[rows].to(place).float() / 255)
+            with precision.fast(place):
                 logits = vit(encoder.normalise(images).contiguous(memory_format=torch.channels_last))
-            loss = cross_entropy(logits.float(), train.labels[rows].to(device), label_smoothing=recipe.smoothing)
+            loss = cross_entropy(logits.float(), train.labels[rows].to(place), label_smoothing=recipe.smoothing)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(vit.parameters(), 1.0)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from atm import store
 from atm.errors import AtmError
 from atm.finite import check_finite
+from atm.foreign import check_regular, parse_json
 
 HEADER = "atm"  # the safetensors metadata key under which our own description stands, as JSON
 PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
@@ -32,6 +33,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             f"weights {path} are a pickle, which can run code when it is read; "
             f"convert them with 'atm convert {path.name} {path.stem}.safetensors'"
         )
+    check_regular(path, f"weights {path}")
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -59,7 +61,7 @@ def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
     """
     metadata, state = read_tensors(path)
     try:
-        description = json.loads(metadata.get(HEADER, ""))
+        description = parse_json(metadata.get(HEADER, ""))
     except ValueError:
         description = {}
     if not isinstance(description, dict) or description.get("kind") != kind:

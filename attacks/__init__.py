@@ -1,5 +1,7 @@
 """What an adversary does with an observation; each attack is one file with a class that has
 ``reconstruct`` (pictures) or ``infer`` (what else the tokens give away).
+
+Part of the distribution ``atm-privacy``.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ several, so here it is each patch that chooses its token: a distribution over th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,8 +20,9 @@ from atm import precision
 from atm.knowledge import Knowledge
 from atm.threat import Observation
 from atm.tokens import NOWHERE, TokenBatch
-from attacks.base import Method, frame_features, held_out
+from attacks.base import Method, frame_features, held_out, mean_and_scale
 from attacks.network import Block
+from attacks.recorded import Recorded
 from attacks.training import Schedule, train
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 # The adversary is told the map, or can run the device herself on her own images and learn to recover it.
 ALIGNABLE = (Knowledge.MERGE_MAP, Knowledge.WEIGHTS | Knowledge.POLICY)
 FORBIDDEN = -1e9  # score of a token that holds no patch
-MOST = 4000  # images from which the positions' means are taken
+MOST, MOST_NUMBERS = 4000, 2**27  # images, and numbers of theirs, from which the positions' means are taken
 MOST_TOLD = 50.0  # certainty enough; without noise a token tells its position beyond all doubt
 DAMPING = 1e-3  # of the covariance of tokens, relative to its mean eigenvalue
 
@@ -65,7 +67,7 @@ class Alignment(Method):
 
     By itself it tells it in closed form: tokens of one position are taken for Gaussian around that position's mean,
     with one covariance for all (linear discriminant analysis). That alone, in half a second, places a third of the
-    unmerged tokens of `vit_cifar10`; the transformer starts from it. Trained on the adversary's own images.
+    unmerged tokens of ``vit_cifar10``; the transformer starts from it. Trained on the adversary's own images.
 
     Attributes:
         width: of the transformer.
@@ -83,35 +85,32 @@ class Alignment(Method):
     def fit(self, oracle: Oracle) -> None:
         """Run the device on the auxiliary images, whose merge maps the adversary therefore has, and train."""
         oracle.threat.require(ALIGNABLE[1], self.name)
-        seen, count = oracle.rehearse(), len(oracle.images)
         self.ordered = Knowledge.ORDER in oracle.knows
-        features, source = self._features(seen), seen.tokens.source
-        assert source is not None
-        self.mean, self.scale = features.mean(0), features.std(0).clamp_min(1e-6)
-        complete, places = _complete(seen.tokens, source)
         # Asked of her own tokens, because a defence may put them into another order.
-        self.in_place = self.ordered and bool(complete.any() and (source[complete] == places).all())
-        train_rows, held = held_out(count)
-        tokens = seen.tokens.with_values((features - self.mean) / self.scale)
-        few = tokens.select(train_rows[:MOST])
-        assert few.source is not None
-        self.discriminant = _discriminant(few.values, few.source, few.offsets)
-        tokens = tokens.with_values(self._told(tokens))
-        network = _Matcher(features.shape[1], source.shape[1], self.width, self.layers)
-        self.network = network.to(features.device)
+        self.in_place = self.ordered and _in_place(oracle.rehearse(rows) for rows in oracle.batches())
+        train_rows, held = held_out(len(oracle.images))
+        self.mean, self.scale = mean_and_scale(self._features(oracle.rehearse(rows)) for rows in oracle.batches())
+        first = oracle.rehearse(train_rows[:1]).tokens
+        numbers = int(oracle.lengths.max()) * first.values.shape[-1]
+        known = self._standard(oracle.rehearse(train_rows[: min(MOST, max(MOST_NUMBERS // numbers, 2))]))
+        assert known.source is not None
+        self.discriminant = _discriminant(known.values, known.source, known.offsets)
+        network = _Matcher(known.values.shape[1], known.source.shape[1], self.width, self.layers)
+        self.network = network.to(known.values.device)
+
+        told = Recorded.of(self._told_of(oracle.rehearse(rows)) for rows in oracle.batches())
 
         def loss_on(rows: Tensor) -> Tensor:
-            scores = self._scores(tokens.select(rows))
-            return cross_entropy(scores.flatten(0, 1), source[rows].flatten(), ignore_index=NOWHERE)
+            tokens = told.select(rows).tokens
+            assert tokens.source is not None
+            return cross_entropy(self._scores(tokens).flatten(0, 1), tokens.source.flatten(), ignore_index=NOWHERE)
 
         self.history = train(self.network, loss_on, train_rows, held, self.schedule, "the alignment", oracle.budget)
 
     @torch.no_grad()
     def scores(self, seen: Observation) -> Tensor:
         """``[B, P, t]``: the logarithmic probability of each patch to have ended in each token of its image."""
-        tokens = seen.tokens.with_values((self._features(seen) - self.mean) / self.scale)
-        tokens = tokens.with_values(self._told(tokens))
-        return self._scores(tokens).log_softmax(-1)
+        return self._scores(self._told_of(seen).tokens).log_softmax(-1)
 
     def complete(self, seen: Observation) -> Observation:
         """The observation with the most likely merge map, if it has none."""
@@ -123,6 +122,14 @@ class Alignment(Method):
             complete, places = _complete(seen.tokens, source)
             source[complete] = places
         return replace(seen, tokens=replace(seen.tokens, source=source))
+
+    def _told_of(self, seen: Observation) -> Observation:
+        """What the network is given of each token, in place of its values."""
+        tokens = self._standard(seen)
+        return replace(seen, tokens=tokens.with_values(self._told(tokens)), symbols=seen.symbols[:, :0])
+
+    def _standard(self, seen: Observation) -> TokenBatch:
+        return seen.tokens.with_values((self._features(seen) - self.mean) / self.scale)
 
     def _features(self, seen: Observation) -> Tensor:
         """`token_features`, and a token's rank among those of its image where the order that they come in means it."""
@@ -152,6 +159,18 @@ def _complete(tokens: TokenBatch, source: Tensor) -> tuple[Tensor, Tensor]:
     """``[B]``, which images have as many tokens as patches, and the map ``[P]`` if these stand in their places."""
     first, last = tokens.prefix, tokens.prefix + source.shape[1]
     return (tokens.lengths == last).to(source.device), torch.arange(first, last, device=source.device)
+
+
+def _in_place(seen: Iterable[Observation]) -> bool:
+    """Whether every image that has as many tokens as patches has them in their places, and there is one."""
+    found = False
+    for part in seen:
+        assert part.tokens.source is not None
+        complete, places = _complete(part.tokens, part.tokens.source)
+        if not bool((part.tokens.source[complete] == places).all()):
+            return False
+        found = found or bool(complete.any())
+    return found
 
 
 def _discriminant(features: Tensor, source: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:

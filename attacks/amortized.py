@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,14 +12,16 @@ from torch import Tensor
 from atm import precision
 from atm.knowledge import Knowledge
 from atm.policy import MergePolicy
+from atm.rows import kept
 from atm.threat import FEWEST, Observation, ThreatModel
 from attacks.alignment import ALIGNABLE
-from attacks.base import Attack, Method, held_out, patch_features, require
+from attacks.base import Attack, Method, held_out, mean_and_scale, patch_features, require
 from attacks.network import InversionNetwork
 from attacks.oracle import OWN_DEVICE, Oracle
 from attacks.training import PIXELS, Schedule, train
 
 PROBE = 32  # images that are sent at a time, which is a step of sending
+NUMBERS = 2**31  # of all features together, at most: 8 GB on disk
 SENDING = 0.3  # of a time budget, at most, goes into sending the auxiliary images; the rest is for training
 
 
@@ -79,26 +82,22 @@ class ManyPolicies(Method):
         """Send the auxiliary images under every policy, then train on all of it."""
         signal, depth = oracle.signal, oracle.policy().depth
         chosen, rows = self._affordable(oracle, _spread(self.policies, depth, oracle.policy().exit_layer))
-        images = oracle.images[rows]
-        self.signal, self.mean_image = signal, images.mean(0)
-        self.told = torch.tensor([policy.thresholds for policy in chosen], device=images.device)
-        x = torch.stack([_features(oracle.under(policy), images) for policy in chosen])
-        self.mean, self.scale = x.flatten(0, 2).mean(0), x.flatten(0, 2).std(0).clamp_min(1e-6)
-        x = precision.stored((x - self.mean) / self.scale)
-        self.network = InversionNetwork(x.shape[-1] + depth, 0, signal, 128, 1).to(images.device)
+        self.signal, self.mean_image, count = signal, oracle.images.mean(0), len(rows)
+        self.told = torch.tensor([policy.thresholds for policy in chosen], device=oracle.device)
+        x = kept(features for policy in chosen for features in _features(oracle.under(policy), oracle.batches(rows)))
+        self.mean, self.scale = mean_and_scale(part.flatten(0, 1) for part in x.split(64))
+        self.network = InversionNetwork(x.shape[-1] + depth, 0, signal, 128, 1).to(oracle.device)
 
         def loss_on(part: Tensor) -> Tensor:
-            which, image = part // len(images), part % len(images)
-            return signal.loss(self._run(x[which, image], self.told[which]), images[image])
+            which, images = part // count, oracle.images[rows[part % count]]
+            return signal.loss(self._run(self._standard(x[part]), self.told[which]), images)
 
-        offsets = torch.arange(len(chosen))[:, None] * len(images)
-        train_rows, validation = ((offsets + part).flatten() for part in held_out(len(images)))
+        offsets = torch.arange(len(chosen))[:, None] * count
+        train_rows, validation = ((offsets + part).flatten() for part in held_out(count))
         few = validation[torch.randperm(len(validation))[:512]]
         what = "the amortized decoder"
         self.history = train(self.network, loss_on, train_rows, few, self.schedule, what, oracle.budget)
-        self.history.cut = (
-            self.history.cut or len(chosen) < self.policies or len(rows) < self.most <= len(oracle.images)
-        )
+        self.history.cut = self.history.cut or len(chosen) < self.policies or count < self.most <= len(oracle.images)
 
     def _affordable(self, oracle: Oracle, policies: list[MergePolicy]) -> tuple[list[MergePolicy], Tensor]:
         """The policies, and rows of the auxiliary images, that can be sent in `SENDING` of the time.
@@ -106,19 +105,22 @@ class ManyPolicies(Method):
         Few policies are worth more than few images, so images are given up last.
         """
         device, few = oracle.own_device(), oracle.images[:PROBE]
-        count = min(self.most, len(oracle.images))
+        each = len(policies) * oracle.signal.places * 2 * device.encoder.width
+        count = min(self.most, len(oracle.images), max(NUMBERS // each, FEWEST))
         batches = -(-count // PROBE)
         sending = oracle.budget.part(SENDING, "sending")
         steps = sending.steps("images", batches * len(policies), lambda: device.transmit(few), least=1)
-        kept = policies[: max(steps // batches, 1)]
-        return kept, _few(len(oracle.images), max(min(count, steps * PROBE), FEWEST))
+        sent = policies[: max(steps // batches, 1)]
+        return sent, _few(len(oracle.images), max(min(count, steps * PROBE), FEWEST))
 
     def rebuild(self, features: Tensor, thresholds: Tensor) -> Tensor:
         """Features ``[B, P, f]`` under one policy ``[layers]`` -> ``[B, C, H, W]`` in [0, 1]."""
-        x = precision.stored((features - self.mean) / self.scale)
-        told = thresholds.to(x.device)
-        parts = [self._run(part, told.expand(len(part), -1)) for part in x.split(256)]
+        told = thresholds.to(features.device)
+        parts = [self._run(self._standard(part), told.expand(len(part), -1)) for part in features.split(64)]
         return self.signal.clip(torch.cat(parts))
+
+    def _standard(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.scale
 
     def _run(self, features: Tensor, thresholds: Tensor) -> Tensor:
         told = (1 - thresholds)[:, None].expand(-1, features.shape[1], -1)
@@ -127,9 +129,10 @@ class ManyPolicies(Method):
             return self.network(start, torch.cat([features, told.to(features.dtype)], -1)).float()
 
 
-def _features(oracle: Oracle, images: Tensor) -> Tensor:
-    """``[N, P, f]`` of what she sees of some of her images under one policy; they are sent for this alone."""
-    return patch_features(oracle.complete(oracle.tap(images)))
+def _features(oracle: Oracle, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+    """``[n, P, f]`` of what she sees of parts of her images under one policy; they are sent for this alone."""
+    for number, rows in enumerate(parts):
+        yield patch_features(oracle.complete(oracle.tap(oracle.images[rows], number)))
 
 
 def _spread(count: int, depth: int, exit_layer: int | None) -> list[MergePolicy]:

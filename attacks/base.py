@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -113,7 +114,7 @@ def made(attack: type[A], quick: bool = False, **parameters: Any) -> A:
 
 
 def require(attack: type[Method] | Method, threat: ThreatModel) -> None:
-    """Raise `KnowledgeError` unless the adversary knows what an attack needs."""
+    """Raise `atm.errors.KnowledgeError` unless the adversary knows what an attack needs."""
     threat.require(attack.needs, attack.name)
     if attack.needs_one_of and not any(option in threat.knows for option in attack.needs_one_of):
         threat.require(attack.needs_one_of[0], attack.name)
@@ -124,6 +125,18 @@ def held_out(count: int) -> tuple[Tensor, Tensor]:
     validation = max(count // 10, 1)
     rows = torch.arange(count)
     return rows[: count - validation], rows[count - validation :]
+
+
+def mean_and_scale(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """``[f]`` mean and deviation of rows ``[n, f]`` that come in parts, float32; the deviation is never 0."""
+    count, total, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for part in parts:
+        rows = part.cpu().double()
+        count, total, squares = count + len(rows), total + rows.sum(0), squares + rows.square().sum(0)
+        device = part.device
+    mean = total / count
+    variance = (squares - count * mean.square()).clamp_min(0) / max(count - 1, 1)
+    return mean.float().to(device), variance.sqrt().float().clamp_min(1e-6).to(device)
 
 
 def patch_features(seen: Observation) -> Tensor:

@@ -13,6 +13,7 @@ from attacks.oracle import Oracle
 from privacy_metrics import ssim
 
 CANDIDATES, JUDGES = 24, 32  # auxiliary pictures that are tried, and held-out ones that they are compared with
+MOST_NUMBERS = 2**24  # of all pictures together of which the median is taken
 CONTRASTS = (0.0, 0.5, 1.0, 1.5, 2.0)  # of the mean picture: 0 is its mean colour
 
 
@@ -33,8 +34,7 @@ class BestConstant(Attack):
         images = oracle.images
         train, validation = held_out(len(images))
         judges = images[validation[:JUDGES]]
-        own = images[train]
-        mean = own.mean(0)
+        own, mean = images[train[: max(MOST_NUMBERS // images.shape[1:].numel(), 2)]], images.mean(0)
         colour = mean.mean((-2, -1), keepdim=True)
         made = [(colour + contrast * (mean - colour)).clamp(0, 1) for contrast in CONTRASTS]
         tried = torch.cat([torch.stack([*made, own.median(0).values]), own[:CANDIDATES]])

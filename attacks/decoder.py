@@ -11,10 +11,11 @@ from torch import Tensor
 
 from atm import precision
 from atm.knowledge import Knowledge
+from atm.rows import few, kept
 from atm.threat import Observation, ThreatModel
 from atm.tokens import TokenBatch
 from attacks.alignment import ALIGNABLE, token_features
-from attacks.base import Attack, held_out, patch_features, require
+from attacks.base import Attack, held_out, mean_and_scale, patch_features, require
 from attacks.network import InversionNetwork
 from attacks.oracle import Oracle
 from attacks.ridge import Ridge
@@ -57,15 +58,18 @@ class Decoder(Attack):
         self.complete = oracle.complete
         self.has_map = Knowledge.MERGE_MAP in oracle.knows
         self.signal, self.mean_image = oracle.signal, oracle.images.mean(0)
-        self.learn(oracle.observe(), oracle)
+        self.learn(oracle)
 
-    def learn(self, seen: Observation, oracle: Oracle) -> None:
-        """Train on what was seen of the auxiliary images."""
+    def learn(self, oracle: Oracle) -> None:
+        """Train on what is seen of the auxiliary images."""
         images, loss = oracle.images, self.loss or oracle.signal.loss
+        see = oracle.observe if self.ridge is None else oracle.mapped
         if not self.has_map:
-            values = token_features(seen)
-            self.token_mean, self.token_scale = values.mean(0), values.std(0).clamp_min(1e-6)
-        start, features, tokens = self._inputs(seen)
+            self.token_mean, self.token_scale = mean_and_scale(
+                token_features(oracle.observe(rows)) for rows in oracle.batches()
+            )
+        starts = kept(self._start(see(rows)) for rows in oracle.batches())
+        _, features, tokens = self._inputs(see(torch.arange(1)))
         network = InversionNetwork(
             0 if features is None else features.shape[-1],
             0 if tokens is None else tokens.values.shape[-1],
@@ -76,7 +80,7 @@ class Decoder(Attack):
         self.network = network.to(images.device)
 
         def loss_on(rows: Tensor) -> Tensor:
-            return loss(self._run(start, features, tokens, rows), images[rows])
+            return loss(self._run(*self._inputs(see(rows), starts[rows])), images[rows])
 
         rows = held_out(len(images))
         self.history = train(self.network, loss_on, *rows, self.schedule, f"the {self.name}", oracle.budget)
@@ -84,27 +88,31 @@ class Decoder(Attack):
     @torch.no_grad()
     def reconstruct(self, seen: Observation) -> Tensor:
         """The corrected estimate, clipped to [0, 1]."""
-        inputs = self._inputs(seen)
-        parts = [self._run(*inputs, rows) for rows in torch.arange(len(seen)).split(256)]
-        return self.signal.clip(torch.cat(parts))
+        size = few(2 * self.signal.places * seen.tokens.values.shape[-1], 256)
+        parts = torch.arange(len(seen)).split(size)
+        return self.signal.clip(torch.cat([self._run(*self._inputs(seen.select(rows))) for rows in parts]))
 
     @torch.no_grad()
-    def _inputs(self, seen: Observation) -> tuple[Tensor, Tensor | None, TokenBatch | None]:
+    def _start(self, seen: Observation) -> Tensor:
+        """``[B, C, H, W]``, the first estimate."""
+        if self.ridge is None:
+            return self.mean_image.expand(len(seen), -1, -1, -1)
+        return self.ridge.estimate(patch_features(self.complete(seen)))
+
+    @torch.no_grad()
+    def _inputs(
+        self, seen: Observation, start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, TokenBatch | None]:
         """First estimate, standardised features of the patches, standardised tokens; as far as there are any."""
-        start, features, tokens = self.mean_image.expand(len(seen), -1, -1, -1), None, None
+        features, tokens = None, None
         if self.ridge is not None:
-            features = self.features(self.complete(seen))
-            start = self.ridge.estimate(features)
-            features = precision.stored(self.ridge.linear.standard(features))
+            seen = self.complete(seen)
+            features = self.ridge.linear.standard(patch_features(seen))
         if not self.has_map:
             tokens = seen.tokens.with_values((token_features(seen) - self.token_mean) / self.token_scale)
-        return start, features, tokens
+        return self._start(seen) if start is None else start, features, tokens
 
-    def features(self, seen: Observation) -> Tensor:
-        """``[B, P, f]``: what is known of each patch."""
-        return patch_features(seen)
-
-    def _run(self, start: Tensor, features: Tensor | None, tokens: TokenBatch | None, rows: Tensor) -> Tensor:
-        padded = (None, None) if tokens is None else tokens.select(rows).padded()
+    def _run(self, start: Tensor, features: Tensor | None, tokens: TokenBatch | None) -> Tensor:
+        padded = (None, None) if tokens is None else tokens.padded()
         with precision.fast(start.device):
-            return self.network(start[rows], None if features is None else features[rows], *padded).float()
+            return self.network(start, features, *padded).float()

@@ -14,6 +14,7 @@ from attacks.linear import STRENGTHS, Linear, Moments
 from attacks.oracle import OWN_DEVICE, Oracle
 from attacks.ridge import Ridge
 
+MOST = 10_000  # images that she learns from
 FRESH = 977  # channel draws of the adversary's own, which the victims' transmission does not share
 
 
@@ -32,14 +33,16 @@ class Identify(Inference):
         """Solve classifier and metric from the auxiliary images."""
         require(self, oracle.threat)
         self.tap = oracle.tap
-        x = features(oracle.observe())
+        rows = _sample(len(oracle.images))
+        x = torch.cat([features(oracle.observe(part)) for part in oracle.batches(rows)])
         self.mean, self.scale = x.mean(0), x.std(0).clamp_min(1e-6)
-        self.labels = None if oracle.labels is None else _classifier(x, oracle.labels)
+        self.labels = None if oracle.labels is None else _classifier(x, oracle.labels[rows])
         self.ridge = None if oracle.threat.runs_the_device else oracle.fitted(Ridge)
         if self.ridge is not None:
             return
         x = self._standard(x)
-        noise = (self._standard(features(oracle.observe(FRESH))) - x).double()
+        again = torch.cat([features(oracle.observe(part, FRESH)) for part in oracle.batches(rows)])
+        noise = (self._standard(again) - x).double()
         spread = noise.T @ noise / (2 * len(x)) + 0.05 * x.T.double() @ x.double() / len(x)
         values, basis = torch.linalg.eigh(spread)
         self.whiten = (basis * values.clamp_min(1e-6 * float(values[-1])).rsqrt()).float()
@@ -67,6 +70,12 @@ def features(seen: Observation) -> Tensor:
     square = zero.index_add(0, tokens.image_of_token, tokens.values.square()) / count
     deviation = (square - mean.square()).clamp_min(0).sqrt()
     return torch.cat([image_features(seen), mean, deviation, count.log(), *frame_features(seen)], -1)
+
+
+def _sample(count: int) -> Tensor:
+    """Rows of her images that she learns from, the last tenth of them held-out ones."""
+    train, held = held_out(count)
+    return torch.cat([train[: MOST - MOST // 10], held[: MOST // 10]])
 
 
 def _classifier(x: Tensor, labels: Tensor) -> Linear:

@@ -16,7 +16,6 @@ from torch import Tensor
 STRENGTHS = tuple(10.0**power for power in range(-7, 2))
 LEAST_SCALE = 1e-6  # of a feature that never changes
 ROUNDING = 1e-12  # of an eigenvalue; keeps features that never change from being divided by zero
-BATCH = 512  # images that are turned into features at a time
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -24,7 +25,7 @@ class Nearest(Attack):
         """Send the auxiliary images and keep their features."""
         require(self, oracle.threat)
         self.images = oracle.images
-        features = image_features(oracle.observe())
+        features = torch.cat([image_features(oracle.observe(rows)) for rows in oracle.batches()])
         self.centre = features.mean(0)
         self.features = normalize(features - self.centre, dim=-1)
 

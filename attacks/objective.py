@@ -73,7 +73,7 @@ class Likelihood:
             _, symbols, _, _ = self.link.send(images[:1].clone().requires_grad_())
         self.on_symbols = symbols.requires_grad and oracle.threat.tap != "before-codec"
         rows = held_out(len(images))[1][:MEASURED]
-        target = self.target(oracle.observe().select(rows))
+        target = self.target(oracle.observe(rows))
         with torch.no_grad():
             values = torch.cat([self.sent(images[rows[part]], target.source[part]) for part in _parts(len(rows))])
             squares = (values - target.values).abs().square().mean(-1) * target.weights

@@ -20,7 +20,7 @@ from attacks.spread import Spread
 class Optimization(Descent):
     """A search over the pixels, in the coordinates in which the decoder's errors are white (`attacks.spread`).
 
-    By L-BFGS, which on unmerged tokens of `vit_cifar10` gets in 30 steps where Adam gets in 120.
+    By L-BFGS, which on unmerged tokens of ``vit_cifar10`` gets in 30 steps where Adam gets in 120.
 
     Attributes:
         steps: of L-BFGS, at most.

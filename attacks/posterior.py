@@ -32,7 +32,7 @@ class Posterior(Method):
         self.likelihood = Likelihood(oracle)
         self.loss = oracle.signal.loss
         held = held_out(len(oracle.images))[1][:MEASURED]
-        self.own, self.originals = oracle.observe().select(held), oracle.images[held]
+        self.own, self.originals = oracle.observe(held), oracle.images[held]
         self.rounds = 0
         self.own, self.estimates = self.begin(self.own)
         least = self._error(self.estimates)

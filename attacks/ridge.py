@@ -7,11 +7,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from atm.knowledge import Knowledge
-from atm.signals import ImageSignal
 from atm.threat import Observation, ThreatModel
 from attacks.alignment import ALIGNABLE
 from attacks.base import Attack, held_out, patch_features, require
-from attacks.linear import BATCH, Linear, Moments, chosen
+from attacks.linear import Linear, Moments, chosen
 from attacks.oracle import Oracle
 
 
@@ -36,7 +35,7 @@ class Ridge(Attack):
         require(self, oracle.threat)
         self.complete = oracle.complete
         self.signal = oracle.signal
-        self.linear = regression(oracle.mapped(), oracle.images, oracle.signal)
+        self.linear = regression(oracle)
 
     def reconstruct(self, seen: Observation) -> Tensor:
         """The linear estimate, clipped to [0, 1]."""
@@ -47,11 +46,12 @@ class Ridge(Attack):
         return self.signal.from_units(self.linear(features))
 
 
-def regression(seen: Observation, images: Tensor, signal: ImageSignal) -> Linear:
-    """From the features of what was seen, with a merge map, to the patches of the images, the last tenth held out."""
+def regression(oracle: Oracle) -> Linear:
+    """From the features of what she sees of her images, with a merge map, to their patches; the last tenth held out."""
+    images, signal = oracle.images, oracle.signal
     parts = [
         Moments.streamed(
-            (patch_features(seen.select(part)), signal.to_units(images[part])) for part in rows.split(BATCH)
+            (patch_features(oracle.mapped(part)), signal.to_units(images[part])) for part in oracle.batches(rows)
         )
         for rows in held_out(len(images))
     ]

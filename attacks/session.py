@@ -6,6 +6,7 @@ policies that are attacked together share a `Campaign`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,12 +18,14 @@ from atm.errors import KnowledgeError
 from atm.knowledge import Knowledge
 from atm.link import Link, Transmission
 from atm.policy import MergePolicy
+from atm.rows import Held, Rows
 from atm.seeds import seed_of
 from atm.threat import Observation, ThreatModel
 from attacks import base
 from attacks.base import Method
 from attacks.budget import Budget, Plan
 from attacks.oracle import Doors, Oracle
+from attacks.recorded import Recorded
 
 
 @dataclass
@@ -68,7 +71,7 @@ class Session:
     Args:
         link: the system.
         threat: who she is.
-        images: ``[N, C, H, W]``, her auxiliary images; see `attacks.oracle.Oracle`.
+        images: ``[N, C, H, W]``, her auxiliary images, in memory or by rows; see `attacks.oracle.Oracle`.
         labels: ``[N]`` of the victims' classes, or None.
         unsent: ``[M, C, H, W]``, images for which she has no queries.
         encoded: what the device computes of ``images``, if that is known already.
@@ -83,22 +86,24 @@ class Session:
         self,
         link: Link,
         threat: ThreatModel,
-        images: Tensor,
+        images: Tensor | Rows,
         *,
         labels: Tensor | None = None,
-        unsent: Tensor | None = None,
+        unsent: Tensor | Rows | None = None,
         encoded: Encoded | None = None,
         campaign: Campaign | None = None,
         queries: Queries | None = None,
     ) -> None:
         link.wire.refuse(threat.name, threat.knows)
         self.link, self.threat = link, threat.on(link)
-        self.images, self.labels, self.unsent = images.to(link.device), labels, unsent
+        self.images, self.labels = _rows(images).to(link.device), labels
+        self.unsent = None if unsent is None else _rows(unsent).to(link.device)
         self._encoded = encoded
         self.campaign = Campaign() if campaign is None else campaign
         self.signal = link.signal
         self.queries = Queries(self.threat) if queries is None else queries
-        self._sent: dict[int, Transmission] = {}
+        self._heard: dict[Any, Recorded] = {}
+        self._seen: dict[Any, Recorded] = {}
         self._fitted: dict[Any, Method] = {}
         self._under: dict[MergePolicy, Session] = {}
         self._identity = repr(replace(link.policy, name=""))
@@ -106,11 +111,13 @@ class Session:
     def oracle(self, budget: Budget | None = None, threat: ThreatModel | None = None) -> Oracle:
         """What an attack is handed."""
         doors = Doors(
-            tap=lambda images, draw, who, own: self._tap(images, draw, who, own),
+            tap=lambda images, draw, who: self._tap(images, draw, who),
+            recorded=lambda draw, who, own: self._recorded(draw, who, own),
             link=lambda: self.link,
             fitted=lambda make, who, within, parameters: self._fit(make, who, within, parameters),
             shared=lambda make, who, within, parameters: self._share(make, who, within, parameters),
             under=lambda policy, who, within: self.under(policy).oracle(within, who),
+            width=max(self.link.encoder.width, 2 * self.link.codec.symbols_per_token),
         )
         budget = self.budget() if budget is None else budget
         threat = self.threat if threat is None else threat
@@ -129,10 +136,11 @@ class Session:
         """
         transmission = self.link.transmit(images, seed_of(self.campaign.secret, "victims"))
         ear = seed_of(self.campaign.secret, "ear")
+        heard = self.threat.hear(transmission, self.link, ear)
         return (
             transmission,
-            self.threat.observe(transmission, self.link, ear),
-            self.threat.true_map(transmission, self.link, ear),
+            self.threat.told(heard, self.link, ear),
+            self.threat.true_map(heard, self.link, ear),
         )
 
     def fitted(self, make: type[Method], budget: Budget | None = None, **parameters: Any) -> Any:
@@ -157,21 +165,30 @@ class Session:
             )
         return self._under[policy]
 
-    def _tap(self, images: Tensor | None, draw: int, threat: ThreatModel, own: bool) -> Observation:
-        if images is None:
-            if draw not in self._sent:
-                own_images = self.images if self._encoded is None else self._encoded
-                self._sent[draw] = self._transmit(own_images, draw)
-            transmission = self._sent[draw]
-        else:
-            transmission = self._transmit(images, draw)
-        see = threat.rehearse if own else threat.observe
-        return see(transmission, self.link, seed_of(self.campaign.secret, self._identity, "hers", draw))
+    def _tap(self, images: Tensor, draw: int, threat: ThreatModel) -> Observation:
+        heard = Observation.cat(list(self._hear(images, draw, threat)))
+        return threat.told(heard, self.link, self._ear(draw))
 
-    def _transmit(self, images: Tensor | Encoded, draw: int) -> Transmission:
+    def _recorded(self, draw: int, threat: ThreatModel, own: bool) -> Recorded:
+        ears = threat.ears(self.link)
+        if (draw, ears) not in self._heard:
+            images = self.images if self._encoded is None else self._encoded
+            self._heard[draw, ears] = Recorded.of(self._hear(images, draw, threat))
+        heard, key = self._heard[draw, ears], (draw, threat, own)
+        if key not in self._seen:
+            self._seen[key] = replace(heard, frame=threat.told(heard.frame, self.link, self._ear(draw), own))
+        return self._seen[key]
+
+    def _hear(self, images: Tensor | Rows | Encoded, draw: int, threat: ThreatModel) -> Iterator[Observation]:
+        """What reaches her of images that are sent now, batch by batch."""
         if not self.threat.runs_the_device:
             self.queries.count(len(images))
-        return self.link.transmit(images, seed_of(self.campaign.secret, self._identity, "tap", draw))
+        sent = self.link.stream(images, seed_of(self.campaign.secret, self._identity, "tap", draw))
+        for number, part in enumerate(sent):
+            yield threat.hear(part, self.link, seed_of(self._ear(draw), number))
+
+    def _ear(self, draw: int) -> int:
+        return seed_of(self.campaign.secret, self._identity, "hers", draw)
 
     def _fit(self, make: type[Any], threat: ThreatModel, budget: Budget, parameters: dict[str, Any]) -> Any:
         key = (make, threat, repr(sorted(parameters.items())))
@@ -194,7 +211,11 @@ class Session:
 
     def _made(self, make: type[Any], threat: ThreatModel, budget: Budget, parameters: dict[str, Any], seed: int) -> Any:
         attack = base.made(make, self.campaign.quick, **parameters)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():  # whoever asks for it may want no gradients
             torch.manual_seed(seed)
             attack.fit(self.oracle(budget, threat))
         return attack
+
+
+def _rows(images: Tensor | Rows) -> Rows:
+    return images if isinstance(images, Rows) else Held(images)

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from atm.knowledge import Knowledge
+from atm.rows import Rows, kept
 from atm.threat import Observation
 from attacks.alignment import ALIGNABLE
-from attacks.base import Attack, held_out, patch_features, require
-from attacks.linear import BATCH, Linear, Moments, chosen
+from attacks.base import Attack, held_out, mean_and_scale, patch_features, require
+from attacks.linear import Linear, Moments, chosen
 from attacks.network import Block
 from attacks.oracle import Oracle
 from attacks.training import Schedule, train
@@ -55,20 +56,20 @@ class Shadow(Attack):
         """Query the device, train the stand-in, and choose the start and the descent's weight."""
         require(self, oracle.threat)
         self.signal, self.complete, self.budget = oracle.signal, oracle.complete, oracle.budget
-        images, seen = oracle.images, patch_features(oracle.mapped())
-        self.mean = seen.mean(0)
-        self.scale = (seen - self.mean).flatten(0, 1).std(0).clamp_min(1e-6)
-        answers, rows = self._standard(seen), held_out(len(images))
+        images = oracle.images
+        seen = kept(patch_features(oracle.mapped(rows)) for rows in oracle.batches())
+        self.mean, rows = seen.mean(0), held_out(len(images))
+        _, self.scale = mean_and_scale((part - self.mean).flatten(0, 1) for part in seen.split(64))
         network = _StandIn(self.signal.unit, seen.shape[1], seen.shape[2], self.width, self.layers)
         self.network = network.to(images.device)
 
         def loss_on(part: Tensor) -> Tensor:
-            return mse_loss(self._answer(images[part]), answers[part])
+            return mse_loss(self._answer(images[part]), self._standard(seen[part]))
 
         half = oracle.budget.part(0.5, "stand-in")
         self.history = train(self.network, loss_on, *rows, self.schedule, "the stand-in", half)
         self.network.requires_grad_(False)
-        held, truth = answers[rows[1]], images[rows[1]]
+        held, truth = self._standard(seen[rows[1]]), images[rows[1]]
         self.noise = (self._answers(truth) - held).square().mean((0, 1)).clamp_min(1e-3)
         self.start = self._start(oracle, seen)
         begin = self._begin(seen[rows[1]])
@@ -85,22 +86,28 @@ class Shadow(Attack):
         begin, answers = self._begin(features), self._standard(features)
         return self._descend(begin, answers, self.weight, self._affordable(begin, answers))
 
-    def _start(self, oracle: Oracle, seen: Tensor) -> Linear:
+    def _start(self, oracle: Oracle, seen: Rows) -> Linear:
         """Ridge on queried pairs, or with unsent images among them, whichever is better on held-out ones."""
         train, held = held_out(len(oracle.images))
         judge = Moments.of(seen[held], self.signal.to_units(oracle.images[held]), self.mean)
         sent = [
-            Moments.of(seen[part], self.signal.to_units(oracle.images[part]), self.mean) for part in train.split(BATCH)
+            Moments.of(seen[part], self.signal.to_units(oracle.images[part]), self.mean)
+            for part in oracle.batches(train)
         ]
         alone = chosen(Moments.total(sent), judge)
         if oracle.unsent is None:
             return alone
-        unsent = oracle.unsent.to(oracle.device)
-        imitated = self._answers(unsent)
-        imitated = (imitated + torch.randn(imitated.shape).to(imitated) * self.noise.sqrt()) * self.scale + self.mean
-        more = chosen(Moments.total([Moments.of(imitated, self.signal.to_units(unsent), self.mean), *sent]), judge)
+        rest = torch.arange(len(oracle.unsent))
+        imitated = [self._imitated(oracle.unsent[part]) for part in oracle.batches(rest)]
+        more = chosen(Moments.total([*imitated, *sent]), judge)
         truth = oracle.images[held]
         return min((alone, more), key=lambda linear: float((self._drawn(linear, seen[held]) - truth).square().mean()))
+
+    def _imitated(self, images: Tensor) -> Moments:
+        """Of images that were never sent, with answers as noisy as the stand-in errs."""
+        answers = self._answers(images)
+        answers = (answers + torch.randn(answers.shape).to(answers) * self.noise.sqrt()) * self.scale + self.mean
+        return Moments.of(answers, self.signal.to_units(images), self.mean)
 
     def _drawn(self, linear: Linear, features: Tensor) -> Tensor:
         return self.signal.clip(self.signal.from_units(linear(features)))

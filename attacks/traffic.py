@@ -29,7 +29,7 @@ class Traffic(Inference):
         self.labels = oracle.labels
         if self.labels is None:
             return
-        self.counts = oracle.observe().tokens.lengths
+        self.counts = oracle.lengths
         train, validation = held_out(len(self.counts))
         truth = self.labels[validation]
         answers = {w: self._answer(self.counts[validation], train, w) for w in WIDTHS}

@@ -37,11 +37,12 @@ class Whole(Attack):
     def fit(self, oracle: Oracle) -> None:
         """Send the auxiliary images and solve; the regularisation is chosen on the held-out ones."""
         require(self, oracle.threat)
-        seen, images = oracle.observe(), oracle.images
-        self.signal, self.longest = oracle.signal, max(seen.tokens.counts)
-        train, validation = held_out(len(images))
-        train = train[: min(self.most, max(MOST_NUMBERS // (self.longest * seen.tokens.values.shape[-1]), 2))]
-        known, held = (self._sequence(seen.select(rows)) for rows in (train, validation))
+        images, (train, validation) = oracle.images, held_out(len(oracle.images))
+        first = oracle.observe(train[:1]).tokens
+        self.signal, self.longest = oracle.signal, int(oracle.lengths.max())
+        most = min(self.most, max(MOST_NUMBERS // (self.longest * first.values.shape[-1]), 2))
+        train, validation = train[:most], validation[:most]
+        known, held = (self._sequence(oracle.observe(rows)) for rows in (train, validation))
         self.dual = Dual.chosen(known, images[train].flatten(1), held, images[validation].flatten(1))
 
     def reconstruct(self, seen: Observation) -> Tensor:

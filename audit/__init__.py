@@ -2,6 +2,8 @@
 
 Its three functions are what users do: `attack` policies, write a `report`, `search` policies. They are imported when
 they are asked for, so that ``atm --help`` need not wait for torch.
+
+Part of the distribution ``atm-privacy``.
 """
 
 from __future__ import annotations

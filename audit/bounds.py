@@ -42,6 +42,7 @@ def bounds(link: Link, threat: ThreatModel, victims: Tensor, auxiliary: Tensor, 
     Returns:
         Columns ``bound``, ``value`` (mean squared error per pixel; NaN where there is none) and ``note``.
     """
+    victims, auxiliary = victims.to(link.device), auxiliary[:SOURCES].to(link.device)
     variance = noise_variance(link, threat)
     if variance is None:
         return _none("without white Gaussian noise on the symbols of this tap nothing is bounded")
@@ -50,7 +51,7 @@ def bounds(link: Link, threat: ThreatModel, victims: Tensor, auxiliary: Tensor, 
     leakage = image_dfil(link, victims[:IMAGES], variance, seed)
     if not bool((leakage > 0).all()):
         return _none("no gradient passes the codec, so its Fisher information is not known")
-    return _rows(link, auxiliary[:SOURCES], variance, leakage, seed)
+    return _rows(link, auxiliary, variance, leakage, seed)
 
 
 def _none(reason: str) -> pd.DataFrame:
@@ -81,7 +82,7 @@ def image_dfil(link: Link, images: Tensor, variance: float, seed: int = 0, probe
         for probe in range(probes):
             signs = torch.randint(0, 2, symbols.shape, generator=generator).to(symbols) * 2 - 1
             (gradient,) = torch.autograd.grad(symbols, x, signs, retain_graph=probe + 1 < probes)
-            total += gradient.double().square().flatten(1).sum(1)
+            total += gradient.cpu().double().square().flatten(1).sum(1)
     return dfil(total / probes, images[0].numel(), variance)
 
 

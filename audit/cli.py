@@ -13,10 +13,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from atm.errors import AtmError
-from audit.ending import DEBUG, STOPPED, ended
+from audit.ending import DEBUG, ended
 from audit.options import (
-    EXPERIMENTS,
     Accept,
     AuxiliaryData,
     Channel,
@@ -24,6 +22,7 @@ from audit.options import (
     Codec,
     Data,
     Defense,
+    Device,
     Experiment,
     Force,
     Head,
@@ -40,8 +39,10 @@ from audit.options import (
     out,
 )  # fmt: skip
 from audit.progress import Progress
+from audit.report_cli import leaderboard, report
+from audit.search_cli import pick, search
 from audit.selfcheck_cli import selfcheck
-from audit.training_cli import convert, train
+from audit.training_cli import calibrate, convert, train
 
 app = typer.Typer(
     name="atm",
@@ -125,6 +126,7 @@ def attack(
     ] = None,
     accept: Accept = None,
     seed: Seed = 0,
+    device: Device = "auto",
     out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write.")] = Path("runs/attack"),
     resume: Resume = False,
     force: Force = False,
@@ -161,6 +163,7 @@ def compare(
     images: Annotated[int, typer.Option(help="Pictures to attack; no claim below 100.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 2000,
     seed: Seed = 0,
+    device: Device = "auto",
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/compare"),
     resume: Resume = False,
     force: Force = False,
@@ -169,186 +172,31 @@ def compare(
     """Compare merging with other defences, with dropping of its bandwidth and with noise of its accuracy."""
     from audit.compare import CompareConfig
     from audit.compare import compare as run_compare
+    from audit.showing import show
+    from reports.export import of_comparison
 
     config = configured(context, CompareConfig, experiment)
     with Progress() as say:
         made = run_compare(config, out_folder, resume=resume, force=force, say=say)
-    table = made.table()
-    if as_json:
-        pairs = [{"merging": p.policy, "other": p.other, "sentence": p.sentence} for p in made.pairs()]
-        print(json.dumps({"points": json.loads(table.to_json(orient="records")), "pairs": pairs}))
-        return
-    shown = Table(title="Price of privacy")
-    for heading in ("system", "defence", str(made.about["task"]), "GFLOPs", "tokens", "symbols", "leakage (SSIM)"):
-        shown.add_column(heading)
-    for _, row in table.iterrows():
-        shown.add_row(
-            escape(str(row["name"])), escape(row.defence or "–"), f"{row.correct:.1%}", f"{row.gflops:.3f}",
-            f"{row.tokens:.1f}", f"{row.symbols:.0f}",
-            f"{row.leakage:.3f} [{row.leakage_low:.3f}, {row.leakage_high:.3f}]",
-        )  # fmt: skip
-    out.print(shown)
-    for pair in made.pairs():
-        out.print(escape(pair.sentence))
-    out.print(f"page: {out_folder / 'compare.html'}", soft_wrap=True)
+    show(of_comparison(made), as_json, {"page": out_folder / "compare.html"})
 
 
 def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool) -> None:
     from audit.evaluate import attack as run_attack
-    from audit.summary import show_attack
+    from audit.summary import show_judged
+    from reports.judged import Judged
 
     with Progress("loading", lambda line: line.startswith(("skipped", "pictures:"))) as say:
         run = run_attack(config, folder, resume=resume, force=force, say=say)
-    show_attack(run, folder / "report.html", as_json)
+    show_judged(Judged.of(run), folder / "report.html", as_json)
 
 
-@app.command(epilog="Example: `atm report runs/demo`")
-def report(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    against: Annotated[
-        list[Path] | None,
-        typer.Option(help="Run to hold it against: another adversary, SNR, seed or budget; repeatable."),
-    ] = None,
-    accept: Accept = None,
-    as_json: Json = False,
-) -> None:
-    """Write the report of a run anew, and print its summary."""
-    from audit.summary import show_attack
-    from reports.html import write_report
-    from reports.run import Run
-
-    others = tuple(Run.read(other) for other in against or ())
-    path = write_report(run, others, accept)
-    show_attack(Run.read(run), path, as_json, others, accept)
-
-
-@app.command(
+app.command(
     epilog="Examples: `atm search --objectives accuracy flops tokens leakage --evals 64 --out runs/front`, "
     "`atm search --at-least accuracy=0.9 --at-most tokens=30`, `atm search --ray local`",
     context_settings={"allow_extra_args": True},
-)
-def search(
-    context: typer.Context,
-    victim: Victim = "vit_photos",
-    weights: Weights = None,
-    image_size: ImageSize = None,
-    mean: Mean = None,
-    std: Std = None,
-    head: Head = None,
-    classes: Classes = None,
-    codec: Codec = "auto",
-    data: Data = "photos",
-    auxiliary_data: AuxiliaryData = None,
-    channel: Channel = "awgn:10",
-    defense: Defense = None,
-    threat: Threat = "server",
-    evals: Annotated[int, typer.Option(help="Policies to evaluate.")] = 64,
-    objectives: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Several names: accuracy, flops, tokens, leakage, symbols, latency, memory.  "
-            "[default: accuracy flops tokens leakage]"
-        ),
-    ] = None,
-    at_least: Annotated[list[str] | None, typer.Option(help="Constraint such as accuracy=0.9; repeatable.")] = None,
-    at_most: Annotated[list[str] | None, typer.Option(help="Constraint such as tokens=30; repeatable.")] = None,
-    reference: Annotated[
-        list[str] | None, typer.Option(help="Reference of the hypervolume, such as accuracy=0.5; repeatable.")
-    ] = None,
-    score: Annotated[str, typer.Option(help="How leakage is scored during the search: ridge.")] = "ridge",
-    images: Annotated[int, typer.Option(help="Pictures to evaluate each policy on.")] = 200,
-    auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures for the full suite, at most.")] = 4000,
-    lowest: Annotated[float, typer.Option(help="Lowest threshold of any layer.")] = 0.3,
-    rescore: Annotated[
-        bool, typer.Option("--rescore/--no-rescore", help="Attack the front with the full suite at the end.")
-    ] = True,
-    rescored_policies: Annotated[int, typer.Option(help="Policies of the front for the full suite, at most.")] = 5,
-    budget: Annotated[
-        float, typer.Option(help="Seconds of the full suite for each of them, shared by its attacks; 0 sets no limit.")
-    ] = 100.0,
-    ray: Annotated[
-        str | None, typer.Option(help="Address of a Ray cluster that shares the work, auto, or local.")
-    ] = None,
-    seed: Seed = 0,
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/search"),
-    resume: Resume = False,
-    force: Force = False,
-    as_json: Json = False,
-) -> None:
-    """Search policies that are good in several objectives at once, leakage among them."""
-    from audit.pareto import SearchConfig
-    from audit.pareto import search as run_search
-
-    experiment = next((word for word in context.args if Path(word).suffix in EXPERIMENTS), None)
-    words = [word for word in context.args if word != experiment]
-    if words and not objectives:
-        raise AtmError(f"unexpected {' '.join(words)!r}; names of objectives follow --objectives")
-    names = " ".join([*(objectives or ()), *words]).replace(",", " ").split()
-    config = configured(context, SearchConfig, experiment, objectives=names or SearchConfig.objectives)
-    with Progress("loading", lambda line: line.startswith("note") or "failed" in line) as say:
-        found = run_search(
-            config,
-            out_folder,
-            resume=resume,
-            force=force,
-            rescore=rescored_policies if rescore else 0,
-            budget=budget or None,
-            ray=ray,
-            say=say,
-        )
-    _show_search(found, as_json)
-    if found.stopped:
-        raise typer.Exit(STOPPED)
-
-
-@app.command("pick", epilog="Example: `atm pick runs/search --at-least accuracy=0.9 --minimize leakage`")
-def pick_(
-    run: Annotated[Path, typer.Argument(help="Folder of a search.")],
-    at_least: Annotated[list[str] | None, typer.Option(help="Constraint such as accuracy=0.9; repeatable.")] = None,
-    at_most: Annotated[list[str] | None, typer.Option(help="Constraint such as tokens=30; repeatable.")] = None,
-    minimize: Annotated[str | None, typer.Option(help="What is to be least.")] = None,
-    maximize: Annotated[str | None, typer.Option(help="What is to be most.")] = None,
-    as_json: Json = False,
-) -> None:
-    """The policy of a search that is best for one's own constraints, as a file for atm attack --policy."""
-    from audit.pareto.pick import pick_policy
-
-    trial, path = pick_policy(run, at_least or (), at_most or (), minimize, maximize)
-    if as_json:
-        print(json.dumps({"policy": str(path), "thresholds": list(trial.thresholds), **trial.values}))
-        return
-    shown = ", ".join(f"{name} {value:.4g}" for name, value in trial.values.items())
-    out.print(f"{trial.name}: {shown}", soft_wrap=True)
-    out.print(f"thresholds: {' '.join(f'{t:.3f}' for t in trial.thresholds)}", soft_wrap=True)
-    out.print(f"policy: {path}", soft_wrap=True)
-
-
-def _show_search(found: Any, as_json: bool) -> None:
-    if as_json:
-        front = [{"policy": trial.name, "thresholds": list(trial.thresholds), **trial.values} for trial in found.front]
-        full = {name: dict(zip(("estimate", "low", "high"), v, strict=True)) for name, v in found.full.items()}
-        recommended = {r.title: r.trial.name for r in found.recommended()}
-        summary = {"out": str(found.folder), "front": front, "recommended": recommended, "full_suite": full}
-        print(json.dumps({**summary, "hypervolume": found.volumes[-1:], "notes": found.warnings}))
-        return
-    table = Table(title=f"Pareto front: {len(found.front)} of {len(found.trials)} policies")
-    headings = [o.heading for o in found.measured] + (["leakage, full suite"] if found.full else [])
-    for heading in ("policy", *headings, "thresholds"):
-        table.add_column(heading)
-    for trial in found.front:
-        numbers = [f"{trial.values[o.name]:.4g}" for o in found.measured]
-        if found.full:
-            numbers.append(
-                "{:.3f} \\[{:.3f}, {:.3f}]".format(*found.full[trial.name]) if trial.name in found.full else ""
-            )
-        table.add_row(trial.name, *numbers, " ".join(f"{t:.2f}" for t in trial.thresholds))
-    out.print(table)
-    for r in found.recommended():
-        out.print(f"[bold]{r.title}[/]: {r.trial.name}, {r.reason}", soft_wrap=True)
-    for line in found.warnings:
-        out.print(f"[yellow]note[/]: {escape(line)}", soft_wrap=True)
-    out.print(f"front: {found.folder / 'front.csv'}", soft_wrap=True)
-    out.print(f"report: {found.folder / 'report.html'}", soft_wrap=True)
+)(search)
+app.command(epilog="Example: `atm pick runs/search --at-least accuracy=0.9 --minimize leakage`")(pick)
 
 
 @app.command(
@@ -389,35 +237,25 @@ def sweep(
     images: Annotated[int, typer.Option(help="Pictures to send and attack.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 1000,
     seed: Seed = 0,
+    device: Device = "auto",
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/sweep"),
     resume: Resume = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Measure accuracy and leakage to server and eavesdropper over channels and SNRs, and draw them."""
+    from audit.showing import show
     from audit.sweep import SweepConfig, grid
     from audit.sweep import sweep as run_sweep
-    from reports.sweep import Sweep, sentences
+    from reports.export import of_sweep
+    from reports.sweep import Sweep
 
     read = {"snr": snr, "eavesdropper_snr": eavesdropper_snr}
     ranges = {field: grid(text) for field, text in read.items() if text is not None}
     config = configured(context, SweepConfig, experiment, **ranges)
     with Progress() as say:
         page = run_sweep(config, out_folder, resume=resume, force=force, say=say)
-    done = Sweep.read(out_folder)
-    if as_json:
-        points = json.loads(done.table.to_json(orient="records"))
-        print(json.dumps({"report": str(page), "points": points, "findings": sentences(done)}, allow_nan=False))
-        return
-    table = Table(title=f"{done.about['victim']['name']} on {done.about['data']['name']}")
-    for heading in ("channel", "SNR", "policy", "accuracy", "leakage to server", "her SNR", "to eavesdropper", "gap"):
-        table.add_column(heading)
-    for row in done.summary():
-        table.add_row(*[escape(word) for word in row])
-    out.print(table)
-    for line in sentences(done):
-        out.print(escape(line))
-    out.print(f"report: {page}", soft_wrap=True)
+    show(of_sweep(Sweep.read(out_folder)), as_json, {"report": page})
 
 
 @app.command("list", epilog="Example: `atm list attacks`")
@@ -441,8 +279,11 @@ def list_(
 
 
 app.add_typer(train, name="train")
+app.command(epilog="Example: `atm calibrate 0.3 --victim vit_photos --out saves-30.yaml`")(calibrate)
 app.command(epilog="Example: `atm convert checkpoint.pth weights.safetensors`")(convert)
 app.command(epilog="Example: `atm selfcheck --json`")(selfcheck)
+app.command(epilog="Examples: `atm report runs/demo`, `atm report runs/demo --format md --out demo.md`")(report)
+app.command(epilog="Example: `atm leaderboard runs/ their-card.json --out leaderboard.html`")(leaderboard)
 
 
 def main() -> None:

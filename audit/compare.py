@@ -19,7 +19,8 @@ from atm.store import RunStore
 from attacks import available
 from attacks.session import Campaign, Session
 from audit import harm
-from audit.setting import AttackConfig, Setting, choose_attacks, prepare
+from audit.setting import AttackConfig, Setting, prepare
+from audit.suite import choose_attacks
 from audit.system import STRICT, Names, OnAir
 from privacy_metrics import score
 from privacy_metrics.leakage import leakage
@@ -169,10 +170,9 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
     """Costs and leakage of one system, image by image; every attack is fitted anew, on other random numbers."""
     assert setting.truth is not None  # `compare` needs a task
     originals = setting.data.victims.images
-    auxiliary = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
     link = _defended(config, setting, setting.link(candidate.policy), candidate.defence)
     campaign = Campaign(seed_of("attacks", config.seed), setting.secret(config.seed))
-    session = Session(link, setting.threat, auxiliary, labels=harm.labels(setting.data), campaign=campaign)
+    session = Session(link, setting.threat, setting.data.hers, labels=harm.labels(setting.data), campaign=campaign)
     transmission, seen, _ = session.victims(originals)
     names, denied = setting.attacks, list[str]()
     if link.denies & setting.threat.knows:  # a secret order: those who can recover it instead of those who need it
@@ -204,7 +204,7 @@ def _defended(config: CompareConfig, setting: Setting, link: Link, text: str | N
     if text is None:
         return link
     seed = seed_of(config.seed, "defence")
-    return defenses.fitted(defenses.create(text), link, setting.data.auxiliary.images, seed)
+    return defenses.fitted(defenses.create(text), link, setting.data.auxiliary.rows[: defenses.CALIBRATION], seed)
 
 
 def _accuracy(link: Link, images: Tensor, truth: Tensor) -> float:

@@ -25,7 +25,7 @@ from attacks import Attack, available, inferences
 from attacks.budget import Budget, Plan
 from attacks.session import Campaign, Session
 from audit import harm
-from audit.bounds import bounds
+from audit.bounds import SOURCES, bounds
 from audit.canary import canary
 from audit.folder import RunFolder
 from audit.notes import heading, notes
@@ -72,8 +72,8 @@ def _attack(config: AttackConfig, folder: RunFolder, say: Callable[[str], None])
     for policy in setting.policies:
         say(f"checking provable bounds of {policy.name}")
         link = setting.link(policy)
-        victims, auxiliary = setting.data.victims.images, setting.data.auxiliary.images
-        rows = bounds(link, setting.threat, victims, auxiliary, seed_of(config.seed, "bounds"))
+        hers = setting.data.auxiliary.rows[:SOURCES]
+        rows = bounds(link, setting.threat, setting.data.victims.images, hers, seed_of(config.seed, "bounds"))
         add_bounds(folder, policy.name, rows)
     write_report(folder.path)
     return Run.read(folder.path)
@@ -93,7 +93,6 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
     """
     _refuse_overlap(setting.data)
     originals = setting.data.victims.images
-    auxiliary = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
     replayed = {} if config.replay is None else _steps(StoredRun(config.replay, "attack"))
     taken, missing = score(originals[:1], originals[:1], setting.metrics)
     folder.describe(
@@ -114,7 +113,7 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
         session = Session(
             setting.link(policy),
             setting.threat,
-            auxiliary,
+            setting.data.hers,
             labels=harm.labels(setting.data),
             unsent=setting.unsent,
             campaign=campaigns[repeat],
@@ -165,7 +164,14 @@ def _named(attack: str, policy: MergePolicy) -> Iterator[None]:
 
 
 def _steps(run: StoredRun) -> dict[str, int]:
-    return {record["loop"]: int(record["steps"]) for record in run.records(STEPS)}
+    """How many steps each loop took."""
+    found = {}
+    for number, record in enumerate(run.records(STEPS), 1):
+        loop, steps = record.get("loop"), record.get("steps")
+        if not isinstance(loop, str) or not isinstance(steps, int) or steps < 0:
+            raise AtmError(f"{run.path / STEPS}, line {number} does not say how many steps a loop took")
+        found[loop] = steps
+    return found
 
 
 def _plan(folder: RunFolder, replayed: Mapping[str, int]) -> Plan:
@@ -174,7 +180,7 @@ def _plan(folder: RunFolder, replayed: Mapping[str, int]) -> Plan:
     def record(loop: str, steps: int) -> None:
         folder.append(STEPS, {"loop": loop, "steps": steps})
 
-    known = {line["loop"]: int(line["steps"]) for line in folder.records(STEPS)}
+    known = _steps(folder)
     for loop in [loop for loop in replayed if loop not in known]:
         record(loop, replayed[loop])
     return Plan({**replayed, **known}, record)

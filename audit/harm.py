@@ -30,12 +30,13 @@ def run(inference: Inference, oracle: Oracle, victims: ImageSet, seen: Observati
     order = torch.randperm(len(seen))
     inference.fit(oracle)
     found = inference.infer(seen, victims.images[order].to(oracle.device))
-    truth, scores = victims.labels, {}
-    if found.labels is not None and found.labels.shape == truth.shape:
-        scores["label_correct"] = (found.labels == truth).float()
-    if found.similarity is not None and found.similarity.shape == (len(seen), len(seen)):
-        own = found.similarity.gather(1, order.argsort()[:, None])
-        rank = (found.similarity >= own).sum(-1)  # ties count against her, so a constant answer finds nothing
+    truth, scores = victims.labels, dict[str, Tensor]()
+    guessed, similarity = (None if each is None else each.cpu() for each in (found.labels, found.similarity))
+    if guessed is not None and guessed.shape == truth.shape:
+        scores["label_correct"] = (guessed == truth).float()
+    if similarity is not None and similarity.shape == (len(seen), len(seen)):
+        own = similarity.gather(1, order.argsort()[:, None])
+        rank = (similarity >= own).sum(-1)  # ties count against her, so a constant answer finds nothing
         scores |= {f"rank_{k}": (rank <= k).float() for k in (1, 5)}
     if not scores:
         raise AtmError(f"inference {inference.name!r} gave neither labels [B] nor similarities [B, candidates]")

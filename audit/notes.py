@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from atm.plugins import skipped
 from privacy_metrics import METRICS
 
 
@@ -13,7 +14,8 @@ def notes(originals: Tensor, taken: Iterable[str], missing: dict[str, str]) -> l
     """What a reader must know about the scores."""
     lines = [f"{METRICS[name].label} is missing: {reason}" for name, reason in missing.items()]
     about = [METRICS[name].note(*originals.shape[1:]) for name in taken]
-    return lines + [line for line in about if line]
+    left_out = [f"An attack was skipped: {line}" for line in skipped("atm.attacks")]
+    return [*lines, *(line for line in about if line), *left_out]
 
 
 def heading(metric: str) -> str:

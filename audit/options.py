@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 console = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
 
-Seed = Annotated[int, typer.Option(help="Seed of everything that is random.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything that is random.")]
+Device = Annotated[
+    str, typer.Option(help="Where tensors are computed: auto (CUDA where there is one), cpu, cuda, cuda:1 or mps.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Victim = Annotated[str, typer.Option(help="Shipped victim, .safetensors file, timm name, folder or hub name.")]
 Weights = Annotated[str | None, typer.Option(help="Safetensors file with a timm victim's weights.")]

@@ -1,7 +1,8 @@
-"""What a command is doing: a line that moves in a terminal, one every ten seconds where there is none."""
+"""What a command is doing: a bar that moves in a terminal, a line every ten seconds where there is none."""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -9,17 +10,21 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
-from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from atm.text import printable
 from audit.options import console
 
 EVERY = 10.0  # seconds between two lines where there is no terminal
+COUNTED = re.compile(r"(?:(.*) )?\[([0-9]{1,9})/([0-9]{1,9})\] (.*)", re.DOTALL)  # how a line begins that says how far
 
 
 class Progress:
     """Says what is going on, from the first moment on; to be called with a line.
+
+    A line such as ``[3/12] ridge on none`` tells that the third step of twelve begins, and fills the bar. How long the
+    rest takes is told from how long the steps before took.
 
     Args:
         first: the line until the first call.
@@ -36,7 +41,9 @@ class Progress:
         every: float = EVERY,
     ) -> None:
         self._line, self._kept, self._console, self._every = printable(first), kept, to, every
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        self._before = self._total = 0  # steps
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn(),
+                   TextColumn("{task.fields[left]}"))  # fmt: skip
         self._bars = Bars(*columns, console=to, transient=True) if to.is_terminal else None
         self._done, self._began = threading.Event(), time.monotonic()
         self._thread = threading.Thread(target=self._tick, daemon=True)
@@ -44,7 +51,7 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._bars is not None:
             self._bars.start()
-            self._task = self._bars.add_task(escape(self._line), total=None)
+            self._task = self._bars.add_task(escape(self._line), total=None, left="")
         else:
             self._console.print(escape(self._line), soft_wrap=True)
             self._thread.start()
@@ -53,10 +60,18 @@ class Progress:
     def __call__(self, line: str) -> None:
         """What is going on from now on."""
         self._line = printable(line)
+        if found := COUNTED.fullmatch(line):
+            self._before, self._total = int(found[2]) - 1, int(found[3])
         if self._kept(line):
             self._console.print(f"[yellow]{escape(self._line)}[/]", soft_wrap=True)
         if self._bars is not None:
-            self._bars.update(self._task, description=escape(self._line))
+            self._bars.update(
+                self._task,
+                description=escape(self._line),
+                completed=self._before,
+                total=self._total or None,
+                left=self._left(),
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -69,5 +84,13 @@ class Progress:
 
     def _tick(self) -> None:
         while not self._done.wait(self._every):
-            passed = time.monotonic() - self._began
-            self._console.print(f"{passed:.0f} s: {escape(self._line)}", soft_wrap=True)
+            passed, left = time.monotonic() - self._began, self._left()
+            line = self._line + (f" ({left})" if left else "")
+            self._console.print(f"{passed:.0f} s: {escape(line)}", soft_wrap=True)
+
+    def _left(self) -> str:
+        """How long the steps that are not done may take; nothing before the first is done."""
+        if not 0 < self._before < self._total:
+            return ""
+        seconds = (time.monotonic() - self._began) / self._before * (self._total - self._before)
+        return f"about {max(seconds, 1):.0f} s left" if seconds < 90 else f"about {seconds / 60:.0f} min left"

@@ -50,7 +50,7 @@ def selfcheck(
 
 def _false_alarms(seeds: int, as_json: bool) -> None:
     from audit.selfcheck import false_alarms
-    from reports.html import show
+    from reports.numbers import show
 
     with Progress() as say:
         found = false_alarms(seeds, say=say)

@@ -14,28 +14,29 @@ from typing import Any, ClassVar
 from pydantic.dataclasses import dataclass as configuration
 from torch import Tensor
 
+import atm.device
 import atm.policy
 import atm.threat
 import defenses
 from atm import channels, codecs
 from atm.data import ImageSet, Splits, load, splits
 from atm.encoder import Encoder
-from atm.errors import AtmError, KnowledgeError, unknown
+from atm.errors import AtmError
 from atm.knowledge import Knowledge
 from atm.link import Link
 from atm.policy import MergePolicy
+from atm.rows import Rows
 from atm.seeds import seed_of
 from atm.threat import ThreatModel
 from atm.victims import Victim, load_victim, probe
-from attacks import BLIND, Attack, available, inferences
-from attacks.base import require
+from attacks import Attack, inferences
 from audit import harm
+from audit.suite import STANDARD, choose_attacks, choose_inferences, left_out
 from audit.system import STRICT, Names, OnAir
 from reports.acceptance import Criterion
 
 PROBE = "probe"  # the head that is fitted here
 PROBED = 2000  # pictures that it is fitted to, at most
-STANDARD = "standard"  # the name of the whole suite
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
 
 
@@ -88,8 +89,8 @@ class Setting:
     ``links`` has a system for each layer after which one of the policies sends, since neither codec nor defence serves
     the tokens of another; ``create`` makes an attack by its name (None: `attacks.create`); ``metrics`` are the scores
     taken (None: all); ``truth`` ``[B]`` and ``task`` are what the victim ought to answer and what being right is called
-    (`atm.victims.Answers`), None for a victim without a task; ``unsent`` ``[N, C, H, W]`` are auxiliary images for
-    which the adversary has no queries left.
+    (`atm.victims.Answers`), None for a victim without a task; ``unsent`` are auxiliary images for which the adversary
+    has no queries left.
     """
 
     links: Mapping[int, Link]
@@ -105,7 +106,7 @@ class Setting:
     metrics: tuple[str, ...] | None = None
     inferences: tuple[str, ...] = ()
     victim: Victim | None = None
-    unsent: Tensor | None = None
+    unsent: Rows | None = None
 
     @property
     def encoder(self) -> Encoder:
@@ -146,7 +147,8 @@ def prepare(config: AttackConfig) -> Setting:
     threat = replace(threat, knows=threat.knows & ~denied_by_defence)
     names = () if STANDARD in config.attacks else config.attacks
     attacks, denied = choose_attacks(names, threat)
-    wanted = _choose_inferences(names, threat)
+    wanted = choose_inferences(names, threat)
+    device = atm.device.resolve(config.device)
     victim = load_victim(
         config.victim,
         config.weights,
@@ -156,6 +158,7 @@ def prepare(config: AttackConfig) -> Setting:
         classes=config.classes,
         head=None if config.head == PROBE else config.head,
     )
+    victim.encoder.to(device)
     policies = _policies(config.policies, victim.encoder.depth)
     exits = list(dict.fromkeys(policy.device_layers for policy in policies))
     loaded = {layer: codecs.load_codec(config.codec, victim, layer) for layer in exits}
@@ -180,7 +183,9 @@ def prepare(config: AttackConfig) -> Setting:
         link = Link(victim.encoder, next(p for p in policies if p.device_layers == layer), loaded[layer][0], channel)
         if asked_defence is not None:
             seed = seed_of(config.seed, "defence")
-            link = defenses.fitted(defenses.create(asked_defence), link, data.auxiliary.images, seed)
+            link = defenses.fitted(
+                defenses.create(asked_defence), link, data.auxiliary.rows[: defenses.CALIBRATION], seed
+            )
         links[layer] = link
     wires = {policy.name: links[policy.device_layers].with_policy(policy).wire for policy in policies}
     for wire in wires.values():
@@ -217,12 +222,13 @@ def prepare(config: AttackConfig) -> Setting:
             "skipped": sorted({*data.victims.skipped, *data.auxiliary.skipped, *data.validation.skipped}),
             "notes": sorted({*data.victims.notes, *data.auxiliary.notes, *data.validation.notes}),
         },
+        "device": str(device),
         "policies": [policy.as_dict() for policy in policies],
         "attacks": attacks,
         "inferences": wanted,
         "chance": harm.chance(data.victims.labels),
         "denied": denied,
-        "left_out": _left_out([*attacks, *wanted], threat),
+        "left_out": left_out([*attacks, *wanted], threat),
         "task": answers.name,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
@@ -270,67 +276,15 @@ def _adversary(config: AttackConfig) -> ThreatModel:
     return replace(threat, shifted=own)
 
 
-def _within(queries: int | None, data: Splits) -> tuple[Splits, Tensor | None]:
+def _within(queries: int | None, data: Splits) -> tuple[Splits, Rows | None]:
     """The auxiliary pictures that the adversary can send through the device, and the images of the others."""
     total = len(data.auxiliary) + len(data.validation)
     if queries is None or total <= queries:
         return data, None
     held = max(round(queries * len(data.validation) / total), 1)
     sent, rest = data.auxiliary.subset(range(queries - held)), range(queries - held, len(data.auxiliary))
-    unsent = data.auxiliary.subset(rest).images
+    unsent = data.auxiliary.subset(rest).rows
     return replace(data, auxiliary=sent, validation=data.validation.subset(range(held))), unsent
-
-
-def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[str], list[str]]:
-    """The blind baselines and the attacks of these names, or of all; and those that are denied.
-
-    Raises:
-        AtmError: there is no attack of such a name.
-        KnowledgeError: the threat model denies what one of them needs.
-    """
-    known, others = available(), inferences()
-    for name in names:
-        if name not in known and name not in others:
-            raise unknown("attack", name, [*known, *others, STANDARD])
-    asked = [name for name in names if name in known]
-    for name in asked:
-        require(known[name], threat)
-    chosen, denied = [], []
-    # Those that take steps come last, and under a time budget the last get what the others left of it.
-    cheap_first = sorted(known, key=lambda name: known[name].order)
-    for name in dict.fromkeys([*BLIND, *(asked if names else cheap_first)]):
-        try:
-            require(known[name], threat)
-        except KnowledgeError:
-            denied.append(name)
-        else:
-            if asked or not _needless(known[name], threat):
-                chosen.append(name)
-    return chosen, denied
-
-
-def _needless(attack: type[Attack], threat: ThreatModel) -> bool:
-    """Whether an attack makes up for knowledge that the adversary has."""
-    return attack.instead_of is not None and attack.instead_of in threat.knows
-
-
-def _choose_inferences(names: tuple[str, ...], threat: ThreatModel) -> list[str]:
-    """Those asked for; where no attack is named, all that the threat model permits."""
-    known, chosen = inferences(), []
-    for name in known if not names else [name for name in dict.fromkeys(names) if name in known]:
-        try:
-            require(known[name], threat)
-        except KnowledgeError:
-            if names:
-                raise
-        else:
-            chosen.append(name)
-    return chosen
-
-
-def _left_out(chosen: list[str], threat: ThreatModel) -> list[str]:
-    """Attacks that rebuild pictures, permitted and not chosen."""
-    return [name for name in choose_attacks((), threat)[0] if name not in chosen]
 
 
 def _policies(names: tuple[str, ...], depth: int) -> list[MergePolicy]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,24 @@ from rich.table import Table
 
 from audit.options import out
 from privacy_metrics.statistics import Interval
-from reports.acceptance import criteria_of, decide, instead
-from reports.html import show
+from reports.judged import Judged
+from reports.numbers import show
 from reports.run import Run
-from reports.verdict import Verdict, verdicts
+from reports.verdict import Verdict
 
 
-def show_attack(
-    run: Run, report: Path, as_json: bool, against: tuple[Run, ...] = (), accept: Sequence[str] | None = None
-) -> None:
+def show_judged(judged: Judged, report: Path, as_json: bool) -> None:
     """Print what a run says about each policy: as a table and sentences, or as one JSON object.
 
     Args:
-        run: finished.
+        judged: the run.
         report: its page.
         as_json: whether a machine reads it.
-        against: see `reports.verdict.judge`.
-        accept: see `reports.acceptance.criteria_of`.
     """
-    judged, criteria = verdicts(run, against), criteria_of(run, accept)
-    decisions = [decide(verdict, criteria) for verdict in judged]
+    run, found, decisions = judged.run, judged.verdicts, judged.decisions
     if as_json:
         policies = [
-            {**_summary(run, v), "deploy": d.answer, "because": d.reason}
-            for v, d in zip(judged, decisions, strict=True)
+            {**_summary(run, v), "deploy": d.answer, "because": d.reason} for v, d in zip(found, decisions, strict=True)
         ]
         print(json.dumps({"report": str(report), "policies": policies}, allow_nan=False))
         return
@@ -52,7 +45,7 @@ def show_attack(
         "verdict",
     ):
         table.add_column(heading)
-    for v, decision in zip(judged, decisions, strict=True):
+    for v, decision in zip(found, decisions, strict=True):
         mean = {c: float(run.per_image(v.policy, c).mean()) for c in ("correct", "gflops", "tokens")}
         table.add_row(
             escape(v.policy), f"{mean['correct']:.1%}" if run.about["task"] else "–",
@@ -60,13 +53,13 @@ def show_attack(
             show(v.leakage, 3), show(v.recognisable, 0, True), decision.answer, v.level,
         )  # fmt: skip
     out.print(table)
-    for v in judged:
+    for v in found:
         out.print(f"[bold]{escape(v.policy)}[/]: {v.level}")
         for finding in v.findings:
             out.print(f"  {finding.about}, {finding.level}: {escape(finding.sentence)}")
         for flag in v.flags:
             out.print(f"  [yellow]flag[/] {escape(str(flag))}")
-    out.print(f"[bold]{escape(instead(judged, decisions))}[/]")
+    out.print(f"[bold]{escape(judged.advice)}[/]")
     for note in run.about["notes"]:
         out.print(f"[yellow]note[/]: {escape(note)}")
     out.print(f"report: {report}", soft_wrap=True)

@@ -131,7 +131,7 @@ class Bench:
         data = setting.data
         assert setting.truth is not None  # as it has a task
         self.originals, self.truth = data.victims.images, setting.truth
-        self.auxiliary = torch.cat([data.auxiliary.images, data.validation.images])
+        self.auxiliary = data.hers
         self.labels = torch.cat([data.victims.labels, data.auxiliary.labels, data.validation.labels])
         self.systems: dict[str, Swept] = {}
         about, several = [], len(set(config.codecs)) > 1

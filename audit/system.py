@@ -41,6 +41,7 @@ class System:
         images: pictures that are attacked.
         auxiliary: the adversary's own pictures, at most.
         seed: of everything that is random.
+        device: where tensors are computed, see `atm.device.resolve`.
 
     Raises:
         AtmError: a field is unknown or of another type.
@@ -61,6 +62,7 @@ class System:
     images: int = 100
     auxiliary: int = 4000
     seed: Seed = 0
+    device: str = "auto"
 
     @model_validator(mode="wrap")
     @classmethod

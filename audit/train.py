@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from atm.calibration import policy_saving
 from atm.codec_training import accuracies, train_codec
 from atm.data import ImageSet, load
 from atm.data.photos import LICENCES
@@ -32,6 +33,7 @@ def victim(
     size: str | None,
     grey: bool,
     seed: int,
+    device: str,
     path: Path,
     say: Callable[[str], None],
 ) -> None:
@@ -40,6 +42,10 @@ def victim(
     Raises:
         AtmError: an unknown recipe, or data that cannot be read or do not match.
     """
+    if epochs is not None and epochs < 1:
+        raise AtmError(f"--epochs {epochs} is too few; give 1 or more")
+    if recipe is not None and recipe not in RECIPES:
+        raise unknown("recipe", recipe, RECIPES)
     of_one_shape = partial(load, size=parse_size(size), channels=1 if grey else 3)
     train, test = of_one_shape(data, "train"), of_one_shape(test_data or data, "test")
     if train.classes != test.classes:
@@ -50,11 +56,9 @@ def victim(
         say("warning: some test pictures are also training pictures; the accuracy is too good")
     height, width = train.pixels.shape[2:]
     name = recipe or ("cifar10" if min(height, width) < 48 else "photos")
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
     chosen = RECIPES[name] if epochs is None else replace(RECIPES[name], epochs=epochs)
     check_size((height, width), (chosen.patch_size, chosen.patch_size))
-    vit, description = train_victim(train, test, chosen, seed=seed, report=say)
+    vit, description = train_victim(train, test, chosen, seed=seed, device=device, report=say)
     write_weights(path, vit, description)
     command = f"atm train victim --data {_shown(data)}"
     command += f" --test-data {_shown(test_data)}" if test_data else ""
@@ -62,6 +66,31 @@ def victim(
     command += (f" --size {size}" if size else "") + (" --grey" if grey else "")
     _write_card(path, description, command, train)
     say(f"wrote {path}: test accuracy {description['accuracy']:.1%} on {len(test)} pictures")
+
+
+def policy(
+    target: Victim, data: str, saves: float, images: int, exit_layer: int | None = None, seed: int = 0
+) -> MergePolicy:
+    """A policy that saves a part of the FLOPs of a victim's whole encoder, calibrated on pictures.
+
+    Args:
+        target: the victim.
+        data: where the pictures come from; their training split.
+        saves: the part, in [0, 1).
+        images: how many pictures.
+        exit_layer: after which the tokens leave the device; None is the last.
+        seed: of the choice of pictures.
+
+    Raises:
+        AtmError: data that cannot be read, a layer that is not there, or more than can be saved.
+    """
+    if not 0 <= saves < 1:
+        raise AtmError(f"a policy that saves {saves} of the FLOPs cannot be; give a part from 0 to 0.99")
+    channels, height, width = target.encoder.input_shape
+    seen = load(data, "train", size=(height, width), channels=channels, limit=images, seed=seed)
+    found = policy_saving(target.encoder, seen.images.to(target.encoder.device), saves)
+    name = f"saves-{saves * 100:g}" + (f"-exit-{exit_layer}" if exit_layer else "")
+    return replace(found, exit_layer=exit_layer, name=name)
 
 
 def codec(
@@ -85,6 +114,8 @@ def codec(
     """
     if min(rates) < 1 or len(set(rates)) < len(rates):
         raise AtmError(f"--symbols {' '.join(map(str, rates))}: give different whole numbers from 1")
+    if steps < 1:
+        raise AtmError(f"--steps {steps} is too few; give 1 or more")
     depth = target.encoder.depth
     if exit_layer is not None and not 1 <= exit_layer <= depth:
         raise AtmError(f"--exit-layer {exit_layer} is not in 1 to {depth}, the layers of victim {target.name!r}")
@@ -96,7 +127,7 @@ def codec(
         description["accuracy"] = accuracies(target, trained, test, (0.0, 5.0, 10.0, 20.0), dense, seed)
         description["test_images"] = len(test)
         say(f"unmerged test accuracy over AWGN: {description['accuracy']}")
-    write_weights(path, trained, description)
+    write_weights(path, trained.cpu(), description)
     command = f"atm train codec {target_options} --data {_shown(data)}"
     command += f" --test-data {_shown(test_data)}" if test_data else ""
     command += f" --exit-layer {exit_layer}" if exit_layer else ""
@@ -131,7 +162,7 @@ def head(
         description["accuracy"] = float((logits.argmax(-1) == test.labels).double().mean())
         description["test_images"] = len(test)
         say(f"test accuracy {description['accuracy']:.1%} on {len(test)} pictures")
-    write_weights(path, found.linear, description)
+    write_weights(path, found.linear.cpu(), description)
     command = f"atm train head {target_options} --data {_shown(data)}"
     command += (f" --test-data {_shown(test_data)}" if test_data else "") + f" --seed {seed}"
     _write_card(path, description, command, train)

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from atm.errors import AtmError
 from atm.text import printable
-from audit.options import ImageSize, Mean, Seed, Std, Weights, console, out
+from audit.options import Device, ImageSize, Mean, Seed, Std, Victim, Weights, console, out
 
 TestData = Annotated[str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")]
 Replace = Annotated[bool, typer.Option("--force", help="Replace the file.")]
@@ -29,16 +29,19 @@ def train_victim(
     ] = None,
     grey: Annotated[bool, typer.Option("--grey", help="Turn pictures to grey: a victim of one channel.")] = False,
     seed: Seed = 0,
+    device: Device = "auto",
     out_file: Annotated[
         Path, typer.Option("--out", help="Safetensors file to write; a model card comes beside it.")
     ] = Path("victim.safetensors"),
     force: Replace = False,
 ) -> None:
     """Train a small vision transformer to attack."""
+    from atm.device import resolve
     from audit.train import victim
 
+    resolve(device)  # before pictures are read
     _refuse_to_replace(out_file, force)
-    victim(data, test_data, recipe, epochs, size, grey, seed, out_file, _say)
+    victim(data, test_data, recipe, epochs, size, grey, seed, device, out_file, _say)
 
 
 @train.command("codec", epilog="Example: `atm train codec --victim vit_photos --data photos --out my_jscc.safetensors`")
@@ -59,6 +62,7 @@ def train_codec(
     ] = None,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 4000,
     seed: Seed = 0,
+    device: Device = "auto",
     out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("codec.safetensors"),
     force: Replace = False,
 ) -> None:
@@ -67,7 +71,7 @@ def train_codec(
     from audit.train import codec
 
     _refuse_to_replace(out_file, force)
-    target, words = _victim(victim, weights, image_size, mean, std)
+    target, words = _victim(victim, weights, image_size, mean, std, device)
     codec(target, words, data, test_data, symbols or RATES, exit_layer, steps, seed, out_file, _say)
 
 
@@ -85,6 +89,7 @@ def train_head(
     data: Annotated[str, typer.Option(help="Labelled pictures to fit it to.")] = "photos",
     test_data: TestData = None,
     seed: Seed = 0,
+    device: Device = "auto",
     out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("head.safetensors"),
     force: Replace = False,
 ) -> None:
@@ -92,23 +97,60 @@ def train_head(
     from audit.train import head
 
     _refuse_to_replace(out_file, force)
-    target, words = _victim(victim, weights, image_size, mean, std)
+    target, words = _victim(victim, weights, image_size, mean, std, device)
     head(target, words, data, test_data, seed, out_file, _say)
 
 
+def calibrate(
+    saves: Annotated[float, typer.Argument(min=0, max=0.99, help="Part of the encoder's FLOPs to save, such as 0.3.")],
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    data: Annotated[str, typer.Option(help="Pictures whose tokens are compared; of their training split.")] = "photos",
+    images: Annotated[int, typer.Option(min=1, help="So many of them.")] = 64,
+    exit_layer: Annotated[
+        int | None, typer.Option(help="Layer after which the tokens leave the device; default: the last.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out_file: Annotated[Path, typer.Option("--out", help="YAML file to write, for --policy.")] = Path("policy.yaml"),
+    force: Replace = False,
+) -> None:
+    """Choose a victim's merging policy by what it saves: the presets fit only the victims that they were made for."""
+    from audit.train import policy
+
+    _refuse_to_replace(out_file, force, ".yaml")
+    target, _ = _victim(victim, weights, image_size, mean, std, device)
+    found = policy(target, data, saves, images, exit_layer, seed)
+    found.write(out_file)
+    thresholds = " ".join(f"{threshold:.3f}" for threshold in found.thresholds)
+    out.print(escape(f"{out_file}: {found.name}, thresholds {thresholds}"), soft_wrap=True)
+
+
 def _victim(
-    name: str, weights: str | None, image_size: str | None, mean: list[float] | None, std: list[float] | None
+    name: str,
+    weights: str | None,
+    image_size: str | None,
+    mean: list[float] | None,
+    std: list[float] | None,
+    device: str,
 ) -> tuple[Any, str]:
-    """A victim, and the options that name it, without the folders of this machine."""
+    """A victim on its device, and the options that name it, without the folders of this machine."""
+    from atm.device import resolve
     from atm.victims import load_victim
 
+    place = resolve(device)
     given = {"weights": weights, "image-size": image_size}
     shown = [f"--victim {Path(name).name if Path(name).exists() else name}"]
     shown += [f"--{option} {Path(value).name}" for option, value in given.items() if value]
     shown += [
         f"--{option} {number:g}" for option, numbers in (("mean", mean), ("std", std)) for number in numbers or ()
     ]
-    return load_victim(name, weights, image_size=image_size, mean=mean, std=std), " ".join(shown)
+    victim = load_victim(name, weights, image_size=image_size, mean=mean, std=std)
+    victim.encoder.to(place)
+    return victim, " ".join(shown)
 
 
 def convert(
@@ -123,11 +165,11 @@ def convert(
     out.print(escape(convert_pickle(source, target)), soft_wrap=True)
 
 
-def _refuse_to_replace(path: Path, force: bool) -> None:
+def _refuse_to_replace(path: Path, force: bool, suffix: str = ".safetensors") -> None:
     from atm.store import check_writable
 
-    if path.suffix != ".safetensors":
-        raise AtmError(f"{path} must end in .safetensors")
+    if path.suffix != suffix:
+        raise AtmError(f"{path} must end in {suffix}")
     if path.exists() and not force:
         raise AtmError(f"{path} is there already; use --force to replace it")
     check_writable(path.parent)

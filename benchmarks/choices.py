@@ -109,7 +109,7 @@ def losses(own: Loss) -> dict[str, Loss]:
 def rows_of(config: AttackConfig, training: int, descent: int) -> Iterator[dict[str, Any]]:
     """One row per choice, on the first policy for the losses and on each for the matching."""
     setting = prepare(config)
-    images = torch.cat([setting.data.auxiliary.images, setting.data.validation.images])
+    images = setting.data.hers
     victims, schedule = setting.data.victims.images, replace(PIXELS, steps=training, every=training)
     campaign = Campaign(config.seed, setting.secret(config.seed))
     for policy in setting.policies:

@@ -314,7 +314,7 @@ def as_they_come(tokens: TokenBatch, count: int) -> Tensor:
 def decoder(features: Tensor, oracle: Oracle, schedule: Schedule, name: str) -> nn.Module:
     """A network from feature maps ``[N, d, rows, columns]`` to the auxiliary images, trained by squared error."""
     images = oracle.images
-    network = upsampler(features.shape[1], images.shape[-1] // features.shape[-1], images.mean((0, 2, 3)))
+    network = upsampler(features.shape[1], images.shape[-1] // features.shape[-1], images.mean().mean((1, 2)))
 
     def loss_on(rows: Tensor) -> Tensor:
         return mse_loss(network(features[rows]), images[rows])

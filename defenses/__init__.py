@@ -1,4 +1,7 @@
-"""What the device does to tokens before they leave; each is one file with a subclass of `atm.defence.Defence`."""
+"""What the device does to tokens before they leave; each is one file with a subclass of `atm.defence.Defence`.
+
+Part of the distribution ``atm-privacy``.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Images are ``[B, C, H, W]`` float in [0, 1] everywhere, in colour (C = 3) or grey (C = 1), and a metric gives one score
 per image. A grey picture scores as the same picture with three equal channels.
+
+Part of the distribution ``atm-privacy``.
 """
 
 from privacy_metrics.metric import Metric, MetricUnavailable

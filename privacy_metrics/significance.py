@@ -14,7 +14,9 @@ SURE = 0.05  # below it a corrected p-value is a finding
 
 
 def trials_to_settle(rate: float, bar: float, level: float = 0.95) -> int | None:
-    """How many trials it takes, if the rate stays as it is, until `wilson`'s interval leaves a bar on one side.
+    """How many trials it takes, if the rate stays as it is, until the interval leaves a bar on one side.
+
+    The interval is that of `privacy_metrics.statistics.wilson`.
 
     Wilson's interval is the rates ``p`` with ``|rate - p| <= z sqrt(p (1 - p) / n)``, which is solved for ``n`` at the
     bar.

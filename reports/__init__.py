@@ -1,1 +1,4 @@
-"""A finished run becomes one self-contained HTML page."""
+"""A finished run becomes one self-contained HTML page.
+
+Part of the distribution ``atm-privacy``.
+"""

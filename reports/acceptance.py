@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from atm.errors import AtmError, unknown
 from privacy_metrics.statistics import Interval, bootstrap_mean
 from reports.level import BEATS_BOUND, INCONCLUSIVE, NOT_FOUND
+from reports.numbers import plain
 from reports.run import Run
 from reports.verdict import Verdict
 
@@ -159,5 +160,5 @@ def _checked(criterion: Criterion, verdict: Verdict) -> tuple[str, str]:
     if measured is None:
         return NOT_SHOWN, f"{criterion.text}: {criterion.quantity} was not measured"
     answer = criterion.answer(measured)
-    ends = "" if math.isnan(measured.low) else f" [{measured.low:.3g}, {measured.high:.3g}]"
-    return answer, f"{criterion.text}: {criterion.quantity} is {measured.estimate:.3g}{ends}"
+    ends = "" if math.isnan(measured.low) else f" [{plain(measured.low)}, {plain(measured.high)}]"
+    return answer, f"{criterion.text}: {criterion.quantity} is {plain(measured.estimate)}{ends}"

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("svg")
 import matplotlib.pyplot as plt
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from atm.store import StoredRun, write
 from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Effect, Interval, bootstrap_mean, paired_effect
+from reports.figures import svg
+from reports.page import image_of, page
 
-POINTS = "points.jsonl"
+POINTS, PAGE = "points.jsonl", "compare.html"
 FEWEST = 100  # images without which no sentence claims anything
 NEGLIGIBLE = 0.01  # mean difference of SSIM that makes no difference to anybody
 COLOURS = {"none": "#5c5c5c", "merging": "#2f6690", "dropping": "#d1495b", "noise": "#edae49", "defence": "#66a182"}
@@ -105,13 +101,17 @@ def write_comparison(folder: str | Path) -> Path:
     comparison = Comparison.read(folder)
     table = comparison.table()
     figure = draw(comparison)
-    environment = Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template("compare.html.j2").render(
-        about=comparison.about, points=table.to_dict("records"), pairs=comparison.pairs(), figure=Markup(figure)
+    html = page(
+        "compare.html.j2",
+        about=comparison.about,
+        points=table.to_dict("records"),
+        pairs=comparison.pairs(),
+        figure=image_of(figure, "Leakage of each system against what it costs; the table has all numbers"),
     )
-    for name, text in (("points.csv", table.to_csv(index=False)), ("compare.svg", figure), ("compare.html", page)):
+    alone = figure.replace("<svg", '<svg style="background: white"', 1)
+    for name, text in (("points.csv", table.to_csv(index=False)), ("compare.svg", alone), (PAGE, html)):
         write(comparison.folder / name, text)
-    return comparison.folder / "compare.html"
+    return comparison.folder / PAGE
 
 
 def _label(point: dict[str, Any]) -> str:
@@ -143,8 +143,4 @@ def draw(comparison: Comparison) -> str:
     axes[0].set_ylabel("leakage (worst-case SSIM)")
     handles = [plt.Line2D([], [], marker="o", linestyle="", color=c, label=k) for k, c in COLOURS.items()]
     figure.legend(handles=handles, frameon=False, ncols=len(COLOURS), loc="outside upper center", fontsize=8)
-    out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    text = out.getvalue()
-    return text[text.index("<svg") :]
+    return svg(figure)

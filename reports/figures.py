@@ -16,6 +16,7 @@ from reports.run import Run
 from reports.verdict import Verdict
 
 COLOURS = ["#2f6690", "#d1495b", "#66a182", "#edae49", "#8d6a9f", "#5c5c5c", "#00798c", "#b56576"]
+IN_A_ROW = 7  # names of a legend that fit beside each other
 COSTS = {
     "correct": "task accuracy",
     "gflops": "GFLOPs on the device",
@@ -34,7 +35,7 @@ def trade_off(run: Run, verdicts: list[Verdict]) -> str:
     shown = costs(run)
     figure, axes = plt.subplots(1, len(shown), figsize=(12, 3.1), sharey=True, constrained_layout=True)
     for axis, (column, label) in zip(axes, shown.items(), strict=True):
-        for verdict, colour in zip(verdicts, _cycle(len(verdicts)), strict=True):
+        for verdict, colour in zip(verdicts, cycle(len(verdicts)), strict=True):
             cost = bootstrap_mean(run.per_image(verdict.policy, column))
             axis.errorbar(
                 cost.estimate,
@@ -49,14 +50,14 @@ def trade_off(run: Run, verdicts: list[Verdict]) -> str:
         axis.set_xlabel(run.about.get("task", label) if column == "correct" else label)
     axes[0].set_ylabel("leakage (worst-case SSIM)")
     axes[-1].legend(frameon=False, fontsize=8, loc="upper left")
-    return _svg(figure)
+    return svg(figure)
 
 
 def by_attack(run: Run) -> str:
     """Mean SSIM of every attack on every policy with 95% intervals; blind baselines are hatched."""
     figure, axis = plt.subplots(figsize=(12, 3.1), constrained_layout=True)
     width = 0.8 / max(len(run.attacks), 1)
-    for i, (attack, colour) in enumerate(zip(run.attacks, _cycle(len(run.attacks)), strict=True)):
+    for i, (attack, colour) in enumerate(zip(run.attacks, cycle(len(run.attacks)), strict=True)):
         for j, policy in enumerate(run.policies):
             values = run.values(policy, attack, "ssim")
             if len(values):
@@ -74,8 +75,8 @@ def by_attack(run: Run) -> str:
                 )
     axis.set_xticks(range(len(run.policies)), run.policies)
     axis.set_ylabel("SSIM to the original")
-    axis.legend(frameon=False, fontsize=8, ncols=len(run.attacks), loc="upper center", bbox_to_anchor=(0.5, 1.2))
-    return _svg(figure)
+    figure.legend(frameon=False, fontsize=8, ncols=min(len(run.attacks), IN_A_ROW), loc="outside upper center")
+    return svg(figure)
 
 
 def _bars(interval: Interval) -> list[list[float]]:
@@ -83,17 +84,19 @@ def _bars(interval: Interval) -> list[list[float]]:
     return [[max(low, 0.0) if low == low else 0.0], [max(high, 0.0) if high == high else 0.0]]
 
 
-def _cycle(count: int) -> list[str]:
+def cycle(count: int) -> list[str]:
+    """So many colours, over again where they run out."""
     return [COLOURS[i % len(COLOURS)] for i in range(count)]
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """A figure as SVG text on no ground of its own, so that a page may have a light or a dark one."""
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25, linewidth=0.6)
         axis.set_axisbelow(True)
     out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     plt.close(figure)
     text = out.getvalue()
     return text[text.index("<svg") :]

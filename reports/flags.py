@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from attacks import RETRIEVAL
 from reports.case import TELLING, Case
+from reports.flag import EITHER, GRAVER, Flag, Raised, page_of
 from reports.history import Record
 from reports.level import FEWEST_IMAGES, measured_level
 from reports.peers import differs_only_in, number, stronger, surely_higher, twice_the_budget
@@ -20,48 +20,20 @@ from reports.run import Run
 
 CANARY = 0.9  # of the canary's pictures must be recognisable
 
-
-@dataclass(frozen=True)
-class Flag:
-    """A reason to disbelieve a harmless verdict.
-
-    Attributes:
-        name: in reports and docs/flags.md.
-        raised_if: in words.
-        what_to_do: in words.
-        look: what it saw in a case, or None.
-    """
-
-    name: str
-    raised_if: str
-    what_to_do: str
-    look: Callable[[Case], str | None]
-
-
-@dataclass(frozen=True)
-class Raised:
-    """A flag that is raised, and what it saw."""
-
-    name: str
-    found: str
-    what_to_do: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.found}"
-
-
 FLAGS: list[Flag] = []
 
 
 def raised(case: Case) -> tuple[Raised, ...]:
     """The flags that a case raises, gravest first."""
     seen = [(flag, flag.look(case)) for flag in FLAGS]
-    return tuple(Raised(flag.name, found, flag.what_to_do) for flag, found in seen if found is not None)
+    return tuple(Raised(flag, found) for flag, found in seen if found is not None)
 
 
-def _flag(name: str, *, raised_if: str, what_to_do: str) -> Callable[..., Callable[[Case], str | None]]:
+def _flag(
+    name: str, *, raised_if: str, what_to_do: str, could: str = GRAVER
+) -> Callable[..., Callable[[Case], str | None]]:
     def register(look: Callable[[Case], str | None]) -> Callable[[Case], str | None]:
-        FLAGS.append(Flag(name, raised_if, what_to_do, look))
+        FLAGS.append(Flag(name, raised_if, what_to_do, could, look))
         return look
 
     return register
@@ -71,6 +43,7 @@ def _flag(name: str, *, raised_if: str, what_to_do: str) -> Callable[..., Callab
     "too few images",
     raised_if=f"fewer than {FEWEST_IMAGES} pictures were attacked.",
     what_to_do=f"Attack more: `--images {FEWEST_IMAGES}` or above.",
+    could=EITHER,
 )
 def _too_few_images(case: Case) -> str | None:
     images = len(case.run.per_image(case.policy, "correct"))
@@ -224,6 +197,7 @@ def _cheaper_won(case: Case) -> str | None:
     raised_if="one repeat alone would be judged otherwise than another, or the mean leakage of two repeats (or of a "
     "run given by `--against` with another seed) differs by more than 0.05.",
     what_to_do="Repeat more often (`--repeats`), and attack more pictures.",
+    could=EITHER,
 )
 def _seeds_disagree(case: Case) -> str | None:
     def tables(run: Run) -> list[Any]:
@@ -281,6 +255,7 @@ def _falls_with_snr(case: Case) -> str | None:
     raised_if="a run given by `--against` with at least twice the auxiliary pictures, steps or time, and all else "
     "equal, is judged otherwise.",
     what_to_do="Believe the larger budget, and double it again until the verdict stays.",
+    could=EITHER,
 )
 def _budget_matters(case: Case) -> str | None:
     for other in case.peers:
@@ -300,17 +275,7 @@ def _of(case: Case, bad: Callable[[Record], bool], what: str) -> str | None:
 
 def document() -> str:
     """The page docs/flags.md."""
-    head = (
-        "# Flags\n\nWith a flag raised, a verdict on pixels is never `no leak found` but `inconclusive`; a leak that "
-        "was found stays a leak.\nTests that one flag reads together are corrected for their number (Holm). What an "
-        "adversary cannot do by definition is no\nflag: the verdict's sentence says it. Reports show flags first, the "
-        "gravest on top. This page is printed by "
-        "`python -m reports.flags`.\n"
-    )
-    parts = [
-        f"## {flag.name}\n\n**Raised if** {flag.raised_if}\n\n**What to do:** {flag.what_to_do}\n" for flag in FLAGS
-    ]
-    return "\n".join([head, *parts])
+    return page_of(FLAGS)
 
 
 if __name__ == "__main__":

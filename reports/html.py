@@ -1,32 +1,30 @@
-"""The report: one HTML file that opens anywhere, offline, and asks nobody for anything."""
+"""The report of an attack's run: one HTML file that opens anywhere, offline, and asks nobody for anything."""
 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from atm.store import write
 from attacks import BLIND
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import Interval, bootstrap_mean
-from reports.acceptance import criteria_of, decide, instead
 from reports.bounds import BOUNDS, brackets
+from reports.card import FILE as CARD
+from reports.card import Card
 from reports.figures import by_attack, costs, trade_off
 from reports.harm import by_policy, label_bits
+from reports.judged import Judged
 from reports.level import FEWEST_IMAGES, NEAR_COPY, OWED, SOME, recognised
 from reports.luck import luck
+from reports.page import image_of, page
 from reports.pairs import paired
-from reports.peers import check_against
 from reports.run import Run
-from reports.verdict import verdicts
 
+PAGE = "report.html"
 SHOWN = 8  # pictures per policy in the grid
 BEST = 5  # reconstructions of each that are shown
 
@@ -41,7 +39,7 @@ class Picture:
 
 
 def write_report(folder: str | Path, against: tuple[Run, ...] = (), accept: Sequence[str] | None = None) -> Path:
-    """Write ``report.html`` of a run folder, whole or not at all, and say where.
+    """Write ``report.html`` and ``card.json`` of a run folder, each whole or not at all, and say where the page is.
 
     Args:
         folder: of the run.
@@ -49,58 +47,52 @@ def write_report(folder: str | Path, against: tuple[Run, ...] = (), accept: Sequ
         accept: criteria of deployment (`reports.acceptance`) in place of the run's own.
 
     Raises:
-        AtmError: a criterion is none, the folder holds no readable run, or another run has nothing in common with it.
+        AtmError: a criterion is none, the folder holds no readable run, its settings are none, or another run has
+            nothing in common with it.
     """
-    run = Run.read(folder)
-    check_against(run, against)
-    page = render(run, against, accept)
-    path = run.folder / "report.html"
-    write(path, page)
+    return write_judged(Judged.read(folder, against, accept))
+
+
+def write_judged(judged: Judged) -> Path:
+    """As `write_report`, of a run that is judged already."""
+    path = judged.run.folder / PAGE
+    write(path, render(judged))
+    write(judged.run.folder / CARD, Card.of(judged).text())
     return path
 
 
-def render(run: Run, against: tuple[Run, ...] = (), accept: Sequence[str] | None = None) -> str:
+def render(judged: Judged) -> str:
     """The page as text; everything that came from a file or a user is escaped."""
-    environment = Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined)
-    environment.filters["interval"] = show
-    environment.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
-    judged, criteria = verdicts(run, against), criteria_of(run, accept)
-    decisions = [decide(verdict, criteria) for verdict in judged]
-    return environment.get_template("report.html.j2").render(
+    run, about, found = judged.run, judged.run.about, judged.verdicts
+    return page(
+        "report.html.j2",
         run=run,
-        about=run.about,
-        verdicts=judged,
-        criteria=criteria,
-        decisions=decisions,
-        instead=instead(judged, decisions),
+        about=about,
+        verdicts=found,
+        criteria=judged.criteria,
+        decisions=judged.decisions,
+        instead=judged.advice,
         blind=BLIND,
-        costs={v.policy: _costs(run, v.policy) for v in judged},
+        costs={v.policy: _costs(run, v.policy) for v in found},
         table=_table(run),
         harm=by_policy(run),
-        bits=label_bits(run) if "traffic" in run.about.get("inferences", []) else {},
-        trade_off=Markup(trade_off(run, judged)),
-        by_attack=Markup(by_attack(run)),
-        grids={v.policy: _grid(run, v.policy) for v in judged},
+        bits=label_bits(run) if "traffic" in about.get("inferences", []) else {},
+        trade_off=image_of(
+            trade_off(run, found), "Leakage of each policy against what it costs; the table has all numbers"
+        ),
+        by_attack=image_of(by_attack(run), "Mean SSIM of each attack on each policy; the table has all numbers"),
+        grids={v.policy: _grid(run, v.policy) for v in found},
         recognisable=RECOGNISABLE_SSIM,
         owed=OWED,
         near_copy=NEAR_COPY,
         some=SOME,
-        luck={v.policy: found for v in judged if (found := luck(run, v.policy)) is not None},
+        luck={v.policy: each for v in found if (each := luck(run, v.policy)) is not None},
         fewest=FEWEST_IMAGES,
         pairs=paired(run),
-        against=[other.folder.name for other in against],
+        against=[other.folder.name for other in judged.against],
         brackets=brackets(run),
         bound_words=BOUNDS,
     )
-
-
-def show(interval: Interval, digits: int = 2, percent: bool = False) -> str:
-    """``0.61 [0.58, 0.64]``."""
-    form = f"{{:.{digits}%}}" if percent else f"{{:.{digits}f}}"
-    middle = form.format(interval.estimate)
-    if interval.low != interval.low:  # NaN: too few values for an interval
-        return f"{middle} [no interval from {interval.n}]"
-    return f"{middle} [{form.format(interval.low)}, {form.format(interval.high)}]"
 
 
 def _costs(run: Run, policy: str) -> dict[str, Interval]:

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from scipy.stats import permutation_test
 
 from atm.errors import AtmError
@@ -22,6 +20,8 @@ from atm.store import StoredRun, write
 from privacy_metrics.significance import holm
 from privacy_metrics.statistics import Interval, bootstrap_mean, paired_difference, wilson
 from privacy_metrics.traffic import Padding, padding
+from reports.numbers import p_value
+from reports.page import image_of, page
 
 POINTS, FRAMES, TABLE, PAGE = "points.jsonl", "frames.json", "points.csv", "sweep.html"
 QUANTITIES = {
@@ -200,17 +200,21 @@ def write_sweep(folder: str | Path) -> Path:
     from reports import sweep_figures as figures
 
     sweep = Sweep.read(folder)
-    environment = Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template("sweep.html.j2").render(
+    html = page(
+        "sweep.html.j2",
         sweep=sweep,
         about=sweep.about,
         sentences=sentences(sweep),
-        figures=[(title, Markup(figures.against_snr(sweep, q))) for q, title in QUANTITIES.items()],
-        lengths=Markup(figures.lengths(sweep)),
+        figures=[
+            (title, image_of(figures.against_snr(sweep, q), f"{title}, against SNR")) for q, title in QUANTITIES.items()
+        ],
+        lengths=image_of(
+            figures.lengths(sweep), "Bits of the class in the length of a frame, and the price of padding"
+        ),
         rows=sweep.table.to_dict("records"),
     )
     write(sweep.folder / TABLE, sweep.table.to_csv(index=False))
-    write(sweep.folder / PAGE, page)
+    write(sweep.folder / PAGE, html)
     return sweep.folder / PAGE
 
 
@@ -233,7 +237,7 @@ def _more_than_none(differences: np.ndarray) -> float:
 
 def _loss(c: Collapse) -> str:
     e = c.excess
-    p = "p < 0.001" if c.p_value < 0.001 else f"p = {c.p_value:.3f}"
+    p = f"p {p_value(c.p_value)}" if c.p_value < 0.001 else f"p = {p_value(c.p_value)}"
     return (
         f"from {c.top:g} to {c.snr:g} dB it loses {100 * e.estimate:.1f} points "
         f"[{100 * e.low:.1f}, {100 * e.high:.1f}] more (same {e.n} pictures, {p} after correction)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from matplotlib.ticker import ScalarFormatter
 
-from reports.figures import _cycle, _svg
+from reports.figures import cycle, svg
 from reports.sweep import QUANTITIES, Sweep
 
 
@@ -24,7 +24,7 @@ def against_snr(sweep: Sweep, quantity: str) -> str:
         1, count, figsize=(max(5.0, 4.0 * count), 3.2), sharey=True, squeeze=False, constrained_layout=True
     )
     for axis, channel in zip(axes[0], sweep.channels, strict=True):
-        for policy, colour in zip(sweep.policies, _cycle(len(sweep.policies)), strict=True):
+        for policy, colour in zip(sweep.policies, cycle(len(sweep.policies)), strict=True):
             line = rows[(rows.channel == channel) & (rows.policy == policy)]
             if own_snrs:
                 line = line[line.snr == line.snr.max()]
@@ -37,13 +37,13 @@ def against_snr(sweep: Sweep, quantity: str) -> str:
         axis.set_xlabel("SNR of the eavesdropper (dB)" if hers else "SNR (dB)")
     axes[0][0].set_ylabel(QUANTITIES[quantity].partition(":")[0], fontsize=9)
     axes[0][0].legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
 def lengths(sweep: Sweep) -> str:
     """Bits of the class in the padded length of a frame, and the symbols that the padding costs, against the bucket."""
     figure, (bits, cost) = plt.subplots(1, 2, figsize=(9, 3.2), constrained_layout=True)
-    for (policy, rows), colour in zip(sweep.padding.items(), _cycle(len(sweep.padding)), strict=True):
+    for (policy, rows), colour in zip(sweep.padding.items(), cycle(len(sweep.padding)), strict=True):
         buckets = [row.bucket for row in rows]
         found = [row.information.bits for row in rows]
         bits.plot(buckets, [b.estimate for b in found], "o-", color=colour, markersize=3, label=policy)
@@ -57,4 +57,4 @@ def lengths(sweep: Sweep) -> str:
     bits.set_ylabel("bits of the class in the length", fontsize=9)
     cost.set_ylabel("more symbols (%)", fontsize=9)
     bits.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg(figure)

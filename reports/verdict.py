@@ -17,7 +17,8 @@ from privacy_metrics.statistics import (
 )
 from reports.case import Case
 from reports.findings import Finding, findings
-from reports.flags import Raised, raised
+from reports.flag import Raised
+from reports.flags import raised
 from reports.level import (
     FEWEST_IMAGES,
     IN_PART,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -47,9 +48,9 @@ def test_the_three_things_run_as_commands_and_as_python(tmp_path):
 
 
 def test_every_folder_in_the_layout_is_there():
-    for folder in re.findall(r"^\| `(\w+)/`", README, re.MULTILINE):
-        assert (ROOT / folder).is_dir(), folder
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+    folders = re.findall(r"^\| `(\w+)/`", CONTRIBUTING, re.MULTILINE)
+    assert len(folders) >= 8 and all((ROOT / folder).is_dir() for folder in folders)
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README + CONTRIBUTING):
         assert (ROOT / link).exists(), link
 
 
@@ -59,13 +60,28 @@ def test_the_make_targets_of_the_readme_exist():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_the_attack_of_contributing_runs():
+@pytest.mark.parametrize("shape", [(3, 32, 32), (3, 48, 32), (1, 64, 64), (3, 96, 96)])
+def test_the_attack_of_contributing_runs_for_pictures_of_any_size(shape):
     scope: dict = {}
     exec(blocks(CONTRIBUTING, "python")[0], scope)
-    pictures = torch.rand(22, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    session = Session(Link(tiny_encoder(), MergePolicy.uniform(1.0, 3)), ThreatModel("server"), pictures[2:])
+    pictures = torch.rand(22, *shape, generator=torch.Generator().manual_seed(0))
+    victim = tiny_encoder(img_size=shape[1:], in_chans=shape[0])
+    session = Session(Link(victim, MergePolicy.uniform(1.0, 3)), ThreatModel("server"), pictures[2:])
     _, seen, _ = session.victims(pictures[:2])
-    assert torch.equal(session.fitted(scope["Grey"]).reconstruct(seen), torch.full((2, 3, 32, 32), 0.5))
+    assert torch.equal(session.fitted(scope["Grey"]).reconstruct(seen), torch.full((2, *shape), 0.5))
+
+
+def test_the_attack_of_contributing_pasted_into_a_new_file_is_found_and_runs(tmp_path):
+    (tmp_path / "attacks_of_ours").mkdir()
+    (tmp_path / "attacks_of_ours/grey.py").write_text(blocks(CONTRIBUTING, "python")[0])
+    start = f"import attacks; attacks.__path__.append({str(tmp_path / 'attacks_of_ours')!r}); "
+    asked = "atm attack --attack grey --policy none --images 4 --auxiliary 40 --quick --out run --json"
+    done = subprocess.run(
+        [sys.executable, "-c", start + "from audit.cli import main; main()", *shlex.split(asked)[1:]],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run/images/none/grey/0003.png").exists()
 
 
 @pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from atm.errors import AtmError
+from atm.rows import cache_folder
 
 LIMIT = 20.0  # GB
 ABANDONED = 86_400  # seconds after which a folder that was never completed is removed
@@ -104,7 +105,7 @@ def entry(key: str | None) -> Iterator[Entry]:
 
 
 def _root() -> Path:
-    return Path(os.environ.get("ATM_CACHE") or "~/.cache/atm-privacy").expanduser() / "pictures"
+    return cache_folder() / "pictures"
 
 
 def _limit() -> float:

@@ -32,6 +32,7 @@ LEAST_DEVIATION = 8.0  # of grey levels; below it a block counts as uniform
 SEED = 2509
 TRAIN_CROPS = 16  # per block
 VICTIM_CROPS = 3  # per block at most
+ADVERSARY_CROPS = 500  # likewise; of the 1,785 squares of a block so many overlap in nearly all of their pixels
 HELD_OUT = 0.1  # of the adversary's blocks, for her validation pictures
 
 # The file of each photograph in scikit-image's wheel, and its licence as scikit-image's documentation states it.
@@ -163,14 +164,14 @@ def adversarys(count: int, held: int, seed: int) -> tuple[list[Crop], list[Crop]
     """The adversary's crops, of test blocks without victims: to learn from, and for validation from other blocks.
 
     Args:
-        count: crops to learn from; as many of each block as it takes.
+        count: crops to learn from; as many of each block as it takes, and fewer where that is above `ADVERSARY_CROPS`.
         held: crops for validation.
         seed: of the choice.
     """
     where = sorted({(crop.label, crop.block) for crop in _side(1, 1)})
     order = np.random.default_rng((SEED, seed)).permutation(len(where))
     last = {where[i] for i in order[-max(round(HELD_OUT * len(where)), 1) :]}
-    most = max(-(-count // (len(where) - len(last))), -(-held // len(last)))
+    most = min(max(-(-count // (len(where) - len(last))), -(-held // len(last))), ADVERSARY_CROPS)
     parts: tuple[list[Crop], list[Crop]] = ([], [])
     for crop in _side(1, most):
         parts[(crop.label, crop.block) in last].append(crop)

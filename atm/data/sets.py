@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atm.rows import Pixels
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
@@ -43,6 +45,11 @@ class ImageSet:
         """All pictures, ``[N, C, H, W]`` float in [0, 1]: four times the memory of ``pixels``; see `batches`."""
         return self.pixels.float() / 255
 
+    @property
+    def rows(self) -> Pixels:
+        """All pictures, ``[N, C, H, W]`` float in [0, 1], of which only what is asked for is in memory."""
+        return Pixels([self.pixels])
+
     def batches(self, size: int) -> Iterator[Tensor]:
         """The pictures in order, ``[B, C, H, W]`` float in [0, 1], ``size`` at a time and the rest at the end."""
         for begin in range(0, len(self), size):
@@ -71,7 +78,7 @@ class ImageSet:
         return chosen
 
     def distinct(self, seen: Sequence[str] = ()) -> ImageSet:
-        """The first one of all pictures with the same pixels; none whose `content` is among ``seen``."""
+        """The first one of all pictures with the same pixels; none whose hash is among ``seen``."""
         known, rows = set(seen), []
         for row, found in enumerate(self.hashes):
             if found not in known:
@@ -95,6 +102,11 @@ class Splits:
     auxiliary: ImageSet
     validation: ImageSet
     removed: int
+
+    @property
+    def hers(self) -> Pixels:
+        """All of the adversary's own pictures, those to choose by at the end."""
+        return Pixels([self.auxiliary.pixels, self.validation.pixels])
 
 
 def content(pixels: np.ndarray) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from atm.errors import AtmError
+from atm.foreign import check_regular, parse_json
 from atm.store.files import append, encoded
 from atm.store.paths import inside
 
@@ -52,7 +53,7 @@ class Journal:
         lines = read(self.path).split(b"\n")[:-1]  # what follows the last newline was torn
         for number, line in enumerate(lines, 1):
             try:
-                self._enter(json.loads(line))
+                self._enter(parse_json(line))
             except (ValueError, TypeError, KeyError, AttributeError):
                 if number == len(lines):
                     break
@@ -126,6 +127,7 @@ def read(path: Path) -> bytes:
     Raises:
         AtmError: it cannot be read.
     """
+    check_regular(path, str(path))
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -30,7 +30,7 @@ KINDS = {
         "atm attack",
         "run.json",
         ("scores.csv", "link.csv", "seconds.csv", "history.jsonl", "steps.jsonl", "bounds.csv", "report.html",
-         "images/"),
+         "card.json", "images/"),
     ),
     "compare": Kind(
         "comparison", "atm compare", "compare.json", ("points.jsonl", "points.csv", "compare.svg", "compare.html")

@@ -72,6 +72,6 @@ def _release(file: int, path: Path, made: list[Path], owner: int) -> None:
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    with suppress(OSError):  # the first that is not empty ends it
-        for folder in folders:
+    for folder in folders:
+        with suppress(OSError):  # one that is not empty, or the parent of one that was made, such as new/..
             folder.rmdir()

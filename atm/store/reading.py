@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from atm.errors import AtmError
+from atm.foreign import parse_json
 from atm.store.journal import ADVICE, CHECKSUMS, Journal, digest, read
 from atm.store.kinds import FORMAT, KINDS
 from atm.store.paths import inside
@@ -43,11 +43,8 @@ class StoredRun:
         Raises:
             AtmError: a line is damaged.
         """
-        records = [json.loads(line) for line in self._lines(name)]
-        for number, record in enumerate(records, 1):
-            if not isinstance(record, dict):
-                raise AtmError(f"{self.path / name}, line {number} holds no record; {ADVICE}")
-        return records
+        lines = self._lines(name)
+        return [_object(line, f"{self.path / name}, line {number}") for number, line in enumerate(lines, 1)]
 
     def table(self, name: str, columns: Mapping[str, type | None]) -> pd.DataFrame:
         """The finished rows of a CSV file; empty where there is none.
@@ -80,7 +77,10 @@ class StoredRun:
         content = self.read_bytes(name)
         if content is None:
             raise AtmError(f"{self.path / name} is missing; {ADVICE}")
-        return json.loads(content)
+        try:
+            return parse_json(content)
+        except ValueError as error:
+            raise AtmError(f"{self.path / name} is damaged: {error}; {ADVICE}") from None
 
     def read_bytes(self, *names: str) -> bytes | None:
         """A document of the folder by the steps of its path; None where it is missing, or nothing is known of it.
@@ -122,14 +122,25 @@ class StoredRun:
                 + f"; make one with '{self.kind.command} --out'"
             )  # fmt: skip
         try:
-            about = json.loads(read(path))
-        except (ValueError, RecursionError) as error:
+            about = parse_json(read(path))
+        except ValueError as error:
             raise AtmError(f"{path} is damaged: {error}; {ADVICE}") from None
         if not isinstance(about, dict) or about.get("format") != FORMAT:
             raise AtmError(f"{path} is not of format {FORMAT}, the one that this version reads")
         if not (self.path / CHECKSUMS).exists():
             raise AtmError(f"{self.path / CHECKSUMS} is missing, without which nothing here can be checked; {ADVICE}")
-        return dict(self.read_json(name))
+        return _object(self.read_bytes(name) or b"", str(path))
+
+
+def _object(content: bytes, where: str) -> dict[str, Any]:
+    """The object that JSON says."""
+    try:
+        found = parse_json(content)
+    except ValueError as error:
+        raise AtmError(f"{where} is damaged: {error}; {ADVICE}") from None
+    if not isinstance(found, dict):
+        raise AtmError(f"{where} holds no record; {ADVICE}")
+    return found
 
 
 def settings_of(path: Path, kind: str) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-# Says where a run came from or what to know of it, and changes none of its numbers.
-PROVENANCE = frozenset({"versions", "created", "command", "notes", "skipped", "canary", "denied", "left_out"})
+# Says where a run came from or what to know of it, and changes its numbers by rounding at most, as another version of
+# PyTorch does, or another device.
+PROVENANCE = frozenset({"versions", "device", "created", "command", "notes", "skipped", "canary", "denied", "left_out"})
 
 Difference = tuple[str, Any, Any]  # the field with dots, what it was, what it is
 
@@ -29,15 +30,17 @@ def difference(before: Any, now: Any, field: str = "") -> Difference | None:
     return next((one for one in found if one), None)
 
 
-def shrunk(before: list[Any], now: list[Any], field: str) -> Difference | None:
-    """The first entry of a list that is changed or missing in another, which may have more."""
+def shrunk(before: Any, now: list[Any], field: str) -> Difference | None:
+    """The first entry of a list that is changed or missing in another, which may have more; all of what is no list."""
+    if not isinstance(before, list):
+        return field, before, now
     for entry in before:
         if entry in now:
             continue
         same = [other for other in now if isinstance(entry, dict) and other.get("name") == entry.get("name")]
         if not same:
             return field, before, now
-        if found := difference(entry, same[0], f"{field}.{entry['name']}"):
+        if found := difference(entry, same[0], f"{field}.{entry.get('name')}"):
             return found
     return None
 

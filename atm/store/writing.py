@@ -13,7 +13,7 @@ import pandas as pd
 
 from atm.errors import AtmError
 from atm.store import files
-from atm.store.journal import CHECKSUMS, Journal, digest
+from atm.store.journal import ADVICE, CHECKSUMS, Journal, digest
 from atm.store.kinds import FORMAT, KINDS
 from atm.store.lock import LOCK, Lock
 from atm.store.paths import inside
@@ -40,8 +40,8 @@ class RunStore(StoredRun):
         about: the settings; empty before `begin` where there is nothing to go on with.
 
     Raises:
-        AtmError: the folder holds something else, something that neither `resume` nor `force` was given for, something
-            that was asked for differently or is damaged, or it is being written.
+        AtmError: the folder holds something else, something that neither ``resume`` nor ``force`` was given for,
+            something that was asked for differently or is damaged, or it is being written.
         StorageError: it cannot be written.
     """
 
@@ -168,6 +168,8 @@ class RunStore(StoredRun):
 
     def _take_over(self, asked: dict[str, Any]) -> None:
         about = self._settings()
+        if not isinstance(about.get("config"), dict):
+            raise AtmError(f"{self.path / self.kind.settings} does not say what was asked for; {ADVICE}")
         if found := changed(about["config"], asked, free=self._free, growing=self._growing):
             name, before, now = found
             rule = "a list may grow and lose nothing" if name.split(".")[0] in self._growing else "give the same"

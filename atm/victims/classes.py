@@ -9,6 +9,7 @@ from pathlib import Path
 from timm.data import ImageNetInfo, infer_imagenet_subset
 
 from atm.errors import AtmError
+from atm.foreign import read_text
 
 
 def read_classes(path: str | Path, outputs: int) -> tuple[str, ...]:
@@ -17,10 +18,7 @@ def read_classes(path: str | Path, outputs: int) -> tuple[str, ...]:
     Raises:
         AtmError: the file cannot be read, or has another number of names than the victim has logits.
     """
-    try:
-        names = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise AtmError(f"classes {path} cannot be read as a text file: {type(error).__name__}") from None
+    names = [line.strip() for line in read_text(path, f"classes {path}").splitlines()]
     names = [name for name in names if name]
     if len(names) != outputs:
         raise AtmError(f"classes {path} names {len(names)} classes, the victim has {outputs} logits; give one a line")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from huggingface_hub.utils import get_session
 from torch import Tensor
 
 from atm.errors import AtmError
+from atm.foreign import parse_json
 from atm.weight_files import read_tensors
 
 PATIENCE = 5.0  # seconds to wait for the hub's first answer
@@ -92,7 +92,7 @@ class Repository:
         if path is None:
             return {}
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = parse_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise AtmError(f"{path} cannot be read as JSON: {_first_line(error)}") from None
         if not isinstance(found, dict):
@@ -105,8 +105,7 @@ class Repository:
         Raises:
             AtmError: there are none as safetensors.
         """
-        whole = self.file(WEIGHTS)
-        names = [WEIGHTS] if whole else sorted(set(self.json(INDEX).get("weight_map", {}).values()))
+        names = [WEIGHTS] if self.file(WEIGHTS) else self._parts()
         state: dict[str, Tensor] = {}
         for name in names:
             path = self.file(Path(name).name)
@@ -116,3 +115,10 @@ class Repository:
         if not state:
             raise AtmError(f"victim {self.name!r} has no {WEIGHTS}; pickles are converted with 'atm convert'")
         return state
+
+    def _parts(self) -> list[str]:
+        """The weight files that an index names."""
+        index = self.json(INDEX).get("weight_map", {})
+        if not isinstance(index, dict) or not all(isinstance(name, str) for name in index.values()):
+            raise AtmError(f"victim {self.name!r}: {INDEX} has no weight_map from tensors to files")
+        return sorted(set(index.values()))

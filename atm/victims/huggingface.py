@@ -6,6 +6,7 @@ to know nothing of them. ``transformers`` itself (extra ``hf``) only reads the c
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -16,7 +17,7 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import SwiGLUPacked, VisionTransformer
 from torch import Tensor, nn
 
-from atm.errors import AtmError, unknown
+from atm.errors import AtmError, one_line, unknown
 from atm.families import TokenAndMean
 from atm.victims.hub import CONFIG, Repository
 from atm.victims.loaded import Loaded, Size, check_size, parse_size
@@ -77,6 +78,15 @@ def load(repository: Repository, raw: Mapping[str, Any], size: Size | None) -> L
         AtmError: another family (before weights are fetched), ``transformers`` is missing, or weights that do not fit.
     """
     family, config = _config(repository, raw)
+    try:
+        return _loaded(repository, raw, size, family, config)
+    except AtmError:
+        raise
+    except Exception as error:  # a description may say anything, and what it says goes through two libraries
+        raise AtmError(f"{repository.name}: {CONFIG} does not describe its weights: {one_line(error)}") from error
+
+
+def _loaded(repository: Repository, raw: Mapping[str, Any], size: Size | None, family: str, config: Any) -> Loaded:
     text = _architecture(raw)
     made_for = parse_size(config.image_size)
     patch = parse_size(config.patch_size)
@@ -91,7 +101,8 @@ def load(repository: Repository, raw: Mapping[str, Any], size: Size | None) -> L
         model.set_input_size(img_size=size)
         undone.append(f"positions resampled from {made_for[0]}x{made_for[1]} pixels")
     preprocessing = repository.json("preprocessor_config.json")
-    mean, std = NORMALISED[family] if model.patch_embed.proj.weight.shape[1] == 3 else ((0.5,), (0.5,))
+    channels = model.patch_embed.proj.weight.shape[1]
+    mean, std = NORMALISED[family] if channels == 3 else ((0.5,), (0.5,))
     description: dict[str, Any] = {"architecture": text or str(raw["model_type"]), "source": repository.name}
     if undone:
         description["undone"] = undone
@@ -100,8 +111,8 @@ def load(repository: Repository, raw: Mapping[str, Any], size: Size | None) -> L
         description["outputs"] = "an embedding" if "head.weight" in state else "features"
     return Loaded(
         model,
-        tuple(preprocessing.get("image_mean") or mean),
-        tuple(preprocessing.get("image_std") or std),
+        _numbers(preprocessing, "image_mean", channels) or mean,
+        _numbers(preprocessing, "image_std", channels) or std,
         description,
         _classes(raw) if answers else (),
         "classification" if answers else None,
@@ -128,6 +139,17 @@ def _config(repository: Repository, raw: Mapping[str, Any]) -> tuple[str, Any]:
     if vision.hidden_act not in ACTIVATIONS:
         raise unknown("activation", str(vision.hidden_act), ACTIVATIONS)
     return family, vision
+
+
+def _numbers(preprocessing: Mapping[str, Any], name: str, channels: int) -> tuple[float, ...]:
+    """One number for each channel, or none where the file has none."""
+    found = preprocessing.get(name)
+    if found is None:
+        return ()
+    real = isinstance(found, list) and all(type(n) in (int, float) and math.isfinite(n) for n in found)
+    if not real or len(found) not in (1, channels):
+        raise AtmError(f"preprocessor_config.json: {name} is {str(found)[:40]!r}, give a number for each channel")
+    return tuple(float(number) for number in found)
 
 
 def _architecture(raw: Mapping[str, Any]) -> str:

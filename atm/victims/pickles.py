@@ -11,6 +11,7 @@ from torch import Tensor
 
 from atm.errors import AtmError
 from atm.finite import check_finite
+from atm.foreign import check_regular
 from atm.weight_files import write_tensors
 
 # Where training scripts put the state dict, in the order in which they are looked for.
@@ -26,6 +27,7 @@ def convert(source: Path, target: Path) -> str:
     Raises:
         AtmError: it cannot be read so, or holds no state dict.
     """
+    check_regular(source, str(source))
     try:
         content = torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:

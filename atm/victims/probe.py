@@ -35,14 +35,14 @@ class Head(NamedTuple):
 
 @torch.no_grad()
 def features(encoder: Encoder, images: ImageSet, batch: int = 32) -> Tensor:
-    """``[N, features]``: what the task head reads of the unmerged last layer's tokens."""
+    """``[N, features]``: what the task head reads of the unmerged last layer's tokens, on the CPU."""
     policy = MergePolicy.preset("none", encoder.depth)
     parts = torch.arange(len(images)).split(batch)
     rows = [
-        encoder.pool(encoder(images.subset(part).images, policy).tokens, policy)
+        encoder.pool(encoder(images.subset(part).images.to(encoder.device), policy).tokens, policy)
         for part in track(parts, "computing features")
     ]
-    return torch.cat(rows)
+    return torch.cat(rows).cpu()
 
 
 def fit(victim: Victim, train: ImageSet, *, seed: int = 0, report: Callable[[str], None] = lambda line: None) -> Head:
@@ -66,7 +66,7 @@ def fit(victim: Victim, train: ImageSet, *, seed: int = 0, report: Callable[[str
     check_finite(f"features of victim {victim.name!r}", x)
     centre, scale = x.mean(0), x.std(0).clamp_min(1e-6)
     z = (x - centre) / scale
-    order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed)).to(z.device)
+    order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))
     held, rest = order[: max(1, round(HELD_OUT * len(z)))], order[max(1, round(HELD_OUT * len(z))) :]
     right = {}
     for penalty in PENALTIES:
@@ -120,12 +120,13 @@ def with_head(victim: Victim, head: Head) -> Victim:
         vit.head_dist = head.linear  # two heads whose answers are averaged: the average of both tokens' answers
     vit.num_classes = head.linear.out_features
     mean, std = (tensor.flatten().tolist() for tensor in (victim.encoder.mean, victim.encoder.std))
-    encoder = Encoder(vit, mean, std).eval().requires_grad_(False)
+    encoder = Encoder(vit, mean, std).eval().requires_grad_(False).to(victim.encoder.device)
     return replace(
         victim,
         encoder=encoder,
         classes=tuple(head.description["classes"]),
         digest=state_digest(vit),
+        body=victim.body or victim.digest,
         description={
             **{key: value for key, value in victim.description.items() if key != "outputs"},
             "head": head.description,

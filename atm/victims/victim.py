@@ -34,6 +34,7 @@ class Victim:
         digest: SHA-256 of the weights.
         description: what is known of it: architecture, where the weights come from and what was done to them.
         task: what its outputs are; None for a backbone whose outputs are features or an embedding and no answers.
+        body: the digest that it had before another head was put on it, which left its tokens as they were.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Victim:
     digest: str
     description: dict[str, Any] = field(default_factory=dict)
     task: Task | None = "classification"
+    body: str = ""
 
     def answers(self, images: ImageSet) -> Answers:
         """What the victim ought to answer about labelled pictures.
@@ -65,17 +67,17 @@ class Victim:
 
     @torch.no_grad()
     def logits(self, images: ImageSet, batch: int = 64) -> Tensor:
-        """``[N, classes]`` of the unmerged victim.
+        """``[N, classes]`` of the unmerged victim, on the CPU.
 
         Raises:
             AtmError: they hold NaN or infinities.
         """
         policy = MergePolicy.preset("none", self.encoder.depth)
         parts = [
-            self.encoder.finish(self.encoder(images.subset(rows).images, policy).tokens, policy)
+            self.encoder.finish(self.encoder(images.subset(rows).images.to(self.encoder.device), policy).tokens, policy)
             for rows in track(torch.arange(len(images)).split(batch), "asking the victim")
         ]
-        logits = torch.cat(parts)
+        logits = torch.cat(parts).cpu()
         check_finite(f"logits of victim {self.name!r}", logits)
         return logits
 

@@ -13,6 +13,8 @@ from audit.pareto.objectives import DEFAULT, Bound, Objective
 from audit.setting import AttackConfig
 from audit.system import STRICT, Names, OnAir
 
+FEWEST = 2  # pictures: those of one fold are rebuilt by what the others teach
+
 
 @configuration(frozen=True, kw_only=True, config=STRICT)
 class SearchConfig(OnAir):
@@ -56,6 +58,8 @@ class SearchConfig(OnAir):
         """
         if self.evals < 1 or not 0 <= self.lowest < 1:
             raise AtmError(f"--evals {self.evals} must be at least 1, and --lowest {self.lowest} in [0, 1)")
+        if self.images < FEWEST:
+            raise AtmError(f"--images {self.images} are too few to score leakage; give {FEWEST} or more")
         chosen = objectives.chosen(self.objectives)
         limits = objectives.bounds(self.at_least, self.at_most)
         return chosen, limits, objectives.reference(self.reference, chosen)

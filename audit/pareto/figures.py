@@ -110,5 +110,6 @@ def _plain(figure: go.Figure, height: int) -> go.Figure:
     figure.update_layout(
         template="plotly_white", height=height, margin={"l": 60, "r": 30, "t": 40, "b": 50}, barmode="group",
         legend={"orientation": "h", "y": 1.08},
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",  # the page's own ground, light or dark
     )  # fmt: skip
     return figure

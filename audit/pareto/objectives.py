@@ -91,7 +91,7 @@ class Objective:
 
 def _accuracy(sample: Sample) -> Tensor:
     assert sample.truth is not None  # a search for accuracy needs a task
-    return (sample.transmission.logits.argmax(-1) == sample.truth).double()
+    return (sample.transmission.logits.argmax(-1).cpu() == sample.truth).double()
 
 
 def _leakage(sample: Sample) -> Tensor:
@@ -104,7 +104,7 @@ def _latency(sample: Sample) -> Tensor:
 
     Alone among the objectives it differs from run to run.
     """
-    images, policy = sample.images[:TIMED_IMAGES], sample.link.policy
+    images, policy = sample.images[:TIMED_IMAGES].to(sample.link.device), sample.link.policy
     seconds = []
     for _ in range(TIMES + 1):
         start = time.perf_counter()
@@ -187,8 +187,6 @@ def bounds(at_least: Iterable[str], at_most: Iterable[str]) -> tuple[Bound, ...]
     found = []
     for flag, text, sign in asked:
         name, limit = _pair(flag, text)
-        if OBJECTIVES[name].scale is LOGIT and not 0 <= limit <= 1:
-            raise AtmError(f"{flag} {text}: {name} is a fraction; give a number from 0 to 1")
         found.append(Bound(OBJECTIVES[name], sign, limit))
     return tuple(found)
 
@@ -197,7 +195,8 @@ def reference(texts: Iterable[str], objectives: Iterable[Objective]) -> dict[str
     """A reference point, or a part of one, from ``accuracy=0.5`` and the like.
 
     Raises:
-        AtmError: no number after the ``=``, or something that is no objective of this search.
+        AtmError: no finite number after the ``=``, a fraction that is none, or something that is no objective of this
+            search.
     """
     point = dict(_pair("--reference", text) for text in texts)
     names = [objective.name for objective in objectives]
@@ -215,4 +214,7 @@ def _pair(flag: str, text: str) -> tuple[str, float]:
         value = float("nan")
     if not math.isfinite(value):
         raise AtmError(f"{flag} {text!r} is no NAME=NUMBER; write for example {flag} accuracy=0.9")
-    return canonical(name.strip()), value
+    name = canonical(name.strip())
+    if OBJECTIVES[name].scale is LOGIT and not 0 <= value <= 1:
+        raise AtmError(f"{flag} {text}: {name} is a fraction; give a number from 0 to 1")
+    return name, value

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import Field
 
+from atm import documents
 from atm.store import StoredRun
 from audit.pareto.config import SearchConfig
 from audit.pareto.front import Frame, curve, feasible, front, stagnation, unkept
@@ -21,6 +23,19 @@ RESCORED = "rescored"
 SUITE_IMAGES = 100  # that the full suite attacks, at most
 GIVEN_UP = 0.05  # accuracy that the privacy-first and the efficiency-first recommendation may cost
 SAME_ACCURACY, SAME_COMPUTE = 0.005, 0.02  # what "equal" means when the price of ignoring privacy is asked
+
+
+class _Settings(documents.Fields):
+    """What is read of ``search.json``, which anybody may write."""
+
+    config: dict[str, Any]
+    start: int = 0
+    notes: list[str] = Field(default_factory=list)
+    full: dict[str, Annotated[list[float], Field(min_length=3, max_length=3)]] = Field(default_factory=dict)
+    made_with: dict[str, Any] = Field(default_factory=dict)
+
+
+READ = tuple(_Settings.model_fields)
 
 
 @dataclass(frozen=True)
@@ -186,6 +201,7 @@ class Outcome:
         """
         stored = StoredRun(folder, "search")
         about = stored.about
+        documents.typed(_Settings, {key: about[key] for key in READ if key in about}, f"{stored.path / 'search.json'}")
         config = SearchConfig.from_dict(about["config"], stored.path)
         trials = sorted(read_trials(stored), key=lambda trial: trial.number)
         full = {name: (v[0], v[1], v[2]) for name, v in about.get("full", {}).items()}

@@ -67,10 +67,10 @@ class PolicyProblem:
     @torch.no_grad()
     def effect(self, policy: MergePolicy) -> str:
         """A digest of the tokens left after each layer and of the merge maps, on a few images."""
-        encoded = self.setting.encoder(self.images[:PROBED], policy)
+        encoded = self.setting.encoder(self.images[:PROBED].to(self.setting.encoder.device), policy)
         assert encoded.tokens.source is not None
-        digest = hashlib.sha256(encoded.layer_tokens.numpy().tobytes())
-        digest.update(encoded.tokens.source.contiguous().numpy().tobytes())
+        digest = hashlib.sha256(encoded.layer_tokens.cpu().numpy().tobytes())
+        digest.update(encoded.tokens.source.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     @torch.no_grad()

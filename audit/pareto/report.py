@@ -6,13 +6,15 @@ import shlex
 from pathlib import Path
 
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from atm.store import write
 from audit.pareto import figures
 from audit.pareto.outcome import SUITE_IMAGES, Outcome
+from reports.export import Export
+from reports.numbers import plain
+from reports.page import page
 
 
 def write_report(outcome: Outcome) -> Path:
@@ -24,28 +26,51 @@ def write_report(outcome: Outcome) -> Path:
 
 def render(outcome: Outcome) -> str:
     """The page as text; everything that came from a file or a user is escaped."""
-    environment = Environment(
-        loader=PackageLoader("audit.pareto", "templates"), autoescape=True, undefined=StrictUndefined
-    )
     drawn = [
-        ("The front, two objectives at a time", figures.pairwise(outcome)),
-        ("The front, all objectives and thresholds", figures.parallel(outcome)),
-        ("Thresholds of each layer along the front", figures.thresholds(outcome)),
-        ("Hypervolume", figures.progress(outcome)),
+        ("Two objectives at a time", figures.pairwise, "All policies, those of the front, and the recommended ones."),
+        ("All objectives and thresholds", figures.parallel, "A line for each policy of the front; drag along an axis."),
+        ("Thresholds of each layer along the front", figures.thresholds, "A row for each layer; low merges more."),
+        ("Hypervolume", figures.progress, "Hypervolume after each evaluation."),
     ]
     prices = outcome.price()
-    return environment.get_template("search.html.j2").render(
+    return page(
+        "search.html.j2",
+        "audit.pareto",
         outcome=outcome,
         config=outcome.config,
         command=command(outcome),
         plotly=Markup(get_plotlyjs()),
-        drawn=[(title, _html(figure)) for title, figure in drawn] if outcome.front else [],
+        figures=[(title, _html(draw(outcome)), caption) for title, draw, caption in drawn] if outcome.front else [],
         prices=prices,
         price=_html(figures.price(outcome)) if prices else "",
         recommended=outcome.recommended(),
         failures=len(outcome.failures),
         suite_images=min(outcome.config.images, SUITE_IMAGES),
     )
+
+
+def export(outcome: Outcome) -> Export:
+    """The front for other formats than the page; CSV has every policy that was tried."""
+    headings = ["policy", *(o.heading for o in outcome.measured), *(["leakage, full suite"] if outcome.full else [])]
+    rows = []
+    for trial in outcome.front:
+        row = [trial.name, *(plain(trial.values[o.name], 4) for o in outcome.measured)]
+        if outcome.full:
+            found = outcome.full.get(trial.name)
+            row.append("{:.3f} [{:.3f}, {:.3f}]".format(*found) if found else "")
+        rows.append([*row, " ".join(f"{t:.2f}" for t in trial.thresholds)])
+    recommended = outcome.recommended()
+    content = {
+        "out": str(outcome.folder),
+        "front": [{"policy": t.name, "thresholds": list(t.thresholds), **t.values} for t in outcome.front],
+        "recommended": {r.title: r.trial.name for r in recommended},
+        "full_suite": {n: dict(zip(("estimate", "low", "high"), v, strict=True)) for n, v in outcome.full.items()},
+        "hypervolume": outcome.volumes[-1:],
+        "notes": outcome.warnings,
+    }
+    lines = [f"{r.title}: {r.trial.name}, {r.reason}" for r in recommended] + [f"note: {n}" for n in outcome.warnings]
+    title = f"Pareto front: {len(outcome.front)} of {len(outcome.trials)} policies"
+    return Export(title, lines, [*headings, "thresholds"], rows, outcome.table(), content)
 
 
 def command(outcome: Outcome) -> str:
@@ -62,4 +87,6 @@ def command(outcome: Outcome) -> str:
 
 
 def _html(figure: go.Figure) -> Markup:
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False}))
+    """A figure of the page; without its button, which Plotly shows by default, to upload the data to a cloud."""
+    config = {"displaylogo": False, "showSendToCloud": False, "responsive": True}
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config))

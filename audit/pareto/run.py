@@ -27,7 +27,7 @@ from reports.run import Run
 from reports.verdict import verdicts
 
 Say = Callable[[str], None]
-MADE_WITH = ("victim", "codec", "data", "threat", "versions")  # what the names in a configuration stand for
+MADE_WITH = ("victim", "codec", "data", "threat", "device", "versions")  # what the names in a configuration stand for
 SUITE_SECONDS = 100.0  # of the full suite for a policy: with five of them a search ends within a quarter of an hour
 
 

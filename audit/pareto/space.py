@@ -40,13 +40,13 @@ class Space:
     def of(cls, encoder: Encoder, images: Tensor, lowest: float) -> Space:
         """Even in the fraction that merges, measured on images ``[N, C, H, W]``."""
         policy = MergePolicy.uniform(1.0, encoder.depth)
-        tokens = encoder.start(images)
+        tokens = encoder.start(images.to(encoder.device))
         knots = []
         for layer in range(encoder.depth):
             tokens, keys, values = encoder.mix(tokens, policy, layer)
             similarity = merging.match(tokens, merging_metric(policy.match, tokens, keys, values)).similarity
             tokens = encoder.transform(tokens, layer)
-            knots.append(_falling(similarity.double().numpy(), lowest))
+            knots.append(_falling(similarity.cpu().double().numpy(), lowest))
         return cls(tuple(knots))
 
     @property

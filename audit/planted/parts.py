@@ -13,6 +13,7 @@ import attacks
 from atm.channels import Awgn, Received
 from atm.codec import UncodedAnalog
 from atm.defence import Defence
+from atm.rows import Held
 from atm.threat import Observation
 from atm.tokens import TokenBatch
 from attacks import Attack
@@ -151,7 +152,7 @@ class MixedUp(Ridge):
 
     def fit(self, oracle: Oracle) -> None:
         """Fit the tokens of each picture to the pixels of another."""
-        super().fit(replace(oracle, images=oracle.images.roll(len(oracle.images) // 2, 0)))
+        super().fit(replace(oracle, images=Held(oracle.images[:].roll(len(oracle.images) // 2, 0))))
 
 
 class Stale(Ridge):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atm import documents, threat
+from atm import foreign, threat
 from atm.channels import parse
 from atm.errors import AtmError
 from atm.policy import MergePolicy
@@ -85,7 +85,7 @@ def test_a_document_that_grows_when_it_is_repeated_is_shown_shortly(tmp_path):
 
 
 def test_a_file_too_large_to_be_written_by_hand(tmp_path):
-    assert "larger than 1 MiB" in refusal(MergePolicy.read, tmp_path / "p.yaml", "#" * (documents.LARGEST + 1))
+    assert "larger than 1 MiB" in refusal(MergePolicy.read, tmp_path / "p.yaml", "#" * (foreign.LARGEST + 1))
 
 
 @given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))

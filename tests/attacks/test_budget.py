@@ -25,7 +25,8 @@ from attacks.session import Campaign, Session
 from attacks.shadow import Shadow
 from attacks.training import Schedule, train
 from audit.evaluate import attack
-from audit.setting import AttackConfig, choose_attacks
+from audit.setting import AttackConfig
+from audit.suite import choose_attacks
 from reports.verdict import verdicts
 from tests.atm.models import tiny_encoder
 from tests.attacks import planted

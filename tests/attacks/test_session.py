@@ -61,7 +61,7 @@ def test_another_policy_brings_no_fresh_queries():
 def test_whoever_runs_the_device_herself_sends_as_much_as_she_likes():
     session = Session(link(), SERVER, IMAGES)
     for draw in range(3):
-        session.oracle().observe(draw)
+        session.oracle().observe(draw=draw)
     session.oracle().under(MergePolicy.uniform(0.5, 3)).observe()
     assert session.queries.sent == 0
 

@@ -12,7 +12,7 @@ from attacks import base
 from attacks.ridge import Ridge
 from attacks.session import Session
 from attacks.shadow import Shadow
-from audit.setting import choose_attacks
+from audit.suite import choose_attacks
 from tests.attacks.planted import PlantedLink, pictures, rotation
 
 OWN = pictures(400)

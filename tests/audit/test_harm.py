@@ -33,7 +33,7 @@ def test_rates_are_what_counting_gives(rows):
 def test_the_true_map_is_in_the_order_of_what_is_observed(name):
     link, threat = Link(tiny_encoder(), MergePolicy.uniform(0.8, 3)), PRESETS[name]
     sent = link.transmit(torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), 1)
-    seen, source = threat.observe(sent, link, 5), threat.true_map(sent, link, 5)
+    seen, source = threat.observe(sent, link, 5), threat.true_map(threat.hear(sent, link, 5), link, 5)
     values = seen.tokens.values
     starts = torch.tensor([0, *seen.tokens.counts[:-1]]).cumsum(0)
     assert torch.equal(values[starts[:, None] + source], sent.sent.with_values(sent.received.values).per_patch())

@@ -66,6 +66,31 @@ def test_in_a_terminal_the_line_moves_and_leaves_nothing():
     assert heard.getvalue().endswith("\x1b[2K") or heard.getvalue().endswith("\x1b[?25h\r\x1b[1A\x1b[2K")
 
 
+def test_a_counted_line_fills_the_bar_and_tells_what_is_left(monkeypatch):
+    heard = Heard()
+    now = [100.0]
+    monkeypatch.setattr("audit.progress.time.monotonic", lambda: now[0])
+    with Progress("loading", to=Console(file=heard, force_terminal=True, width=100)) as say:
+        say("[1/4] ridge on none")
+        assert say._left() == "", "nothing is known before the first step is done"
+        now[0] += 30
+        say("[2/4] ridge on moderate")
+        task = say._bars.tasks[0]
+        assert (task.completed, task.total, task.fields["left"]) == (1, 4, "about 2 min left")
+        now[0] += 10
+        say("[4/4] ridge on aggressive")
+        assert (task.completed, task.fields["left"]) == (3, "about 13 s left")
+        say("note: not counted")
+        assert task.completed == 3
+
+
+def test_without_a_terminal_the_line_says_what_is_left():
+    heard, console = plain()
+    with Progress("loading", to=console, every=0.01) as say:
+        say("full suite [3/4] ridge on none")
+        heard.wait_for("s: full suite [3/4] ridge on none (about 1 s left)\n")
+
+
 def test_an_error_ends_the_thread():
     _, console = plain()
     say = Progress(to=console)

@@ -12,6 +12,7 @@ from atm.errors import AtmError
 from privacy_metrics.statistics import Interval
 from reports.acceptance import NO, NOT_SHOWN, QUANTITIES, YES, Criterion, decide, instead
 from reports.html import render
+from reports.judged import Judged
 from reports.verdict import judge
 from tests.reports.test_report import make_run
 
@@ -108,7 +109,22 @@ def test_what_to_do_instead(harmless, leaking, tmp_path):
 
 def test_the_page_begins_with_the_answer(tmp_path):
     page = render(
-        make_run(tmp_path, {"mean_image": BLIND, "ridge": HARMLESS}, config={"seed": 0, "accept": ["leakage<=0.05"]})
+        Judged.of(
+            make_run(
+                tmp_path, {"mean_image": BLIND, "ridge": HARMLESS}, config={"seed": 0, "accept": ["leakage<=0.05"]}
+            )
+        )
     )
-    box = page[page.index("May this be deployed?") : page.index("<h2>Verdict</h2>")]
+    box = page[page.index('<h2 id="may-this-be-deployed">') : page.index('<h2 id="verdict">')]
     assert ">no</span>" in box and "leakage&lt;=0.05" in box
+
+
+def test_reasons_are_numbers_as_people_write_them(harmless):
+    reason = decide(harmless, parsed("symbols<=1", "gflops<=1")).reason
+    assert "symbols is 660 [660, 660]" in reason
+    assert "symbols is 12345" in decide_symbols(harmless, 12345.0)
+
+
+def decide_symbols(verdict, symbols):
+    verdict.run.link["symbols"] = symbols
+    return decide(verdict, parsed("symbols<=1")).reason

@@ -10,8 +10,10 @@ import torch
 from atm.errors import AtmError
 from atm.store import RunStore
 from reports.case import Case
+from reports.flag import EITHER
 from reports.flags import FLAGS, document, raised
 from reports.html import render
+from reports.judged import Judged
 from reports.peers import check_against
 from reports.run import Run
 from reports.verdict import judge
@@ -185,12 +187,15 @@ def test_one_clear_picture_is_a_leak_in_part_however_rare_and_a_lucky_guess_is_n
 def test_flags_never_soften_a_leak_and_stand_behind_the_verdict(tmp_path):
     leak = {"mean_image": FLOOR, "ridge": [0.9] * 120}
     run = make_run(tmp_path, leak, canary={"attack": "ridge", "ssim": 0.1, "recognisable": 0.0, "images": 50})
-    verdict, page = judge(run, "none"), render(run)
+    verdict, page = judge(run, "none"), render(Judged.of(run))
     assert verdict.level == "leaks" and [f.name for f in verdict.flags] == ["canary failed"]
-    section = page[page.index("<h2>Verdict</h2>") :]
+    section = page[page.index('<h2 id="verdict">') :]
     assert 0 < section.index("Do not call this private") < section.index("canary failed")
+    unfolded = section[section.index("<details") : section.index("</details>")]
+    assert "Could change the verdict</b> towards graver" in unfolded and "<code>ridge</code>" in unfolded
 
 
 def test_the_page_says_what_the_code_does():
     assert PAGE.read_text(encoding="utf-8") == document(), "run: python -m reports.flags > docs/flags.md"
     assert len({flag.name for flag in FLAGS}) == len(FLAGS) == document().count("**Raised if**")
+    assert document().count("**Could change the verdict** either way") == 3 == sum(f.could == EITHER for f in FLAGS)

@@ -87,8 +87,8 @@ def test_the_table_holds_closed_forms(tmp_path):
 def test_the_page_stands_alone_and_escapes(tmp_path):
     planted(tmp_path / "s", {"none": (0.8, 0.9, 0.9), "<b>": (0.7, 0.9, 0.9)})
     page = write_sweep(tmp_path / "s").read_text()
-    assert "&lt;v&gt;" in page and "<v>" not in page and "<td><b></td>" not in page
-    assert "<script" not in page and "src=" not in page and page.count("<svg") == 5
+    assert "&lt;v&gt;" in page and "<v>" not in page and '<th scope="row"><b></th>' not in page
+    assert page.count("<script") == 1 and "src=" not in page and page.count("<svg") == 5
 
 
 def test_damage_is_one_clear_error(tmp_path):

@@ -48,7 +48,7 @@ def test_the_report_is_whole_and_fetches_nothing(searched):
     folder, found = searched
     page = (folder / "report.html").read_text()
     assert page.rstrip().endswith("</html>")
-    ours = re.sub(r"<script>.*?</script>", "", page, count=1, flags=re.S)
+    ours = re.sub(r"<script>.*?</script>", "", page, count=1, flags=re.S)  # plotly itself
     assert not re.search(r"""(src|href)=["']https?:""", ours)
     for words in ("Recommended", "The price of ignoring privacy", "Hypervolume", "parcoords", "heatmap"):
         assert words in ours, words
@@ -159,9 +159,9 @@ def test_a_search_goes_on_only_with_the_same_weights(atm, victim, pictures, tmp_
     own = tmp_path / "own.safetensors"
     shutil.copy(victim, own)
     assert atm(*ask(own, pictures, tmp_path / "s", 2), "--no-rescore")[0] == 0
-    assert {"victim", "codec", "data", "threat", "versions"} == json.loads((tmp_path / "s/search.json").read_text())[
-        "made_with"
-    ].keys()
+    assert {"victim", "codec", "data", "threat", "device", "versions"} == json.loads(
+        (tmp_path / "s/search.json").read_text()
+    )["made_with"].keys()
     write_weights(own, tiny_vit(1, num_classes=2), read_weights(own, "victim")[0])
     code, _, err = atm(*ask(own, pictures, tmp_path / "s", 4), "--no-rescore", "--resume")
     assert code == 2 and "made_with.victim.digest is no longer" in err
@@ -175,7 +175,7 @@ def test_a_folder_with_something_else_is_left_alone(atm, victim, pictures, tmp_p
 
 def test_the_front_is_attacked_with_everything_and_both_numbers_are_shown(atm, victim, pictures, tmp_path, monkeypatch):
     quick = {name: available()[name] for name in (*BLIND, "ridge")}
-    monkeypatch.setattr("audit.setting.available", lambda: quick)
+    monkeypatch.setattr("audit.suite.available", lambda: quick)
     asked = ask(victim, pictures, tmp_path / "s", 4)
     code, out, err = atm(*asked, "--rescored-policies", 2, "--json")
     assert code == 0, err
@@ -191,7 +191,7 @@ def test_the_front_is_attacked_with_everything_and_both_numbers_are_shown(atm, v
 
 def test_a_front_is_attacked_too_where_policies_ran_out(atm, victim, pictures, tmp_path, monkeypatch):
     quick = {name: available()[name] for name in (*BLIND, "ridge")}
-    monkeypatch.setattr("audit.setting.available", lambda: quick)
+    monkeypatch.setattr("audit.suite.available", lambda: quick)
     monkeypatch.setattr(PolicyProblem, "effect", lambda self, policy: str(round(policy.thresholds[0])))
     code, out, err = atm(*ask(victim, pictures, tmp_path / "s", 4), "--rescored-policies", 1, "--json")
     assert code == 0, err

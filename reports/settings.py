@@ -1,0 +1,128 @@
+"""What ``run.json`` must say for a report to be made of it.
+
+Anybody may write one, and checksums that are right for it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from atm import documents
+from atm.errors import AtmError
+from atm.text import printable
+from atm.threat import ThreatModel
+from reports.run import Run
+
+
+def _printable(text: str) -> str:
+    if text != printable(text):
+        raise PydanticCustomError("printable", "text that prints")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_printable)]  # what a terminal shows
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    """Fields that are read; others may stand beside them."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class _Config(_Part):
+    seed: int
+    repeats: Annotated[int, Field(ge=1)]
+    quick: bool = False
+    accept: list[str] = []
+
+
+class _Victim(_Part):
+    name: Line
+    digest: str
+    layers: Count
+    width: Count
+    patches: Count
+
+
+class _Codec(_Part):
+    name: Line
+    symbols_per_token: Count
+    digest: str
+
+
+class _Data(_Part):
+    name: Line
+    victims: Count
+    auxiliary: Count
+    removed: Count
+    victims_digest: str
+    auxiliary_digest: str
+    skipped: list[Line]
+
+
+class _Field(_Part):
+    field: str
+    carries: str
+    protected: str
+    seen_by: str = Field(alias="seen by")
+
+
+class _Policy(_Part):
+    name: Line
+    exit_layer: int | None
+
+
+class _Canary(_Part):
+    attack: Line
+    ssim: float
+    recognisable: float
+    images: Count
+
+
+class _Settings(_Part):
+    config: _Config
+    victim: _Victim
+    codec: dict[str, _Codec]
+    wire: dict[str, list[_Field]]
+    channel: Line
+    defence: Line | None = None
+    threat_in_words: str
+    data: _Data
+    policies: Annotated[list[_Policy], Field(min_length=1)]
+    attacks: list[Line]
+    inferences: list[Line] = []
+    chance: dict[str, float] = {}
+    denied: list[Line]
+    left_out: list[Line] = []
+    task: Line | None
+    versions: dict[str, str]
+    metrics: dict[Line, Line]
+    notes: list[Line]
+    created: Line
+    command: str
+    source_values: Annotated[int, Field(ge=1)] | None = None
+    canary: _Canary | None = None
+    proven: dict[str, float] = {}
+
+
+def check_settings(run: Run) -> None:
+    """Refuse settings with which no report can be made.
+
+    Raises:
+        AtmError: a field is missing or of another type, or holds what a terminal must not be sent.
+    """
+    where = f"{run.folder / 'run.json'}"
+    try:
+        _Settings.model_validate(run.about)
+    except ValidationError as error:
+        raise documents.refusal(error, where) from None
+    threat: Any = run.about.get("threat")
+    if not isinstance(threat, dict):
+        raise AtmError(f"{where} needs a field 'threat' with the adversary's fields")
+    ThreatModel.from_dict(threat, where)
+    if not run.policies:
+        raise AtmError(f"{where} names none of the policies that were attacked")

@@ -1,0 +1,112 @@
+"""The words of the field, each explained once: in docs/glossary.md, and on every page where a word is used.
+
+``python -m reports.terms`` prints docs/glossary.md.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+WIDTH = 120  # of a line of the glossary
+SECTIONS: dict[str, dict[str, str]] = {
+    "The system": {
+        "victim": "the vision transformer under attack, whose first layers run on the device and whose last run on the "
+        "server.",
+        "policy": "which tokens the device merges at each layer, and after which layer it sends (the *exit layer*).",
+        "threshold": "how alike two tokens of a layer must be to be merged; 1 merges nothing.",
+        "token": "what stands for one patch or, after merging, for several. The *class token* and its like are "
+        "*protected*: they are never merged.",
+        "merge map": "which token each patch ended in.",
+        "GFLOPs": "billions of floating-point operations that the device spends on a picture.",
+        "codec": "makes channel symbols out of tokens, and tokens out of symbols. *Side information* is what it sends "
+        "beside them.",
+        "symbols": "complex numbers that are sent over the channel for a picture: the bandwidth.",
+        "SNR": "signal-to-noise ratio of a channel in decibels (dB): 10 dB more is a tenth of the noise.",
+        "wire": "the table of everything that is sent, how it is protected and who sees it. What is not a symbol "
+        "travels in the *header*, which is taken to arrive without error.",
+        "bucket": "frames are padded to a multiple of so many tokens, so that their length tells less.",
+        "defence": "what the device does to its tokens before they are coded.",
+        "canary": "the first layer, unmerged, undefended and without noise, attacked in every run. It must leak; where "
+        "it does not, the evaluation is broken.",
+    },
+    "The adversary": {
+        "threat model": "where she listens (the *tap*) and what she knows.",
+        "eavesdropper": "an adversary who hears the channel, beside the server that is meant to.",
+        "oracle": "her side of the system, and the only thing that an attack is handed: exactly what her threat model "
+        "grants.",
+        "query": "an image that she sends through a device that is not her own; a *query budget* is how many she may "
+        "send.",
+        "observation": "what she sees of some images.",
+        "auxiliary pictures": "her own, none of which is attacked. The *held-out* tenth of them chooses parameters and "
+        "checkpoints.",
+        "attack": "rebuilds pictures from what the adversary sees.",
+        "inference": "an attack that concludes something else than a picture: a label, or which of some candidates it "
+        "was.",
+        "blind baseline": "an attack that reads no token, so that what it reaches is no leak: `mean_image`, "
+        "`best_constant`, `random_image`.",
+        "retrieval": "answering with a picture that one has, instead of rebuilding one (`nearest`).",
+    },
+    "The run": {
+        "budget": "seconds that choose, before a loop's first step, how many steps it takes. The choice is kept in "
+        "`steps.jsonl`, and `--replay` takes it again; a budget is no limit on time.",
+        "repeat": "every attack fitted and every picture sent once more, with other seeds and channel draws.",
+        "secret": "the seed of what the device and the channel draw. No oracle tells it.",
+        "card": "a run's result in one small file (`card.json`), without pictures; `atm leaderboard` sets many side by "
+        "side.",
+    },
+    "The judgement": {
+        "SSIM": "structural similarity of two pictures: 1 is a perfect copy, about 0 is nothing in common.",
+        "PSNR": "peak signal-to-noise ratio of a rebuilt picture in decibels (dB); higher is nearer to the original.",
+        "LPIPS": "distance of two pictures as a neural network perceives it; lower is nearer to the original.",
+        "leakage": "for each picture the best SSIM that any attack reached, averaged over pictures.",
+        "interval": "where the true value lies with 95% confidence, in brackets behind an estimate.",
+        "recognisable": "rebuilt to an SSIM of 0.5 or more. A picture *counts* as recognised if it is recognisable and "
+        "at least 0.1 better than any blind baseline makes it.",
+        "near copy": "an SSIM of 0.8 or more, at least 0.25 better than a blind baseline.",
+        "effect size": "a difference in units of its own spread (Cohen's d, paired): 0.2 is small, 0.8 large.",
+        "p-value": "how often chance alone would show as much; *corrected* (Holm) where several are read together.",
+        "finding": "what was judged of one thing that tokens can give away: pixels, the label, identity, retrieval, "
+        "position, traffic.",
+        "verdict": "the gravest finding on a policy: `beats the bound`, `leaks`, `leaks in part`, `inconclusive`, "
+        "`no leak found`, or `hers anyway` for what this adversary is told or is meant to learn.",
+        "flag": "a reason to disbelieve a harmless verdict ([flags.md](flags.md)). It never softens a leak.",
+        "bound": "a least error that no attack can beat, proved under assumptions that may not hold.",
+        "secrecy gap": "leakage to the server less leakage to the eavesdropper.",
+        "front": "the policies of a search that no other policy beats in every objective at once (Pareto).",
+        "hypervolume": "how much of the space of objectives a front covers; more is better.",
+        "self-check": "planted systems whose right verdict is known, judged as every other system is "
+        "(`atm selfcheck`).",
+    },
+}
+TERMS: dict[str, str] = {name: words for terms in SECTIONS.values() for name, words in terms.items()}
+
+
+def plain_words(name: str) -> str:
+    """A term's explanation without Markdown."""
+    return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", TERMS[name]).replace("*", "").replace("`", "")
+
+
+def in_short(name: str) -> str:
+    """Its first sentence, on one line."""
+    return re.split(r"(?<=\.)\s", plain_words(name), maxsplit=1)[0]
+
+
+def document() -> str:
+    """The page docs/glossary.md."""
+    parts = ["# Glossary\n", textwrap.fill(
+        "The words of this project, as its code, its reports and its documentation use them. This page is printed by "
+        "`python -m reports.terms`.", WIDTH, break_on_hyphens=False
+    ) + "\n"]  # fmt: skip
+    for section, terms in SECTIONS.items():
+        lines = [
+            textwrap.fill(f"- **{name}**: {words}", WIDTH, subsequent_indent="  ", break_on_hyphens=False,
+                          break_long_words=False)
+            for name, words in terms.items()
+        ]  # fmt: skip
+        parts.append(f"**{section}**\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(document(), end="")

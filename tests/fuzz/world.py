@@ -1,0 +1,135 @@
+"""One good file of each kind that a command reads, and for each command words that it accepts."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from atm.codecs import JsccCodec
+from atm.store import RunStore
+from atm.victims import load_victim
+from atm.weight_files import write_weights
+from audit.compare import CompareConfig, compare
+from audit.evaluate import attack
+from audit.pareto.config import SearchConfig
+from audit.pareto.outcome import Outcome
+from audit.pareto.run import finish
+from audit.pareto.trials import Trial, TrialLog
+from audit.setting import AttackConfig
+from audit.sweep import SweepConfig, sweep
+from tests.atm.models import tiny_vit
+from tests.audit.conftest import SHAPE
+
+FILES = (
+    "victim.safetensors", "codec.safetensors", "head.safetensors", "classes.txt", "policy.yaml", "threat.yaml",
+    "attack.yaml", "sweep.json", "pictures", "pictures.tar", "state.pth", "run", "swept", "compared", "searched",
+)  # fmt: skip
+FEW = ("--victim", "victim.safetensors", "--data", "pictures", "--images", "4", "--auxiliary", "20")
+OUT = ("--out", "out")
+ACCEPTED: dict[str, tuple[str, ...]] = {
+    "attack": ("attack", *FEW, "--attack", "ridge", "--policy", "none", "--quick", *OUT),
+    "attack from a file": ("attack", "attack.yaml", *OUT),
+    "attack again": ("attack", "run/run.json", "--replay", "run", *OUT),
+    "compare": ("compare", *FEW, "--attack", "ridge", "--policy", "uniform-0.5", *OUT),
+    "sweep": ("sweep", *FEW, "--snr", "5", "--policy", "none", *OUT),
+    "search": ("search", *FEW, "--evals", "3", *OUT),
+    "train victim": ("train", "victim", "--data", "pictures", "--size", "32", "--test-data", "pictures.tar",
+                     "--out", "new.safetensors"),
+    "train codec": ("train", "codec", "--victim", "victim.safetensors", "--data", "pictures",
+                    "--out", "new.safetensors"),
+    "train head": ("train", "head", "--victim", "victim.safetensors", "--data", "pictures",
+                   "--out", "new.safetensors"),
+    "convert": ("convert", "state.pth", "new.safetensors"),
+    "report": ("report", "run"),
+    "pick": ("pick", "searched", "--minimize", "leakage"),
+    "list": ("list", "attacks"),
+    "selfcheck": ("selfcheck",),
+}  # fmt: skip
+# What a command that is accepted here may write; the others begin nothing before the gate.
+WRITES = {
+    "convert": r"new\.safetensors$",
+    "report": r"[^/]+$|run/(report\.html|card\.json)$",
+    "leaderboard": r"[^/]+$",
+    "pick": r"searched/policies/",
+}
+COPIED = {"report": ("run",), "leaderboard": ("run",), "pick": ("searched",)}  # where they write
+
+POLICY = "name: mine\nthresholds: [0.5, 0.9, 1.0]\nmatch: key\naverage: size\nexit_layer: 3\n"
+THREAT = "name: eve\ntap: eavesdropper\nknows: [auxiliary, order, codec]\nchannel: awgn:5\nqueries: 40\nauxiliary: 30\n"
+EXPERIMENT = (
+    "victim: victim.safetensors\ndata: pictures\nimages: 4\nauxiliary: 20\npolicies: [none, policy.yaml]\n"
+    "attacks: [ridge]\nchannel: awgn:10\nquick: true\nbudget: 60.0\nseed: 3\naccept: ['recognised<=5%']\n"
+)
+SWEEP = (
+    '{"victim": "victim.safetensors", "data": "pictures", "images": 4, "auxiliary": 20, "policies": ["none"], '
+    '"snr": [0.0, 5.5], "channels": ["awgn", "rician,k=3"], "eavesdropper_snr": [1.0], "codecs": ["auto"]}'
+)
+
+
+def build(folder: Path) -> None:
+    """Write all of `FILES`."""
+    _pictures(folder / "pictures")
+    with tarfile.open(folder / "pictures.tar", "w") as tar:
+        tar.add(folder / "pictures", "pictures")
+    _weights(folder)
+    for name, text in (
+        ("classes.txt", "cat\ndog\n"),
+        ("policy.yaml", POLICY),
+        ("threat.yaml", THREAT),
+        ("attack.yaml", EXPERIMENT),
+        ("sweep.json", SWEEP),
+    ):
+        (folder / name).write_text(text)
+    _runs(folder)
+
+
+def png(seed: int, side: tuple[int, int] = (32, 32), **options: object) -> bytes:
+    """A small picture of its own."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (*side, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, **{"format": "PNG", **options})  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def _pictures(folder: Path) -> None:
+    for number in range(26):
+        kind = folder / ("cat", "dog")[number % 2]
+        kind.mkdir(parents=True, exist_ok=True)
+        (kind / f"{number}.png").write_bytes(png(number))
+
+
+def _weights(folder: Path) -> None:
+    shown = {"mean": [0.5] * 3, "std": [0.5] * 3, "classes": ["cat", "dog"]}
+    vit = tiny_vit(num_classes=2)
+    write_weights(folder / "victim.safetensors", vit, {"kind": "victim", "architecture": SHAPE, **shown})
+    of = load_victim(str(folder / "victim.safetensors")).digest
+    torch.manual_seed(0)
+    codec, head = JsccCodec(SHAPE["embed_dim"], [4, 2], hidden=32), torch.nn.Linear(SHAPE["embed_dim"], 2)
+    about = {"kind": "codec", "victim": of, "architecture": codec.config}
+    write_weights(folder / "codec.safetensors", codec, about)
+    write_weights(folder / "head.safetensors", head, {"kind": "head", "victim": of, "classes": ["cat", "dog"]})
+    torch.save({"epoch": 3, "state_dict": head.state_dict()}, folder / "state.pth")
+
+
+def _runs(folder: Path) -> None:
+    few = {"victim": str(folder / "victim.safetensors"), "data": str(folder / "pictures"), "images": 4, "auxiliary": 20}
+    one = few | {"policies": ("uniform-0.5",), "attacks": ("ridge",)}
+    attack(AttackConfig(**one, quick=True), folder / "run")  # type: ignore[arg-type]
+    compare(CompareConfig(**one), folder / "compared")  # type: ignore[arg-type]
+    sweep(SweepConfig(**one, snr=(5.0,)), folder / "swept")  # type: ignore[arg-type]
+    config = SearchConfig(**few, evals=3)  # type: ignore[arg-type]
+    with RunStore(folder / "searched", "search", config.as_dict()) as store:
+        store.begin({"config": config.as_dict(), "made_with": {}})
+        store.update(start=3, notes=[])
+        log = TrialLog(store)
+        for number in range(3):
+            values = {"accuracy": 0.9 - 0.1 * number, "gflops": 2.0 - number / 2, "tokens": 17.0 - number}
+            values["leakage"] = 0.6 - 0.1 * number
+            noise = dict.fromkeys(values, 1e-4)
+            log.add(Trial(number, (1 - number / 4,) * 3, "start", f"{number}", values, noise, None, 0.1))
+    finish(Outcome.read(folder / "searched"))
