@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from atm.errors import AtmError, unknown
 from atm.store import KINDS, write
@@ -62,7 +61,7 @@ def leaderboard(
     as_json: Json = False,
 ) -> None:
     """Set the results of many runs side by side, the least leakage first."""
-    from audit.showing import foreign
+    from audit.showing import foreign, show_table
     from reports.leaderboard import leaderboard, records, render, warnings
 
     rows = leaderboard(places)
@@ -71,12 +70,9 @@ def leaderboard(
     if as_json:
         print(json.dumps({"rows": records(rows), "warnings": warnings(rows)}, allow_nan=False))
         return
-    table = Table(title=f"{len(rows)} policies, the least leakage first")
-    for heading in SHOWN:
-        table.add_column(heading)
-    for cells in [row.cells() for row in rows]:
-        table.add_row(*[foreign(cells[heading]) for heading in SHOWN])
-    out.print(table)
+    cells = [row.cells() for row in rows]
+    title = f"{len(rows)} policies, the least leakage first"
+    show_table(title, SHOWN, [[cell[heading] for heading in SHOWN] for cell in cells])
     for line in warnings(rows):
         out.print(f"[yellow]note[/]: {foreign(line)}", soft_wrap=True)
     if to is not None:

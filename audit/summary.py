@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 
 from audit.options import out
+from audit.showing import show_table
 from privacy_metrics.statistics import Interval
 from reports.judged import Judged
-from reports.numbers import show
+from reports.numbers import NO_NUMBER, show
 from reports.run import Run
 from reports.verdict import Verdict
 
@@ -33,26 +33,16 @@ def show_judged(judged: Judged, report: Path, as_json: bool) -> None:
         ]
         print(json.dumps({"report": str(report), "policies": policies}, allow_nan=False))
         return
-    table = Table(title=f"Leakage of {run.about['victim']['name']} on {run.about['data']['name']}")
-    for heading in (
-        "policy",
-        run.about["task"] or "no task",
-        "GFLOPs",
-        "tokens",
-        "leakage (SSIM)",
-        "rebuilt",
-        "deploy?",
-        "verdict",
-    ):
-        table.add_column(heading)
+    task = run.about["task"]
+    headings = ("policy", task or "no task", "GFLOPs", "tokens", "leakage (SSIM)", "rebuilt", "deploy?", "verdict")
+    rows = []
     for v, decision in zip(found, decisions, strict=True):
         mean = {c: float(run.per_image(v.policy, c).mean()) for c in ("correct", "gflops", "tokens")}
-        table.add_row(
-            escape(v.policy), f"{mean['correct']:.1%}" if run.about["task"] else "–",
-            f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
+        rows.append((
+            v.policy, f"{mean['correct']:.1%}" if task else NO_NUMBER, f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
             show(v.leakage, 3), show(v.recognisable, 0, True), decision.answer, v.level,
-        )  # fmt: skip
-    out.print(table)
+        ))  # fmt: skip
+    show_table(f"Leakage of {run.about['victim']['name']} on {run.about['data']['name']}", headings, rows)
     for v in found:
         out.print(f"[bold]{escape(v.policy)}[/]: {v.level}")
         for finding in v.findings:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from atm.errors import AtmError
 from atm.foreign import parse_json
 from atm.store.journal import ADVICE, CHECKSUMS, Journal, digest, read
 from atm.store.kinds import FORMAT, KINDS
 from atm.store.paths import inside
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class StoredRun:
@@ -56,6 +57,8 @@ class StoredRun:
         Raises:
             AtmError: a line is damaged, or the columns are others.
         """
+        import pandas as pd  # which takes a second, and reading settings and journals needs none of it
+
         lines, types = self._lines(name), {column: kind for column, kind in columns.items() if kind}
         if not lines:
             return pd.DataFrame({column: pd.Series(dtype=kind or object) for column, kind in columns.items()})

@@ -7,9 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Self
 
 from atm.errors import AtmError
 from atm.store import files
@@ -19,6 +17,9 @@ from atm.store.lock import LOCK, Lock
 from atm.store.paths import inside
 from atm.store.reading import StoredRun
 from atm.store.same import changed, short
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class RunStore(StoredRun):

@@ -134,7 +134,7 @@ def _config(repository: Repository, raw: Mapping[str, Any]) -> tuple[str, Any]:
     try:
         config = AutoConfig.from_pretrained(str(path.parent))
     except Exception as error:  # its validation raises many kinds
-        raise AtmError(f"{path} is no configuration of transformers: {str(error).splitlines()[0]}") from None
+        raise AtmError(f"{path} is no configuration of transformers: {one_line(error)}") from None
     vision = getattr(config, "vision_config", config)
     if vision.hidden_act not in ACTIVATIONS:
         raise unknown("activation", str(vision.hidden_act), ACTIVATIONS)

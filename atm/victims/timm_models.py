@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import timm
 import torch
+from pydantic import Field, FiniteFloat
 from timm.data import infer_imagenet_subset
 from torch import Tensor, nn
 
 from atm import families
-from atm.errors import AtmError, unknown
+from atm.documents import F, Fields, typed
+from atm.errors import AtmError, one_line, unknown
 from atm.victims.classes import imagenet_classes
 from atm.victims.hub import Repository, hub
 from atm.victims.loaded import Loaded, Size, check_size
@@ -23,6 +26,28 @@ from atm.weight_files import load_state
 
 HEAD = "head.weight"
 PREFIX_OFFSETS = 3  # rows at the end of a table of offsets: class token to patch, patch to it, and it to itself
+
+Names = list[str | int]
+Mean = Annotated[list[FiniteFloat], Field(min_length=1)]
+Std = Annotated[list[Annotated[FiniteFloat, Field(gt=0)]], Field(min_length=1)]
+
+
+class _Description(Fields):
+    """What a repository's ``config.json`` in timm's format says that is used here; older ones say all at the top."""
+
+    architecture: str
+    model_args: dict[str, Any] | None = None
+    pretrained_cfg: dict[str, Any] | None = None
+    label_names: Names | None = None
+
+
+class _Pretrained(Fields):
+    """What ``pretrained_cfg`` says that is used here."""
+
+    mean: Mean | None = None
+    std: Std | None = None
+    label_names: Names | None = None
+    labels: Names | None = None
 
 
 def load(name: str, weights: str | Path | None, size: Size | None) -> Loaded:
@@ -58,16 +83,22 @@ def from_repository(repository: Repository, config: Mapping[str, Any], size: Siz
     Raises:
         AtmError: see `load`.
     """
-    name, about = str(config["architecture"]), dict(config.get("pretrained_cfg") or config)
-    if not timm.is_model(name):
-        raise unknown("timm model", name, timm.list_models())
-    arguments = dict(config.get("model_args") or {})
-    overlay = {key: tuple(about[key]) for key in ("mean", "std") if key in about}
-    blank = _blank(name, **arguments)
+    about = _part(_Description, config, repository.name)
+    pretrained = _part(_Pretrained, about.pretrained_cfg or config, f"{repository.name}: pretrained_cfg")
+    if not timm.is_model(about.architecture):
+        raise unknown("timm model", about.architecture, timm.list_models())
+    arguments = about.model_args or {}
+    overlay = {name: tuple(numbers) for name in ("mean", "std") if (numbers := getattr(pretrained, name)) is not None}
+    blank = _blank(about.architecture, **arguments)
     state = tidied(repository.tensors(), repository.name)
-    made = _filled(name, blank, state, repository.name, size, arguments, overlay)
-    names = config.get("label_names") or about.get("label_names") or about.get("labels") or ()
-    return made if not names else Loaded(**{**vars(made), "classes": tuple(map(str, names))})
+    made = _filled(about.architecture, blank, state, repository.name, size, arguments, overlay)
+    names = about.label_names or pretrained.label_names or pretrained.labels
+    return replace(made, classes=tuple(map(str, names))) if names else made
+
+
+def _part(model: type[F], content: Mapping[str, Any], where: str) -> F:
+    """The fields that are used here, of a description that says more."""
+    return typed(model, {name: value for name, value in content.items() if name in model.model_fields}, where)
 
 
 def _blank(name: str, **arguments: Any) -> Any:
@@ -78,7 +109,7 @@ def _blank(name: str, **arguments: Any) -> Any:
         with torch.device("meta"):
             blank = timm.create_model(name, pretrained=False, **arguments)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-        raise AtmError(f"victim {name!r} cannot be made by timm: {str(error).splitlines()[0]}") from None
+        raise AtmError(f"victim {name!r} cannot be made by timm: {one_line(error)}") from None
     families.check(blank)
     return blank
 
@@ -112,7 +143,7 @@ def _filled(
     except (RuntimeError, KeyError, ValueError, TypeError, AssertionError) as error:
         with torch.device("meta"):
             load_state(timm.create_model(name, pretrained=False, **options), tensors, source)
-        raise AtmError(f"weights {source} do not fit {name!r}: {str(error).splitlines()[0]}") from None
+        raise AtmError(f"weights {source} do not fit {name!r}: {one_line(error)}") from None
     model.pretrained_cfg.pop("state_dict", None)
     undone = list(state.undone)
     if (size or made_for) != made_for:

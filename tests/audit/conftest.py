@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from atm.weight_files import write_weights
-from audit import cli
+from audit import cli, options
 from tests.atm.models import tiny_vit
 
 SHAPE = {
@@ -60,6 +60,7 @@ def atm(capsys, monkeypatch, tmp_path):
     """Run ``atm`` in this process: exit code, standard output, standard error without what tells of progress."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # no LPIPS weights there, and none are fetched
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(options.out, "_width", 200)  # whatever it was when the console was made
     monkeypatch.setattr("privacy_metrics.registry.METRICS", {k: cli_metrics()[k] for k in ("ssim", "psnr")})
     monkeypatch.setattr("audit.notes.METRICS", {k: cli_metrics()[k] for k in ("ssim", "psnr")})
 

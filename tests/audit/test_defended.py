@@ -15,14 +15,14 @@ FEW = ("--images", 4, "--auxiliary", 60, "--attack", "ridge", "--policy", "none"
 def test_attacks_train_on_other_draws_than_the_victims_transmission(atm, victim, pictures, tmp_path, monkeypatch):
     sent = {}
 
-    def transmit(self, images, seed=0, batch=128):
-        made = original(self, images, seed, batch)
+    def stream(self, images, seed=0, batch=128):
+        parts = list(original(self, images, seed, batch))
         if self.defence is not None:
-            sent.setdefault(len(images), []).append((seed, made.sent.source[0]))
-        return made
+            sent.setdefault(len(images), []).append((seed, parts[0].sent.source[0]))
+        return iter(parts)
 
-    original = Link.transmit
-    monkeypatch.setattr(Link, "transmit", transmit)
+    original = Link.stream
+    monkeypatch.setattr(Link, "stream", stream)
     words = ("attack", "--victim", victim, "--data", pictures, *FEW, "--defense", "drop:0.5")
     assert atm(*words, "--out", tmp_path / "run")[0] == 0
     victims = sent.pop(4)

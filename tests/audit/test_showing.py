@@ -1,0 +1,32 @@
+"""Tables in a terminal of any width."""
+
+from __future__ import annotations
+
+import pytest
+
+from audit.options import out
+from audit.showing import EXPENDABLE, show_table
+
+HEADINGS = ("policy", "verdict", "symbols", "leakage (SSIM)", "flags")
+ROW = ("an-unusually-long-name", "inconclusive", "123,456", "0.481 [0.455, 0.507]", "seventeen")
+
+
+@pytest.mark.parametrize("width", [200, 75, 56, 30])
+def test_a_narrow_terminal_loses_columns_and_no_word_is_cut(width, monkeypatch, capsys):
+    monkeypatch.setattr(out, "_width", width)
+    show_table("Leakage", HEADINGS, [ROW])
+    printed = capsys.readouterr().out
+    table, _, left_out = printed.partition("not shown for want of room: ")
+    assert (width == 200) <= (not left_out)
+    for heading, cell in zip(HEADINGS, ROW, strict=True):
+        gone = left_out.strip().split(", ")
+        assert (heading in gone) <= (heading in EXPENDABLE)
+        if heading not in gone and width > 30:  # where even the necessary does not fit, a terminal must cut
+            assert all(word in table for word in cell.split()), printed
+
+
+def test_names_from_files_do_not_reach_the_terminal_as_they_are(monkeypatch, capsys):
+    monkeypatch.setattr(out, "_width", 100)
+    show_table("[red]x", ["policy"], [["[bold]\x1b]0;title\x07"]])
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed and "[red]x" in printed and "[bold]\\x1b]0;title" in printed
