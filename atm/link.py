@@ -15,6 +15,7 @@ from atm.channels import Channel, Noiseless, Received
 from atm.codec import Codec, UncodedAnalog
 from atm.defence import Defence
 from atm.encoder import Encoded, Encoder
+from atm.encodings import Encodings
 from atm.errors import AtmError
 from atm.knowledge import Knowledge
 from atm.policy import MergePolicy
@@ -225,21 +226,23 @@ class Link:
 
     @torch.no_grad()
     def encode(self, images: Tensor | Rows, batch: int = 128) -> Encoded:
-        """What the device computes of any number of images, for who transmits them several times."""
+        """What the device computes of a number of images that memory has room for."""
         return Encoded.cat([self.encoder(part.to(self.device), self.policy) for part in images.split(batch)])
 
     @torch.no_grad()
-    def transmit(self, images: Tensor | Encoded, seed: int = 0, batch: int = 128) -> Transmission:
+    def transmit(self, images: Tensor | Encoded | Encodings, seed: int = 0, batch: int = 128) -> Transmission:
         """Any number of images from end to end.
 
         Args:
-            images: ``[B, C, H, W]`` float in [0, 1], or what `encode` made of them, which gives the same.
+            images: ``[B, C, H, W]`` float in [0, 1], or what the encoder made of them, which gives the same.
             seed: of the channel's and the defence's randomness; the same seed gives the same transmission.
             batch: images that run at a time.
         """
         return Transmission.cat(list(self.stream(images, seed, batch)))
 
-    def stream(self, images: Tensor | Rows | Encoded, seed: int = 0, batch: int = 128) -> Iterator[Transmission]:
+    def stream(
+        self, images: Tensor | Rows | Encoded | Encodings, seed: int = 0, batch: int = 128
+    ) -> Iterator[Transmission]:
         """As `transmit`, batch by batch, which need never be in memory together."""
         generator = torch.Generator().manual_seed(seed)
         for part in images.split(batch):

@@ -10,20 +10,17 @@ import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from atm.cache import cache_folder
 from atm.errors import StorageError
 
 IN_MEMORY = 2**28  # bytes; what is larger goes to a file
 Index = Tensor | slice | int
-
-
-def cache_folder() -> Path:
-    """Where files are kept that can be made anew: ``$ATM_CACHE``, by default ``~/.cache/atm-privacy``."""
-    return Path(os.environ.get("ATM_CACHE") or "~/.cache/atm-privacy").expanduser()
 
 
 class Rows(ABC):
@@ -123,14 +120,15 @@ class Pixels(Rows):
         return out.to(self.device).float() / 255
 
 
-class _Filed(Rows):
-    """Rows in a file without a name, which ends with its last reader."""
+class Filed(Rows):
+    """Rows in an open file, which may have no name and end with its last reader."""
 
     def __init__(self, file: int, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> None:
         self.file, self.shape, self.dtype, self.device = file, shape, dtype, device
 
-    def to(self, device: torch.device) -> _Filed:
-        return _Filed(os.dup(self.file), self.shape, self.dtype, device)
+    def to(self, device: torch.device) -> Filed:
+        """The same file, for another device."""
+        return Filed(os.dup(self.file), self.shape, self.dtype, device)
 
     def __del__(self) -> None:
         os.close(self.file)
@@ -176,24 +174,49 @@ def kept(parts: Iterable[Tensor]) -> Rows:
         raise ValueError("there are no parts, expected at least one")
     if file is None:
         return Held(torch.cat(held))
-    return _Filed(file, torch.Size((count, *first.shape[1:])), first.dtype, first.device)
+    return Filed(file, torch.Size((count, *first.shape[1:])), first.dtype, first.device)
+
+
+def written(parts: Iterable[Tensor], path: Path) -> Filed:
+    """All rows of tensors that come one after the other, in a new file.
+
+    Raises:
+        StorageError: it cannot be written.
+        ValueError: there are no parts.
+    """
+    first, count = None, 0
+    with _writing(path.parent):
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        for part in parts:
+            first, count = part[:0] if first is None else first, count + len(part)
+            _write(file, [part])
+        if first is None:
+            raise ValueError("there are no parts, expected at least one")
+        return Filed(os.dup(file), torch.Size((count, *first.shape[1:])), first.dtype, first.device)
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{folder}: {error.strerror}; set ATM_CACHE to a folder on a disk with room") from None
 
 
 def _temporary() -> int:
     folder = cache_folder()
-    try:
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             return os.dup(file.fileno())
-    except OSError as error:
-        raise StorageError(f"{folder}: {error.strerror}; set ATM_CACHE to a folder on a disk with room") from None
 
 
 def _write(file: int, parts: Sequence[Tensor]) -> None:
     for part in parts:
         memory = memoryview(part.contiguous().cpu().flatten().view(torch.uint8).numpy().data)
         while len(memory):
-            try:
+            with _writing(cache_folder()):
                 memory = memory[os.write(file, memory) :]
-            except OSError as error:
-                raise StorageError(f"{cache_folder()}: {error.strerror}; set ATM_CACHE to a disk with room") from None

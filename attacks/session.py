@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from atm.encoder import Encoded
+from atm.encodings import Encodings
 from atm.errors import KnowledgeError
 from atm.knowledge import Knowledge
 from atm.link import Link, Transmission
@@ -74,7 +75,7 @@ class Session:
         images: ``[N, C, H, W]``, her auxiliary images, in memory or by rows; see `attacks.oracle.Oracle`.
         labels: ``[N]`` of the victims' classes, or None.
         unsent: ``[M, C, H, W]``, images for which she has no queries.
-        encoded: what the device computes of ``images``, if that is known already.
+        encoded: what the device computes of ``images``, where others need that too.
         campaign: what it shares with others.
         queries: of the session that this one is derived from.
 
@@ -90,7 +91,7 @@ class Session:
         *,
         labels: Tensor | None = None,
         unsent: Tensor | Rows | None = None,
-        encoded: Encoded | None = None,
+        encoded: Encodings | None = None,
         campaign: Campaign | None = None,
         queries: Queries | None = None,
     ) -> None:
@@ -128,7 +129,7 @@ class Session:
         """A budget whose loops are named after this session and their owner."""
         return Budget(seconds, self.campaign.plan, f"{self.campaign.name}{self.link.policy.name}/{owner}")
 
-    def victims(self, images: Tensor | Encoded) -> tuple[Transmission, Observation, Tensor]:
+    def victims(self, images: Tensor | Encoded | Encodings) -> tuple[Transmission, Observation, Tensor]:
         """Send the attacked images, or what the device computed of them.
 
         Returns:
@@ -179,7 +180,7 @@ class Session:
             self._seen[key] = replace(heard, frame=threat.told(heard.frame, self.link, self._ear(draw), own))
         return self._seen[key]
 
-    def _hear(self, images: Tensor | Rows | Encoded, draw: int, threat: ThreatModel) -> Iterator[Observation]:
+    def _hear(self, images: Tensor | Rows | Encodings, draw: int, threat: ThreatModel) -> Iterator[Observation]:
         """What reaches her of images that are sent now, batch by batch."""
         if not self.threat.runs_the_device:
             self.queries.count(len(images))

@@ -172,7 +172,14 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
     originals = setting.data.victims.images
     link = _defended(config, setting, setting.link(candidate.policy), candidate.defence)
     campaign = Campaign(seed_of("attacks", config.seed), setting.secret(config.seed))
-    session = Session(link, setting.threat, setting.data.hers, labels=harm.labels(setting.data), campaign=campaign)
+    session = Session(
+        link,
+        setting.threat,
+        setting.data.hers,
+        labels=harm.labels(setting.data),
+        encoded=setting.encodings(candidate.policy),
+        campaign=campaign,
+    )
     transmission, seen, _ = session.victims(originals)
     names, denied = setting.attacks, list[str]()
     if link.denies & setting.threat.knows:  # a secret order: those who can recover it instead of those who need it

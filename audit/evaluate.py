@@ -116,6 +116,7 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
             setting.data.hers,
             labels=harm.labels(setting.data),
             unsent=setting.unsent,
+            encoded=setting.encodings(policy),
             campaign=campaigns[repeat],
         )
         transmission, seen, true_map = session.victims(originals)

@@ -7,7 +7,7 @@ import math
 import platform
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ import defenses
 from atm import channels, codecs
 from atm.data import ImageSet, Splits, load, splits
 from atm.encoder import Encoder
+from atm.encodings import Encodings
 from atm.errors import AtmError
 from atm.knowledge import Knowledge
 from atm.link import Link
@@ -90,7 +91,7 @@ class Setting:
     the tokens of another; ``create`` makes an attack by its name (None: `attacks.create`); ``metrics`` are the scores
     taken (None: all); ``truth`` ``[B]`` and ``task`` are what the victim ought to answer and what being right is called
     (`atm.victims.Answers`), None for a victim without a task; ``unsent`` are auxiliary images for which the adversary
-    has no queries left.
+    has no queries left; ``encoded`` is what `encodings` has given.
     """
 
     links: Mapping[int, Link]
@@ -107,6 +108,7 @@ class Setting:
     inferences: tuple[str, ...] = ()
     victim: Victim | None = None
     unsent: Rows | None = None
+    encoded: dict[MergePolicy, Encodings] = field(default_factory=dict)
 
     @property
     def encoder(self) -> Encoder:
@@ -116,6 +118,14 @@ class Setting:
     def link(self, policy: MergePolicy) -> Link:
         """The system under one of the policies, or another that sends after the same layer."""
         return self.links[policy.device_layers].with_policy(policy)
+
+    def encodings(self, policy: MergePolicy) -> Encodings:
+        """What the device computes of the adversary's own pictures under a policy, once."""
+        if policy not in self.encoded:
+            hers = f"{self.data.auxiliary.digest} {self.data.validation.digest}"
+            identity = None if self.victim is None else {"victim": self.victim.digest, "images": hers}
+            self.encoded[policy] = Encodings(self.encoder, policy, self.data.hers, identity)
+        return self.encoded[policy]
 
     def secret(self, seed: int, repeat: int = 0) -> int:
         """What the device and the channel draw from: it cannot be computed without the attacked pictures."""

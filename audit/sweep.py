@@ -12,9 +12,10 @@ import torch
 from pydantic.dataclasses import dataclass as configuration
 
 from atm import channels, codecs
-from atm.encoder import Encoded
+from atm.encodings import Encodings
 from atm.errors import AtmError
 from atm.link import Link
+from atm.rows import Held
 from atm.seeds import seed_of
 from atm.store import RunStore
 from atm.threat import ThreatModel
@@ -110,8 +111,8 @@ class Swept:
     policy: str
     codec: str
     link: Link
-    victims: Encoded
-    auxiliary: Encoded
+    victims: Encodings
+    auxiliary: Encodings
 
 
 class Bench:
@@ -137,7 +138,8 @@ class Bench:
         about, several = [], len(set(config.codecs)) > 1
         for policy in setting.policies:
             link = setting.link(policy)
-            encoded = link.encode(self.originals), link.encode(self.auxiliary)
+            victims = Encodings(setting.encoder, policy, Held(self.originals))
+            encoded = victims, setting.encodings(policy)
             for name in dict.fromkeys(config.codecs):
                 codec, digest = codecs.load_codec(name, setting.victim, policy.device_layers)
                 known = {"name": name, "symbols_per_token": codec.symbols_per_token, "digest": digest}
@@ -179,7 +181,7 @@ class Bench:
     def frames(self) -> dict[str, Any]:
         """For each policy the tokens of every picture at hand, attacked or not, and the pictures' classes."""
         lengths = {
-            system.policy: torch.cat([part.tokens.lengths for part in (system.victims, system.auxiliary)]).tolist()
+            system.policy: torch.cat([part.lengths for part in (system.victims, system.auxiliary)]).tolist()
             for system in self.systems.values()
         }
         return {"labels": self.labels.tolist(), "lengths": lengths}
