@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from privacy_metrics.metric import Metric, as_pair, in_batches
 
@@ -49,6 +48,8 @@ def ssim(reconstruction: Tensor, original: Tensor) -> Tensor:
 
 
 def _ssim(reconstruction: Tensor, original: Tensor) -> Tensor:
+    from torchmetrics.functional.image import structural_similarity_index_measure  # loading it takes a second
+
     # Versions of torchmetrics disagree on whether the edges count in its own mean; the full map is the same in all.
     _, full = structural_similarity_index_measure(
         reconstruction, original, sigma=1.5, data_range=1.0, reduction="none", return_full_image=True
@@ -75,6 +76,8 @@ def psnr(reconstruction: Tensor, original: Tensor) -> Tensor:
         >>> psnr(torch.full((1, 3, 8, 8), 0.6), torch.full((1, 3, 8, 8), 0.5)).round()
         tensor([20.])
     """
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     reconstruction, original = as_pair(reconstruction, original)
     compute = partial(peak_signal_noise_ratio, data_range=1.0, reduction="none", dim=(1, 2, 3))
     return in_batches(compute, reconstruction, original, size=256).clamp(max=PSNR_CAP)

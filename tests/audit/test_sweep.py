@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import audit.sweep
+from atm.encodings import Encodings
 from atm.errors import AtmError
 from atm.link import Link
 from audit.sweep import grid
@@ -126,8 +127,8 @@ def test_grids():
 
 
 def test_each_system_computes_its_tokens_once_for_all_points(atm, victim, pictures, tmp_path, monkeypatch):
-    computed, original = [], Link.encode
-    monkeypatch.setattr(Link, "encode", lambda self, images: computed.append(len(images)) or original(self, images))
+    computed, original = [], Encodings._computed
+    monkeypatch.setattr(Encodings, "_computed", lambda self: computed.append(len(self)) or original(self))
     monkeypatch.setattr(Link, "forward", lambda *given: pytest.fail("pictures went through the encoder again"))
     assert atm(*ask(victim, pictures, tmp_path / "s"))[0] == 0
     assert sorted(computed) == [10, 10, 50, 50], "victims and auxiliary pictures, once under each policy"
