@@ -26,6 +26,8 @@ def write(path: Path, content: str | bytes) -> None:
     Raises:
         StorageError: it cannot be written; what was there is still there.
     """
+    if not path.name:
+        raise StorageError(f"{path}: it is a folder; give the name of a file")
     partial = path.with_name(path.name + PARTIAL)
     with storing(path):
         try:

@@ -44,14 +44,18 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
                     "--out", "new.safetensors"),
     "train head": ("train", "head", "--victim", "victim.safetensors", "--data", "pictures",
                    "--out", "new.safetensors"),
+    "calibrate": ("calibrate", "0.3", "--victim", "victim.safetensors", "--data", "pictures", "--images", "4",
+                  "--out", "new.yaml"),
     "convert": ("convert", "state.pth", "new.safetensors"),
     "report": ("report", "run"),
+    "leaderboard": ("leaderboard", "run"),
     "pick": ("pick", "searched", "--minimize", "leakage"),
     "list": ("list", "attacks"),
     "selfcheck": ("selfcheck",),
 }  # fmt: skip
 # What a command that is accepted here may write; the others begin nothing before the gate.
 WRITES = {
+    "calibrate": r"[^/]+\.ya?ml$",
     "convert": r"new\.safetensors$",
     "report": r"[^/]+$|run/(report\.html|card\.json)$",
     "leaderboard": r"[^/]+$",
