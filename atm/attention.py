@@ -7,10 +7,17 @@ from typing import Any
 import torch
 from timm.layers import apply_rot_embed_cat
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear, pad, scaled_dot_product_attention
 
 from atm.families import Positions
 from atm.tokens import TokenBatch
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # of torch before 2.10
+    varlen_attn = None
+
+EXTRA, WIDEST = 8, 256  # of heads that FlashAttention takes: multiples of the one, up to the other
 
 
 def attend(
@@ -75,7 +82,8 @@ def ragged_attention(
 
     Images of equal length go through one batched call. Others go one at a time on a CPU, where a call costs some
     microseconds and padding or sorting them into buckets was slower at every size measured (see benchmarks/engine.md),
-    and padded together elsewhere, where each call is a launch.
+    and all in one call elsewhere, where each call is a launch: by FlashAttention's kernel for ragged batches in half
+    precision on CUDA, else padded together.
 
     Args:
         queries: ``[T, heads, h]``; keys and values likewise.
@@ -90,6 +98,8 @@ def ragged_attention(
         places = None if bias is None or tokens.places is None else tokens.places.view(len(tokens), -1)
         mask = _mask(None if weights is None else weights.view(len(tokens), -1), bias, places)
         return _sdpa(parts[0], parts[1], parts[2], mask).flatten(0, 1)
+    if bias is None and _flashes(queries):
+        return _varlen(queries, keys, values, tokens, weights)
     if queries.device.type != "cpu":
         return _padded(queries, keys, values, tokens, weights, bias)
     # one split gives the views of all images
@@ -102,6 +112,32 @@ def ragged_attention(
         places = None if bias is None or tokens.places is None else tokens.places[None, rows]
         out.append(_sdpa(q, k, v, _mask(None if weights is None else weights[None, rows], bias, places))[0])
     return torch.cat(out)
+
+
+def _flashes(queries: Tensor) -> bool:
+    """Whether FlashAttention's kernel takes these."""
+    half = queries.dtype in (torch.bfloat16, torch.float16)
+    return varlen_attn is not None and queries.device.type == "cuda" and half and queries.shape[-1] + EXTRA <= WIDEST
+
+
+def _varlen(queries: Tensor, keys: Tensor, values: Tensor, tokens: TokenBatch, weights: Tensor | None) -> Tensor:
+    """All images in one call, and nothing filled up.
+
+    The kernel adds nothing to the scores, so ``weights`` go into one more value of each head: 1 / scale in queries,
+    the weight in keys. Heads are as wide as a multiple of `EXTRA`.
+    """
+    assert varlen_attn is not None
+    width = queries.shape[-1]
+    spare = -width % EXTRA + (0 if weights is None or width % EXTRA else EXTRA)
+    q, k, v = (pad(part, (0, spare)) for part in (queries, keys, values))
+    if weights is not None:
+        q[..., width] = width**0.5
+        k[..., width] = weights[:, None]
+    ends = pad(torch.cumsum(tokens.lengths, 0), (1, 0)).to(q.device, torch.int32)
+    most = max(tokens.counts)
+    mixed = varlen_attn(q, k, v, ends, ends, most, most, scale=width**-0.5)
+    assert isinstance(mixed, Tensor)  # as nothing else was asked for
+    return mixed[..., :width]
 
 
 def _padded(

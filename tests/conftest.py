@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from attacks import base
@@ -14,6 +15,14 @@ settings.register_profile("no test asserts a time", deadline=None)
 settings.load_profile("no test asserts a time")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What a machine cannot run is skipped with its reason."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and PyTorch finds none"))
 
 
 @pytest.fixture(scope="session")
