@@ -15,7 +15,7 @@ from atm.tokens import TokenBatch
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # of torch before 2.10
-    varlen_attn = None
+    varlen_attn = None  # type: ignore[assignment]
 
 EXTRA, WIDEST = 8, 256  # of heads that FlashAttention takes: multiples of the one, up to the other
 
