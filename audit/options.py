@@ -36,6 +36,10 @@ Channel = Annotated[str, typer.Option(help="Such as awgn:10 or rayleigh:10; see 
 Defense = Annotated[str | None, typer.Option(help="What the device does to its tokens, such as drop:0.5+gaussian:0.2.")]
 Data = Annotated[str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, hfds/...")]
 AuxiliaryData = Annotated[str | None, typer.Option(help="The adversary's own pictures; default: --data.")]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(help="Pictures of one person or scene on one side only: folder, or a regular expression on paths."),
+]
 Threat = Annotated[str, typer.Option(help="server, eavesdropper, eavesdropper:CHANNEL or a YAML file.")]
 Accept = Annotated[
     list[str] | None,

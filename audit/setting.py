@@ -180,6 +180,7 @@ def prepare(config: AttackConfig) -> Setting:
         size=(height, width),
         channels=channels_in,
         auxiliary_name=config.auxiliary_data,
+        group_by=config.group_by,
         seed=config.seed,
     )
     if config.head == PROBE:  # after the codecs, since the tokens stay the same
@@ -226,6 +227,7 @@ def prepare(config: AttackConfig) -> Setting:
             "victims": len(data.victims),
             "auxiliary": len(data.auxiliary) + len(data.validation),
             "removed": data.removed,
+            "alike": data.alike,
             "victims_digest": data.victims.digest,
             "auxiliary_digest": own.auxiliary.digest,
             "validation_digest": own.validation.digest,

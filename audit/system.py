@@ -37,6 +37,8 @@ class System:
         classes: a text file with the names of the logits; None takes the victim's.
         data: see `atm.data.load`; the attacked pictures.
         auxiliary_data: where the adversary's own pictures come from; None takes them from ``data``.
+        group_by: ``folder`` or a regular expression on paths; groups of pictures that are on one side only, see
+            `atm.data.groups`.
         threat: see `atm.threat.load`.
         images: pictures that are attacked.
         auxiliary: the adversary's own pictures, at most.
@@ -58,6 +60,7 @@ class System:
     classes: str | None = None
     data: str = "photos"
     auxiliary_data: str | None = None
+    group_by: str | None = None
     threat: str = "server"
     images: int = 100
     auxiliary: int = 4000

@@ -38,6 +38,7 @@ class _Config(_Part):
     repeats: Annotated[int, Field(ge=1)]
     quick: bool = False
     accept: list[str] = []
+    group_by: str | None = None
 
 
 class _Victim(_Part):
@@ -59,6 +60,7 @@ class _Data(_Part):
     victims: Count
     auxiliary: Count
     removed: Count
+    alike: Count
     victims_digest: str
     auxiliary_digest: str
     skipped: list[Line]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from atm.data import hubs, photos
+from atm.data import duplicates, groups, hubs, photos
 from atm.data.folders import find
 from atm.data.pictures import Size, fit, grey, pair
 from atm.data.reading import Wanted, read_files, read_stream
@@ -72,9 +72,12 @@ def splits(
     size: Size = None,
     channels: int = 3,
     auxiliary_name: str | None = None,
+    group_by: str | None = None,
     seed: int = 0,
 ) -> Splits:
     """Victims, auxiliary and validation pictures, no two of the same content.
+
+    Nor does the adversary have near-duplicates of the victims (`atm.data.duplicates`).
 
     Auxiliary pictures are of the kind that victims are: not those that the victim model was trained on, since a model's
     features of its training pictures are unlike those of others. ``photos`` sees to it (`atm.data.photos`), and so does
@@ -88,10 +91,12 @@ def splits(
         size: see `load`.
         channels: see `load`.
         auxiliary_name: other data for the adversary's own.
+        group_by: what pictures have in common that are on one side only, see `atm.data.groups`; None lets any be
+            anywhere.
         seed: of the choice.
 
     Raises:
-        AtmError: too few pictures of different content.
+        AtmError: too few pictures of different content, or groups that cannot be told or divided.
     """
     _check(name, size, channels, victims=victims, auxiliary=auxiliary)
     if auxiliary_name is not None:
@@ -99,6 +104,9 @@ def splits(
     held = max(round(HELD_OUT * auxiliary), 1)
     take = partial(load, size=size, channels=channels, distinct=True)
     own_name = auxiliary_name or (name if name == "photos" or _has_train(name) else None)
+    if group_by is not None:
+        wanted = Wanted(size, channels, None, seed, distinct=True, seen=())
+        return _by_groups(name, own_name, group_by, replace(wanted, limit=victims), replace(wanted, limit=auxiliary))
     if own_name is None:
         whole = take(name, limit=victims + auxiliary, seed=seed)
         if len(whole) < victims + 2:
@@ -126,11 +134,31 @@ def splits(
     return _divided(attacked, own, attacked.copies + own.copies)
 
 
+def _by_groups(name: str, own_name: str | None, by: str, attack: Wanted, learn: Wanted) -> Splits:
+    """Victims as ``attack`` wants them and the adversary's own as ``learn`` does, of other groups."""
+    path, own_path = _path(name), _path(own_name or name)
+    if path is None or own_path is None:
+        raise AtmError("--group-by reads groups from paths: it needs a folder or tar, for the adversary's pictures too")
+    theirs = find(path, "test")
+    if own_name is None:
+        assert attack.limit is not None
+        theirs, hers = groups.divide(theirs, by, attack.limit, attack.seed)
+    else:
+        hers = groups.without(find(own_path, "train"), by, theirs)
+    attacked = read_files(printable(path.name or path), theirs, attack)
+    if attack.limit is not None and len(attacked) < attack.limit:
+        raise AtmError(f"{printable(name)} has {len(attacked)} pictures of different content to attack; ask for fewer")
+    learn = replace(learn, seed=learn.seed + 1, seen=attacked.hashes)
+    own = read_files(printable(own_path.name or own_path), hers, learn)
+    return _divided(attacked, own, attacked.copies + own.copies)
+
+
 def _divided(attacked: ImageSet, own: ImageSet, removed: int) -> Splits:
+    own, alike = duplicates.apart(own, attacked)
     if len(own) < 2:
         raise AtmError(f"{own.name} has no auxiliary pictures beside the attacked ones; give other --auxiliary-data")
     begin = len(own) - max(round(HELD_OUT * len(own)), 1)
-    return Splits(attacked, own.subset(range(begin)), own.subset(range(begin, len(own))), removed)
+    return Splits(attacked, own.subset(range(begin)), own.subset(range(begin, len(own))), removed, alike)
 
 
 def _photographs(chosen: Sequence[photos.Crop], size: Size, channels: int) -> ImageSet:

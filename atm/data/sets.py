@@ -96,12 +96,14 @@ class Splits:
         auxiliary: the adversary's own.
         validation: more of the adversary's own, to choose parameters and checkpoints by.
         removed: pictures, of either side, that were left out because the same pixels are elsewhere.
+        alike: pictures of the adversary's that were left out because they are near-duplicates of attacked ones.
     """
 
     victims: ImageSet
     auxiliary: ImageSet
     validation: ImageSet
     removed: int
+    alike: int = 0
 
     @property
     def hers(self) -> Pixels:

@@ -40,7 +40,7 @@ def make_run(folder, ssim: dict[str, list[float]], name="none", attacks=None, hi
         "victim": {"name": "vit", "digest": "0", "layers": 3, "width": 8, "patches": 16},
         "codec": {"3": {"name": "jscc", "symbols_per_token": 10, "digest": ""}}, "versions": {"python": "3"},
         "wire": {name: Wire.of(side=True, sizes=False, padding=False, places=False).as_rows()},
-        "data": {"name": "photos", "victims": images, "auxiliary": 9, "removed": 0, "victims_digest": "1",
+        "data": {"name": "photos", "victims": images, "auxiliary": 9, "removed": 0, "alike": 0, "victims_digest": "1",
                  "auxiliary_digest": "2", "skipped": []},
     }  # fmt: skip
     content |= about
@@ -105,8 +105,8 @@ class Page(HTMLParser):
 
 
 def test_names_from_files_are_escaped_and_nothing_is_fetched(tmp_path):
-    evil = {"name": EVIL, "victims": 3, "auxiliary": 9, "removed": 0, "victims_digest": EVIL, "auxiliary_digest": "2",
-            "skipped": [f"{EVIL}.png: torn"]}  # fmt: skip
+    evil = {"name": EVIL, "victims": 3, "auxiliary": 9, "removed": 0, "alike": 0, "victims_digest": EVIL,
+            "auxiliary_digest": "2", "skipped": [f"{EVIL}.png: torn"]}  # fmt: skip
     run = make_run(
         tmp_path, {"mean_image": [0.1] * 3, "ridge": [0.9] * 3}, data=evil, command=EVIL, notes=[EVIL], task=EVIL
     )

@@ -1,0 +1,94 @@
+"""Groups of pictures, such as those of one person, speaker or scene, which are on one side only."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from atm.data.folders import File, Found
+from atm.errors import AtmError
+from atm.text import printable
+
+FOLDER = "folder"
+LEAST = 0.25  # of the groups are attacked
+
+
+def groups_of(files: Sequence[File], by: str) -> list[str]:
+    """The group of each picture.
+
+    Args:
+        files: the pictures.
+        by: ``folder`` for the folder that a picture lies in, or a regular expression that is looked for in its path
+            inside the folder or tar; what its first group matches names the group, or without groups all that it does.
+
+    Raises:
+        AtmError: it is no regular expression, or does not match some pictures.
+    """
+    if by == FOLDER:
+        return [file.folder for file in files]
+    try:
+        pattern = re.compile(by)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise AtmError(f"--group-by {by!r} is neither 'folder' nor a regular expression: {error}") from None
+    matches = [pattern.search(file.name) for file in files]
+    if missed := [file.name for file, match in zip(files, matches, strict=True) if match is None or not _named(match)]:
+        raise AtmError(f"--group-by {by!r} names no group for {len(missed)} pictures, such as {printable(missed[0])}")
+    return [_named(match) for match in matches if match is not None]
+
+
+def _named(match: re.Match[str]) -> str:
+    return (match[1] if match.re.groups else match[0]) or ""
+
+
+def divide(found: Found, by: str, victims: int, seed: int) -> tuple[Found, Found]:
+    """Pictures to attack and pictures for the adversary, no group on both sides.
+
+    At least `LEAST` of the groups are attacked, and more of them where these hold fewer pictures than are attacked.
+
+    Args:
+        found: all pictures.
+        by: see `groups_of`.
+        victims: pictures that are attacked.
+        seed: of the choice.
+
+    Raises:
+        AtmError: there is one group only, or the groups that are left for the adversary are none.
+    """
+    groups = groups_of(found.files, by)
+    count = Counter(groups)
+    names = sorted(count)
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
+    attacked, pictures = set[str](), 0
+    for number in order:
+        if pictures >= victims and len(attacked) >= LEAST * len(names):
+            break
+        attacked.add(names[number])
+        pictures += count[names[number]]
+    if pictures < victims or len(attacked) == len(names):
+        raise AtmError(
+            f"--group-by {by!r} finds {len(names)} groups in {len(found.files)} pictures; attacking {victims} of them "
+            "leaves no group to the adversary: attack fewer, or give --auxiliary-data"
+        )
+    sides = [name in attacked for name in groups]
+    return _part(found, sides), _part(found, [not side for side in sides])
+
+
+def without(found: Found, by: str, attacked: Found) -> Found:
+    """The adversary's pictures without those of groups that are attacked.
+
+    Raises:
+        AtmError: nothing is left.
+    """
+    theirs = set(groups_of(attacked.files, by))
+    left = _part(found, [group not in theirs for group in groups_of(found.files, by)])
+    if not left.files:
+        raise AtmError(f"--group-by {by!r} leaves no picture to the adversary: all her groups are attacked")
+    return left
+
+
+def _part(found: Found, chosen: Sequence[bool]) -> Found:
+    return replace(found, files=tuple(file for file, take in zip(found.files, chosen, strict=True) if take))
