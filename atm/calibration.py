@@ -38,12 +38,13 @@ def policy_saving(encoder: Encoder, images: Tensor, saved: float, **options: Any
     for layer in range(encoder.depth):
         policy = MergePolicy(tuple(thresholds), **options)
         tokens, keys, values = encoder.mix(tokens, policy, layer)
-        matches = merging.match(tokens, merging_metric(policy.match, tokens, keys, values))
+        metric = merging_metric(policy.match, tokens, keys, values)
+        matches = merging.match(tokens, metric, policy.order, policy.similarity)
         wanted = round(fraction * len(tokens.values))
         if wanted > 0 and len(matches.similarity):
             ranked = matches.similarity.sort(descending=True).values
             thresholds[layer] = min(1.0, max(0.0, float(ranked[min(wanted, len(ranked) - 1)])))
-            tokens = merging.merge(tokens, merging.above(matches, thresholds[layer]), policy.average)
+            tokens = merging.merge(tokens, merging.above(matches, thresholds[layer]), policy.average, policy.order)
         tokens = encoder.transform(tokens, layer)
     return MergePolicy(tuple(thresholds), **options, name=f"saves-{saved:.0%}")
 

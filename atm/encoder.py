@@ -7,7 +7,7 @@ compute exactly what timm computes. What is particular to a family of models sta
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -146,13 +146,18 @@ class Encoder(nn.Module):
         if images.shape[1:] != self.input_shape:
             wanted = "x".join(map(str, self.input_shape))
             raise AtmError(f"images of shape {list(images.shape[1:])} do not fit a victim for {wanted}")
-        parts = [self.start(part) for part in images.split(self._images_at_once(images))]
+        orders = policy.order != "place"
+        parts = [self.start(part, orders) for part in images.split(self._images_at_once(images))]
         counts = [torch.cat([part.lengths for part in parts])]
         for layer in range(policy.device_layers):
             parts = _joined([self._layer(part, policy, layer) for part in parts])
             counts.append(torch.cat([part.lengths for part in parts]))
         layer_tokens = torch.stack(counts)
-        return Encoded(TokenBatch.cat(parts), layer_tokens, self.flops(layer_tokens, policy))
+        tokens = TokenBatch.cat(parts)
+        if orders:
+            tokens = tokens.in_place()
+            tokens = tokens if self.uses_places else replace(tokens, places=None)
+        return Encoded(tokens, layer_tokens, self.flops(layer_tokens, policy))
 
     def finish(self, tokens: TokenBatch, policy: MergePolicy) -> Tensor:
         """The server's part: the layers after the exit, then the task head. ``[B, classes]`` logits."""
@@ -167,10 +172,10 @@ class Encoder(nn.Module):
             tokens = self.transform(self.mix(tokens, policy, layer)[0], layer)
         return tokens
 
-    def start(self, images: Tensor) -> TokenBatch:
-        """The tokens of images ``[B, C, H, W]`` in [0, 1] before the first layer."""
+    def start(self, images: Tensor, places: bool = False) -> TokenBatch:
+        """The tokens of images ``[B, C, H, W]`` in [0, 1] before the first layer, with places where asked or needed."""
         x = families.embed(self.vit, self.normalise(images))
-        return TokenBatch.dense(x, self.vit.num_prefix_tokens, places=families.uses_places(self.vit))
+        return TokenBatch.dense(x, self.vit.num_prefix_tokens, places=places or self.uses_places)
 
     def mix(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> tuple[TokenBatch, Tensor, Tensor]:
         """The attention half of a layer; also its keys and values ``[T, heads, h]``."""
@@ -258,12 +263,12 @@ def merging_metric(match: Match, tokens: TokenBatch, keys: Tensor, values: Tenso
 
 
 def _merge(tokens: TokenBatch, metric: Tensor, policy: MergePolicy, layer: int) -> TokenBatch:
-    matches = merging.match(tokens, metric)
+    matches = merging.match(tokens, metric, policy.order, policy.similarity)
     if policy.remove:
         matches = merging.most_similar(tokens, matches, policy.remove[layer])
     else:
         matches = merging.above(matches, policy.thresholds[layer])
-    return merging.merge(tokens, matches, policy.average)
+    return merging.merge(tokens, matches, policy.average, policy.order)
 
 
 def _layer_weights(block: Any) -> tuple[int, int, int]:

@@ -2,6 +2,9 @@
 
 Protected tokens stay. The others alternate between sources and destinations; each source looks for its most similar
 destination, and where the similarity is high enough it merges into it. Every image is matched on its own.
+
+In the order ``tome`` the alternation begins with the first protected token, and after a merge what is left of the
+sources comes before the destinations, as in ToMe's own code: so others meet in the next layer.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from atm.policy import Average
+from atm.policy import Average, Order, Similarity
 from atm.tokens import TokenBatch
 
 
@@ -37,55 +40,85 @@ class Matches:
         return Matches(self.source[keep], self.destination[keep], self.similarity[keep], self.image[keep])
 
 
-def match(tokens: TokenBatch, metric: Tensor) -> Matches:
+def match(tokens: TokenBatch, metric: Tensor, order: Order = "place", similarity: Similarity = "cosine") -> Matches:
     """The best destination of every source, image by image.
 
     Args:
         tokens: whose lengths and number of protected tokens say what may merge with what.
         metric: ``[T, m]`` float, the vectors that are compared by their cosine.
+        order: in which sources and destinations alternate.
+        similarity: the cosine c, or 1 - 2 n_i n_j / (n_i + n_j) (1 - c) of tokens that stand for n_i and n_j patches
+            (size-aware, arXiv 2505.15160): the same for single patches, and less for large tokens.
+
+    Raises:
+        ValueError: size-aware, of ``tokens`` without sizes.
     """
     unit = normalize(metric.detach(), dim=-1)
+    sizes = None
+    if similarity == "size-aware":
+        if tokens.sizes is None:
+            raise ValueError("size-aware matching needs the sizes of the tokens")
+        sizes = tokens.sizes.to(unit.dtype)
+    lead = tokens.prefix % 2 if order == "tome" else 0
     if tokens.uniform:
-        return _match_uniform(tokens, unit)
-    return _match_padded(tokens, unit) if unit.device.type != "cpu" else _match_each(tokens, unit)
+        return _match_uniform(tokens, unit, sizes, lead)
+    return (_match_padded if unit.device.type != "cpu" else _match_each)(tokens, unit, sizes, lead)
 
 
-def _match_each(tokens: TokenBatch, unit: Tensor) -> Matches:
+def _compared(sources: Tensor, destinations: Tensor, sizes: tuple[Tensor, Tensor] | None) -> Tensor:
+    """``[..., s, d]`` similarities of unit vectors, discounted by sizes ``[..., s]`` and ``[..., d]`` where given."""
+    cosine = sources @ destinations.transpose(-1, -2)
+    if sizes is None:
+        return cosine
+    one, other = sizes[0].unsqueeze(-1), sizes[1].unsqueeze(-2)
+    return 1 - 2 * one * other / (one + other).clamp_min(1) * (1 - cosine)
+
+
+def _match_each(tokens: TokenBatch, unit: Tensor, sizes: Tensor | None, lead: int) -> Matches:
     """One product per image: the least work, for where a call costs little."""
     best, choice = [], []
-    for own in unit.split(tokens.counts):
+    one, other = slice(tokens.prefix + lead, None, 2), slice(tokens.prefix + 1 - lead, None, 2)
+    weights = [None] * len(tokens) if sizes is None else sizes.split(tokens.counts)
+    for own, weight in zip(unit.split(tokens.counts), weights, strict=True):
         if len(own) > tokens.prefix + 1:
-            similarity, nearest = (own[tokens.prefix :: 2] @ own[tokens.prefix + 1 :: 2].T).max(-1)
-            best.append(similarity)
+            pair = None if weight is None else (weight[one], weight[other])
+            found, nearest = _compared(own[one], own[other], pair).max(-1)
+            best.append(found)
             choice.append(nearest)
     if not best:
         return _no_matches(unit)
-    source, image, first_destination = _sources(tokens)
-    return Matches(source, first_destination + 2 * torch.cat(choice), torch.cat(best), image)
+    source, image, first, _ = _sources(tokens, lead)
+    return Matches(source, first + 2 * torch.cat(choice), torch.cat(best), image)
 
 
-def _match_padded(tokens: TokenBatch, unit: Tensor) -> Matches:
+def _match_padded(tokens: TokenBatch, unit: Tensor, sizes: Tensor | None, lead: int) -> Matches:
     """All images in one product, padded to the longest: the fewest calls, for where a call is a launch."""
     grid, real = tokens.with_values(unit).padded()
     free, real = grid[:, tokens.prefix :], real[:, tokens.prefix :]
     if free.shape[1] < 2:
         return _no_matches(unit)
-    similarity = free[:, ::2] @ free[:, 1::2].transpose(1, 2)
-    best, choice = similarity.masked_fill(~real[:, None, 1::2], -torch.inf).max(-1)
-    source, image, first_destination = _sources(tokens)
-    row = (source - first_destination + 1) // 2 + image * best.shape[1]
-    return Matches(source, first_destination + 2 * choice.flatten()[row], best.flatten()[row], image)
+    pair = None
+    if sizes is not None:
+        weight = tokens.with_values(sizes[:, None]).padded()[0].squeeze(-1)[:, tokens.prefix :]
+        pair = weight[:, lead::2], weight[:, 1 - lead :: 2]
+    found = _compared(free[:, lead::2], free[:, 1 - lead :: 2], pair)
+    best, choice = found.masked_fill(~real[:, None, 1 - lead :: 2], -torch.inf).max(-1)
+    source, image, first, number = _sources(tokens, lead)
+    row = number + image * best.shape[1]
+    return Matches(source, first + 2 * choice.flatten()[row], best.flatten()[row], image)
 
 
-def _sources(tokens: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Row and image of every source that has a destination to choose from, and the first destination's row."""
+def _sources(tokens: TokenBatch, lead: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of every source that has a destination to choose from: row, image, the first destination's row, and its number
+    among its image's sources.
+    """
     free = tokens.lengths - tokens.prefix
-    number = torch.where(free > 1, (free + 1) // 2, 0)
-    image = torch.repeat_interleave(torch.arange(len(tokens)), number)
-    within = torch.arange(len(image)) - (torch.cumsum(number, 0) - number)[image]
+    count = torch.where(free > 1, (free + 1 - lead) // 2, 0)
+    image = torch.repeat_interleave(torch.arange(len(tokens)), count)
+    within = torch.arange(len(image)) - (torch.cumsum(count, 0) - count)[image]
     first = tokens.offsets[image] + tokens.prefix
-    device = tokens.values.device
-    return (first + 2 * within).to(device), image.to(device), (first + 1).to(device)
+    found = (first + lead + 2 * within, image, first + 1 - lead, within)
+    return tuple(part.to(tokens.values.device) for part in found)  # type: ignore[return-value]
 
 
 def _no_matches(unit: Tensor) -> Matches:
@@ -93,17 +126,21 @@ def _no_matches(unit: Tensor) -> Matches:
     return Matches(none, none, unit.new_empty(0), none)
 
 
-def _match_uniform(tokens: TokenBatch, unit: Tensor) -> Matches:
+def _match_uniform(tokens: TokenBatch, unit: Tensor, sizes: Tensor | None, lead: int) -> Matches:
     """The same for images of equal length, in one batched product."""
     batch, count, prefix = len(tokens), tokens.counts[0] if tokens.counts else 0, tokens.prefix
     if count - prefix < 2:
         return _no_matches(unit)
     grid = unit.view(batch, count, -1)[:, prefix:]
-    best, choice = (grid[:, ::2] @ grid[:, 1::2].transpose(1, 2)).max(-1)
+    pair = None
+    if sizes is not None:
+        weight = sizes.view(batch, count)[:, prefix:]
+        pair = weight[:, lead::2], weight[:, 1 - lead :: 2]
+    best, choice = _compared(grid[:, lead::2], grid[:, 1 - lead :: 2], pair).max(-1)
     begin = torch.arange(batch, device=unit.device)[:, None] * count + prefix
-    source = begin + torch.arange(0, count - prefix, 2, device=unit.device)
+    source = begin + torch.arange(lead, count - prefix, 2, device=unit.device)
     image = torch.arange(batch, device=unit.device)[:, None].expand_as(choice)
-    return Matches(source.flatten(), (begin + 1 + 2 * choice).flatten(), best.flatten(), image.flatten())
+    return Matches(source.flatten(), (begin + 1 - lead + 2 * choice).flatten(), best.flatten(), image.flatten())
 
 
 def above(matches: Matches, threshold: float) -> Matches:
@@ -122,12 +159,18 @@ def most_similar(tokens: TokenBatch, matches: Matches, count: int) -> Matches:
     return matches.where(order[rank < limit[image]])
 
 
-def merge(tokens: TokenBatch, matches: Matches, average: Average = "norm") -> TokenBatch:
+def merge(tokens: TokenBatch, matches: Matches, average: Average = "norm", order: Order = "place") -> TokenBatch:
     """Merge each matched source into its destination.
 
     ``x_j <- sum_k w_k x_k / sum_k w_k`` over j and all k that merge into it; ``w`` are the norms of the hidden states
     (the paper), the sizes (ToMe) or ones. Tokens that take no part keep their bits. Differentiable in ``tokens.values``
     for a fixed matching.
+
+    Args:
+        tokens: what merges.
+        matches: which of them.
+        average: the weights.
+        order: of the tokens that are left; ``tome`` is of those that were matched in that order.
 
     Raises:
         ValueError: ``tokens`` without sizes or merge map; only their owner can merge.
@@ -153,7 +196,7 @@ def merge(tokens: TokenBatch, matches: Matches, average: Average = "norm") -> To
     lost = torch.bincount(matches.image, minlength=len(tokens)).cpu()
     lengths = tokens.lengths - lost
     begin, new_begin = tokens.offsets.to(device), (torch.cumsum(lengths, 0) - lengths).to(device)
-    return replace(
+    merged = replace(
         tokens,
         values=_add_rows(x[kept], rows, pull),
         lengths=lengths,
@@ -161,6 +204,11 @@ def merge(tokens: TokenBatch, matches: Matches, average: Average = "norm") -> To
         source=new_row[tokens.source + begin[:, None]] - new_begin[:, None],
         places=None if tokens.places is None else tokens.places[kept],
     )
+    if order == "place":
+        return merged
+    # Sources are even, see `match`; an image in which nothing merges stays as it is, whatever others do.
+    destination = (tokens.rank[kept.cpu()] % 2).double() * torch.repeat_interleave(lost > 0, lengths)
+    return merged.rearranged(merged.ordered_by(destination).to(device), lengths)
 
 
 def _add_rows(x: Tensor, rows: Tensor, added: Tensor) -> Tensor:

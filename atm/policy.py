@@ -16,8 +16,12 @@ from atm.store import write
 
 Match = Literal["value", "key", "hidden"]
 Average = Literal["norm", "size", "mean"]
+Similarity = Literal["cosine", "size-aware"]
+Order = Literal["place", "tome"]
 MATCHES: tuple[Match, ...] = ("value", "key", "hidden")
 AVERAGES: tuple[Average, ...] = ("norm", "size", "mean")
+SIMILARITIES: tuple[Similarity, ...] = ("cosine", "size-aware")
+ORDERS: tuple[Order, ...] = ("place", "tome")
 
 # Uniform thresholds of the named policies. They are chosen on the embedded victim: `moderate` keeps its accuracy,
 # `aggressive` visibly does not.
@@ -31,6 +35,8 @@ class _PolicyFields(documents.Fields):
     remove: list[int] | None = None
     match: str = "value"
     average: str = "norm"
+    similarity: str = "cosine"
+    order: str = "place"
     proportional_attention: bool = False
     exit_layer: int | None = None
     name: str = ""
@@ -50,6 +56,9 @@ class MergePolicy:
         match: which vectors are compared: the layer's values (the paper), its keys averaged over heads (ToMe), or the
             hidden states after attention.
         average: weights of the merged states: their norms (the paper), sizes (ToMe), or a plain mean.
+        similarity: the cosine, or size-aware (arXiv 2505.15160), see `atm.merging.match`.
+        order: in which tokens are matched: ``place``, where patches keep their order and alternate among themselves, or
+            ``tome``, as in ToMe's own code (`atm.merging`). They leave the encoder in the order of their places.
         proportional_attention: add the logarithm of the token sizes to the attention scores (ToMe).
         exit_layer: how many layers run on the device before the tokens are sent; None means all of them. Layers after
             the exit run on the server, which merges nothing.
@@ -63,6 +72,8 @@ class MergePolicy:
     remove: tuple[int, ...] = ()
     match: Match = "value"
     average: Average = "norm"
+    similarity: Similarity = "cosine"
+    order: Order = "place"
     proportional_attention: bool = False
     exit_layer: int | None = None
     name: str = field(default="policy", compare=False)
@@ -90,6 +101,10 @@ class MergePolicy:
             raise unknown("match", str(self.match), MATCHES)
         if self.average not in AVERAGES:
             raise unknown("average", str(self.average), AVERAGES)
+        if self.similarity not in SIMILARITIES:
+            raise unknown("similarity", str(self.similarity), SIMILARITIES)
+        if self.order not in ORDERS:
+            raise unknown("order", str(self.order), ORDERS)
         if self.exit_layer is not None and not 1 <= self.exit_layer <= len(self.thresholds):
             raise AtmError(f"policy {self.name!r}: exit layer {self.exit_layer} is not in 1 to {len(self.thresholds)}")
 
@@ -117,7 +132,7 @@ class MergePolicy:
     @classmethod
     def fixed_ratio(cls, remove: int, depth: int, *, name: str | None = None, **options: Any) -> MergePolicy:
         """ToMe as published: ``remove`` tokens fewer at every layer, matched on keys, weighted by size."""
-        tome: dict[str, Any] = {"match": "key", "average": "size", "proportional_attention": True}
+        tome: dict[str, Any] = {"match": "key", "average": "size", "order": "tome", "proportional_attention": True}
         return cls((1.0,) * depth, remove=(remove,) * depth, name=name or f"tome-{remove}", **(tome | options))
 
     @classmethod

@@ -133,6 +133,13 @@ class TokenBatch:
         rows = self.ordered_by(torch.rand(len(self.values), generator=generator, dtype=torch.float64))
         return self.rearranged(rows.to(self.values.device), self.lengths), rows
 
+    def in_place(self) -> TokenBatch:
+        """The same tokens in the order of their places. Needs places."""
+        if self.places is None:
+            raise ValueError("tokens can be put in place only with their places")
+        rows = self.ordered_by(self.places.cpu().double())
+        return self.rearranged(rows.to(self.values.device), self.lengths)
+
     def ordered_by(self, keys: Tensor) -> Tensor:
         """``[T]`` int64 on the CPU: rows, image by image, protected tokens first and the others by ascending key.
 

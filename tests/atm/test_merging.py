@@ -10,30 +10,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atm import merging
-from atm.policy import AVERAGES
+from atm.policy import AVERAGES, ORDERS, SIMILARITIES
 from tests.atm.models import random_tokens
 
 
-def brute_force(x, metric, sizes, source, prefix, average, threshold=None, remove=None):
+def brute_force(
+    x, metric, sizes, source, prefix, average, threshold=None, remove=None, order="place", similarity="cosine"
+):
     """One image: lists of tokens in, lists of tokens out."""
 
     def cosine(a, b):
         return float(a @ b) / (math.sqrt(float(a @ a)) * math.sqrt(float(b @ b)))
 
-    free = list(range(prefix, len(x)))
-    sources, destinations = free[0::2], free[1::2]
-    candidates = []
+    def alike(i, j):
+        if similarity == "cosine":
+            return cosine(metric[i], metric[j])
+        # the error of a merge, in units of that of two single patches
+        n, m = float(sizes[i]), float(sizes[j])
+        return 1 - (n * m / (n + m)) / (1 * 1 / (1 + 1)) * (1 - cosine(metric[i], metric[j]))
+
+    # the alternation begins with the first free token, or as in ToMe with the first token of all
+    begin = prefix if order == "place" else 0
+    sources = [t for t in range(begin, len(x), 2) if t >= prefix]
+    destinations = [t for t in range(begin + 1, len(x), 2) if t >= prefix]
+    free, candidates = len(x) - prefix, []
     for i in sources:
         if destinations:
-            best = max(destinations, key=lambda j: cosine(metric[i], metric[j]))
-            candidates.append((cosine(metric[i], metric[best]), i, best))
+            best = max(destinations, key=lambda j: alike(i, j))
+            candidates.append((alike(i, best), i, best))
     if threshold is not None:
         chosen = [c for c in candidates if c[0] > threshold]
     else:
-        chosen = sorted(candidates, key=lambda c: -c[0])[: min(remove, len(free) // 2)]
+        chosen = sorted(candidates, key=lambda c: -c[0])[: min(remove, free // 2)]
     into = {i: j for _, i, j in chosen}
     out_x, out_sizes, place = [], [], {}
-    for t in range(len(x)):
+    sequence = range(len(x))
+    if order == "tome" and into:
+        held = [t for t in sequence if t < prefix]
+        sequence = held + [t for t in sources if t not in into] + destinations
+        assert len(sequence) == len(x) - len(into)
+    for t in sequence:
         if t in into:
             continue
         group = [t] + [i for i, j in into.items() if j == t]
@@ -50,7 +66,7 @@ def brute_force(x, metric, sizes, source, prefix, average, threshold=None, remov
     return torch.stack(out_x), torch.tensor(out_sizes), torch.tensor([place[int(s)] for s in source])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     lengths=st.lists(st.integers(2, 14), min_size=1, max_size=5),
     equal=st.booleans(),
@@ -58,26 +74,32 @@ def brute_force(x, metric, sizes, source, prefix, average, threshold=None, remov
     threshold=st.one_of(st.none(), st.floats(-0.5, 1.0)),
     remove=st.integers(0, 9),
     average=st.sampled_from(AVERAGES),
+    order=st.sampled_from(ORDERS),
+    similarity=st.sampled_from(SIMILARITIES),
+    padded=st.booleans(),
     seed=st.integers(0, 10_000),
 )
-def test_merge_equals_brute_force(lengths, equal, prefix, threshold, remove, average, seed):
+def test_merge_equals_brute_force(lengths, equal, prefix, threshold, remove, average, order, similarity, padded, seed):
     lengths = [max(length, prefix + 1) for length in lengths]
     if equal:
         lengths = lengths[:1] * len(lengths)
     tokens = random_tokens(lengths, prefix, seed=seed)
     metric = torch.randn(len(tokens.values), 4, generator=torch.Generator().manual_seed(seed + 1))
-    matches = merging.match(tokens, metric)
+    with pytest.MonkeyPatch.context() as patch:
+        if padded:  # as on a GPU
+            patch.setattr(merging, "_match_each", merging._match_padded)
+        matches = merging.match(tokens, metric, order, similarity)
     if threshold is None:
         matches = merging.most_similar(tokens, matches, remove)
     else:
         matches = merging.above(matches, threshold)
-    merged = merging.merge(tokens, matches, average)
+    merged = merging.merge(tokens, matches, average, order)
 
     for image in range(len(tokens)):
         one, got = tokens.select([image]), merged.select([image])
         rows = slice(int(tokens.offsets[image]), int(tokens.offsets[image]) + lengths[image])
         x, sizes, source = brute_force(
-            one.values, metric[rows], one.sizes, one.source[0], prefix, average, threshold, remove
+            one.values, metric[rows], one.sizes, one.source[0], prefix, average, threshold, remove, order, similarity
         )
         assert got.counts == [len(x)]
         torch.testing.assert_close(got.values, x, atol=1e-5, rtol=1e-4)

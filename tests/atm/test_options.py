@@ -32,7 +32,9 @@ def first_layer(encoder, image):
 def test_match_compares_the_vectors_that_it_names(match, monkeypatch):
     encoder, seen = tiny_encoder(), []
     true_match = merging.match
-    monkeypatch.setattr(merging, "match", lambda tokens, metric: seen.append(metric) or true_match(tokens, metric))
+    monkeypatch.setattr(
+        merging, "match", lambda tokens, metric, *rest: seen.append(metric) or true_match(tokens, metric)
+    )
     encoder(IMAGES[:1], MergePolicy((0.5, 1.0, 1.0), match=match))
     _, keys, values, hidden = first_layer(encoder, IMAGES[0])
     expected = {"value": values.flatten(1), "key": keys.mean(1), "hidden": hidden}[match]
@@ -128,7 +130,7 @@ def test_padded_equals_one_image_at_a_time(lengths, prefix, weighted, biased, se
         attention.ragged_attention(q, k, v, tokens, weights, bias),
         atol=1e-5, rtol=1e-4,
     )  # fmt: skip
-    each, padded = (way(tokens, tokens.values) for way in (merging._match_each, merging._match_padded))
+    each, padded = (way(tokens, tokens.values, None, 0) for way in (merging._match_each, merging._match_padded))
     assert each.source.tolist() == padded.source.tolist() and each.image.tolist() == padded.image.tolist()
     assert each.destination.tolist() == padded.destination.tolist()
     torch.testing.assert_close(each.similarity, padded.similarity, atol=1e-6, rtol=1e-5)
