@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +19,16 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a machine cannot run is skipped with its reason."""
+    """What a machine cannot run, or need not, is skipped with its reason."""
+    reasons = {}
     if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and PyTorch finds none"))
+        reasons["gpu"] = "needs a CUDA device, and PyTorch finds none"
+    if not os.environ.get("ATM_SLOW"):
+        reasons["slow"] = "half a minute or more; set ATM_SLOW, as CI does"
+    for item in items:
+        for marker, reason in reasons.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

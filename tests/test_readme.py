@@ -28,6 +28,7 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)  # six runs, each with a limit of its own
 def test_the_three_things_run_as_commands_and_as_python(tmp_path):
     commands = [line for block in blocks(README, "console") for line in block.splitlines() if line.startswith("atm ")]
@@ -71,6 +72,7 @@ def test_the_attack_of_contributing_runs_for_pictures_of_any_size(shape):
     assert torch.equal(session.fitted(scope["Grey"]).reconstruct(seen), torch.full((2, *shape), 0.5))
 
 
+@pytest.mark.slow
 def test_the_attack_of_contributing_pasted_into_a_new_file_is_found_and_runs(tmp_path):
     (tmp_path / "attacks_of_ours").mkdir()
     (tmp_path / "attacks_of_ours/grey.py").write_text(blocks(CONTRIBUTING, "python")[0])

@@ -84,6 +84,7 @@ def test_compare_measures_all_and_goes_on_where_it_was_killed(atm, victim, pictu
     assert (tmp_path / "killed/points.jsonl").read_bytes() == (tmp_path / "whole/points.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_secret_order_is_met_by_attacks_that_recover_it(victim, pictures):
     config = few(victim, pictures, policies=("none",), defenses=("shuffle",))
     setting = prepare(config.attack())

@@ -54,6 +54,7 @@ def content(folder: Path, names: list[str]) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)  # of a busy machine
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_killed_at_random_moments_ends_as_if_nothing_had_happened(victim, pictures, tmp_path, command):

@@ -93,12 +93,14 @@ def atm(site: Path, *words: object) -> dict:
     return json.loads(made.stdout.strip().splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_both_are_listed(site):
     attacks = [attack["name"] for attack in atm(site, "list", "attacks", "--json")]
     assert "grey" in attacks and "ridge" in attacks
     assert {"name": "halve", "about": "Halves every value."} in atm(site, "list", "defenses", "--json")
 
 
+@pytest.mark.slow
 def test_both_run_beside_our_own(site, tmp_path, victim, pictures):  # noqa: F811
     out = tmp_path / "run"
     atm(site, "attack", "--victim", victim, "--data", pictures, "--images", 4, "--auxiliary", 40, "--policy", "none",

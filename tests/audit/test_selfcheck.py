@@ -20,6 +20,7 @@ from audit.selfcheck import SMALL, judge_system
 BY_NAME = {system.name: system for system in SYSTEMS}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)  # dozens of runs
 def test_every_planted_system_is_judged_rightly(atm):
     code, out, err = atm("selfcheck", "--json")

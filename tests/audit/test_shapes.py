@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -38,18 +37,13 @@ from reports.verdict import verdicts
 from tests.atm.models import tiny_vit
 from tests.systems import CHAINS, DEFENCES
 
-LARGE = "ATM_REAL_SIZE" in os.environ
 EVERY_SHAPE = pytest.mark.parametrize(
     "shape",
     [
         pytest.param((3, 48, 32), id="tall"),
         pytest.param((1, 32, 48), id="wide grey"),
         pytest.param((1, 32, 32), id="grey"),
-        pytest.param(
-            (3, 224, 160),
-            id="real size",
-            marks=[pytest.mark.real_size, pytest.mark.skipif(not LARGE, reason="minutes; set ATM_REAL_SIZE")],
-        ),
+        pytest.param((3, 224, 160), id="real size", marks=pytest.mark.slow),
     ],
 )
 # What an attack needs that makes up for knowledge the server has, `black-box` grants.

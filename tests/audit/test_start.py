@@ -50,6 +50,7 @@ def test_the_packages_are_commands_too(package):
     assert done.returncode == 0 and done.stdout == f"atm {version('atm-privacy')}\n"
 
 
+@pytest.mark.slow
 def test_the_three_things_are_there_whatever_was_imported_before():
     script = """
 import audit.pareto, audit.evaluate

@@ -92,6 +92,7 @@ def test_bad_input_is_one_clear_line(atm, victim, pictures, tmp_path, words, say
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_codecs_are_compared_in_one_sweep(atm, victim, pictures, tmp_path):
     more = ("--codec", "uncoded", "--codec", "digital:10", "--snr", "5,30")
     assert atm(*ask(victim, pictures, tmp_path / "s", *more))[0] == 0

@@ -35,6 +35,10 @@ def runs(block: Block) -> bool:
 
 
 RUNNABLE = [path for path in PAGES if any(runs(block) for block in blocks(path))]
+AT_LENGTH = [
+    pytest.param(path, id=name(path), marks=[] if name(path) == "README.md" else [pytest.mark.slow])
+    for path in RUNNABLE
+]
 FENCED = [path for path in PAGES if blocks(path) or written(path)]
 
 
@@ -88,7 +92,7 @@ def install(monkeypatch):
 
 
 @pytest.mark.timeout(3600 if SLOW else 900)
-@pytest.mark.parametrize("path", RUNNABLE, ids=name)
+@pytest.mark.parametrize("path", AT_LENGTH)
 def test_the_blocks_of_a_page_run_one_after_the_other(path, atm, own, install):
     own(path)
     scope: dict = {"__name__": "page"}

@@ -60,6 +60,7 @@ def explored(made, folder: Path, make, say=lambda line: None) -> Outcome:
         return explore(Toy(), CONFIG, open_folder(folder, CONFIG, False, False), executor, say)
 
 
+@pytest.mark.slow
 def test_every_evaluation_is_done_once_with_the_numbers_of_one_process(nodes, tmp_path):
     (tmp_path / "begun").mkdir()
     found = explored(nodes[0], tmp_path / "s", partial(Counted, tmp_path / "begun", 0.05))
@@ -77,6 +78,7 @@ def test_every_evaluation_is_done_once_with_the_numbers_of_one_process(nodes, tm
     assert same == {t.number: t.thresholds for t in found.trials if t.source == "start"}
 
 
+@pytest.mark.slow
 def test_a_node_killed_in_mid_run_costs_only_its_running_evaluation(nodes, tmp_path):
     (tmp_path / "begun").mkdir()
     made, workers = nodes
@@ -94,6 +96,7 @@ def test_a_node_killed_in_mid_run_costs_only_its_running_evaluation(nodes, tmp_p
     assert sum(begun.values()) <= CONFIG.evals + 2, "what was finished is not done again"
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_load_the_problem_says_why(nodes, tmp_path):
     with pytest.raises(AtmError, match="no pictures on this node"):
         explored(nodes[0], tmp_path / "s", _broken)

@@ -33,6 +33,7 @@ def whole(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_search_killed_at_20_random_moments_ends_as_if_nothing_had_happened(whole, tmp_path):
     folder, moments = tmp_path / "killed", random.Random(7)
     deaths = [str(moments.randrange(5, 400)) for _ in range(20)]
