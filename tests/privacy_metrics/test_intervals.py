@@ -64,6 +64,16 @@ def test_repeats_never_narrow_the_interval_of_a_rate_beyond_that_of_as_many_pict
     assert found.low <= low + 1e-9 and found.high >= high - 1e-9
 
 
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize(("successes", "n"), [(0, 20), (3, 10), (99, 100), (7, 7)])
+def test_wilsons_ends_are_where_the_score_test_is_undecided(successes, n, level):
+    found, z = wilson(successes, n, level), norm.ppf((1 + level) / 2)
+    for end in (found.low, found.high):
+        if 1e-9 < end < 1 - 1e-9:
+            assert abs(successes / n - end) == pytest.approx(z * math.sqrt(end * (1 - end) / n))
+    assert found.low <= successes / n <= found.high
+
+
 def test_one_repeat_or_one_picture_is_plain_wilson():
     hits = torch.tensor([[True, False, True, True]])
     assert wilson_repeats(hits, 0.9) == wilson(3, 4, 0.9)
