@@ -1,8 +1,9 @@
 """Accuracy against FLOPs and against tokens: threshold merging beside fixed-ratio ToMe, no channel between.
 
-Four families: one threshold for all layers; a threshold in the second half of the layers only; thresholds per layer,
+Six families: one threshold for all layers; a threshold in the second half of the layers only; thresholds per layer,
 chosen among random ones by accuracy and FLOPs on other pictures (the paper searches them with Bayesian optimisation);
-and ToMe, which removes the same number of tokens in each layer. All are measured on the same test pictures.
+one threshold on size-aware similarities (arXiv 2505.15160); ToMe, which removes the same number of tokens in each
+layer; and the same where patches keep their order. All are measured on the same test pictures.
 
 Runs like these:
   python -m benchmarks.merging --data cifar10_test.tar --figure docs/merging.png
@@ -29,7 +30,8 @@ from privacy_metrics.statistics import paired_difference
 
 REMOVED = (2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32)
 THRESHOLDS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
-COLOURS = {"one threshold": "#2f6690", "late layers": "#66a182", "per layer": "#d1495b", "ToMe": "#5c5c5c"}
+COLOURS = {"one threshold": "#2f6690", "late layers": "#66a182", "per layer": "#d1495b", "ToMe": "#5c5c5c",
+           "size-aware": "#c77d1e", "ToMe in place": "#a9a9a9"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,14 @@ def families(victim: Victim, images: Tensor, truth: Tensor, tries: int) -> dict[
         "one threshold": [MergePolicy.uniform(t, depth) for t in THRESHOLDS],
         "late layers": late,
         "per layer": [p.renamed(f"per-layer-{i}") for i, p in enumerate(front)],
+        "size-aware": [
+            MergePolicy.uniform(t, depth, similarity="size-aware", average="size", name=f"size-aware-{t:g}")
+            for t in THRESHOLDS
+        ],
         "ToMe": [MergePolicy.fixed_ratio(r, depth) for r in REMOVED if 2 * r <= patches],
+        "ToMe in place": [
+            MergePolicy.fixed_ratio(r, depth, order="place", name=f"in-place-{r}") for r in REMOVED if 2 * r <= patches
+        ],
     }
 
 
