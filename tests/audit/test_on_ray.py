@@ -1,0 +1,115 @@
+"""Attacks, comparisons and sweeps on a Ray cluster: the numbers of one process, and nothing done twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from atm.errors import AtmError
+from audit import cluster
+from audit.compare import CompareConfig, compare
+from audit.evaluate import attack
+from audit.setting import AttackConfig
+from audit.sweep import SweepConfig, sweep
+
+POLICIES = ("none", "uniform-0.5")
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A cluster of two processors that a whole module shares, on which numbers are added up as they are here."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    threads = torch.get_num_threads()
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RAY_worker_niceness", "0")  # beside another busy process, Ray's workers would starve
+    torch.set_num_threads(1)
+    try:
+        with cluster.connected("local"):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        patch.undo()
+
+
+def attacked(few: dict[str, Any], out: Path, **how: Any) -> None:
+    # `amortized` is fitted once for all policies of one process
+    config = AttackConfig(**few, policies=POLICIES, attacks=("ridge", "amortized"), defense="gaussian:0.1", quick=True,
+                          budget=None)  # fmt: skip
+    attack(config, out, **how)
+
+
+def compared(few: dict[str, Any], out: Path, **how: Any) -> None:
+    compare(CompareConfig(**few, policies=POLICIES, attacks=("ridge",), defenses=("quantize:2",)), out, **how)
+
+
+def swept(few: dict[str, Any], out: Path, **how: Any) -> None:
+    sweep(SweepConfig(**few, policies=POLICIES, channels=("rician,k=3", "awgn"), snr=(10.0, 0.0)), out, **how)
+
+
+FILES = {
+    attacked: ("scores.csv", "link.csv", "history.jsonl"),
+    compared: ("points.jsonl",),
+    swept: ("points.jsonl",),
+}
+PAGES = {attacked: "report.html", compared: "compare.html", swept: "sweep.html"}
+
+
+def content(folder: Path, command: Callable[..., None]) -> dict[str, Any]:
+    """All numbers and pictures, whatever the order in which they were written down, and a page without a clock."""
+    lines = {name: sorted((folder / name).read_text().splitlines()) for name in FILES[command]}
+    page = {} if command is attacked else {"page": (folder / PAGES[command]).read_text()}
+    return lines | page | {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.png")}
+
+
+@pytest.mark.parametrize("command", [attacked, compared, swept])
+def test_a_cluster_gives_the_numbers_of_one_process_and_goes_on_with_half_of_them(
+    nodes, victim, pictures, tmp_path, command
+):
+    few = {"victim": str(victim), "data": str(pictures), "images": 6, "auxiliary": 60}
+    command(few, tmp_path / "here")
+    here = content(tmp_path / "here", command)
+    said: list[str] = []
+
+    def stopping(line: str) -> None:
+        said.append(line)
+        if "was attacked" in line or line.startswith("[2/8]"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        command(few, tmp_path / "there", ray="local", say=stopping)
+    log = tmp_path / "there" / FILES[command][0]
+    half = log.read_text().splitlines() if log.exists() else []
+    command(few, tmp_path / "there", ray="local", resume=True, say=said.append)
+    assert content(tmp_path / "there", command) == here
+    assert log.read_text().splitlines()[: len(half)] == half, "what was finished stays"
+
+
+def test_without_a_cluster_nothing_is_loaded_or_written(atm, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    for name in ("attack", "compare", "sweep"):
+        code, _, err = atm(name, "--victim", "nobody", "--ray", "127.0.0.1:1", "--out", tmp_path / "out")
+        assert code == 2 and "no Ray cluster answers there" in err and len(err.strip().splitlines()) == 1
+        assert not (tmp_path / "out").exists()
+
+
+def test_workers_agree_on_the_first_choice(nodes):
+    first, second = cluster.Agreement(), cluster.Agreement()
+    assert (first("ridge/fit", 3), first("ridge/fit", 5), second("ridge/fit", 5)) == (3, 3, 5)
+
+
+def _fail(state: str, job: int) -> str:
+    if job == 2:
+        raise AtmError(f"{state} {job}")
+    return f"{state} {job}"
+
+
+def test_a_failure_is_told_in_the_words_of_the_worker(nodes):
+    jobs = cluster.Jobs(lambda: "job", _fail)
+    assert sorted(jobs.results([0, 1])) == [(0, "job 0"), (1, "job 1")]
+    with pytest.raises(AtmError, match="^job 2$"):
+        list(jobs.results([2]))
