@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,13 @@ from audit.evaluate import attack
 from audit.setting import AttackConfig
 from audit.sweep import SweepConfig, sweep
 
-POLICIES = ("none", "uniform-0.5")
+
+def test_without_a_cluster_nothing_is_loaded_or_written(atm, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    for name in ("attack", "compare", "sweep"):
+        code, _, err = atm(name, "--victim", "nobody", "--ray", "127.0.0.1:1", "--out", tmp_path / "out")
+        assert code == 2 and "no Ray cluster answers there" in err and len(err.strip().splitlines()) == 1
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")
@@ -38,63 +43,54 @@ def nodes():
 
 def attacked(few: dict[str, Any], out: Path, **how: Any) -> None:
     # `amortized` is fitted once for all policies of one process
-    config = AttackConfig(**few, policies=POLICIES, attacks=("ridge", "amortized"), defense="gaussian:0.1", quick=True,
-                          budget=None)  # fmt: skip
+    config = AttackConfig(**few, policies=("none", "uniform-0.5", "uniform-0.7"), attacks=("ridge", "amortized"),
+                          defense="gaussian:0.1", quick=True, budget=None)  # fmt: skip
     attack(config, out, **how)
 
 
 def compared(few: dict[str, Any], out: Path, **how: Any) -> None:
-    compare(CompareConfig(**few, policies=POLICIES, attacks=("ridge",), defenses=("quantize:2",)), out, **how)
+    config = CompareConfig(**few, policies=("uniform-0.5",), attacks=("ridge",), defenses=("quantize:2",))
+    compare(config, out, **how)
 
 
 def swept(few: dict[str, Any], out: Path, **how: Any) -> None:
-    sweep(SweepConfig(**few, policies=POLICIES, channels=("rician,k=3", "awgn"), snr=(10.0, 0.0)), out, **how)
+    config = SweepConfig(**few, policies=("none", "uniform-0.5"), channels=("rician,k=3", "awgn"), snr=(10.0, 0.0))
+    sweep(config, out, **how)
 
 
-FILES = {
-    attacked: ("scores.csv", "link.csv", "history.jsonl"),
-    compared: ("points.jsonl",),
-    swept: ("points.jsonl",),
-}
-PAGES = {attacked: "report.html", compared: "compare.html", swept: "sweep.html"}
+LOGS = {attacked: ("scores.csv", "link.csv", "history.jsonl"), compared: ("points.jsonl",), swept: ("points.jsonl",)}
 
 
-def content(folder: Path, command: Callable[..., None]) -> dict[str, Any]:
-    """All numbers and pictures, whatever the order in which they were written down, and a page without a clock."""
-    lines = {name: sorted((folder / name).read_text().splitlines()) for name in FILES[command]}
-    page = {} if command is attacked else {"page": (folder / PAGES[command]).read_text()}
-    return lines | page | {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.png")}
+def content(folder: Path, command: Callable[..., None]) -> dict[Any, Any]:
+    """All numbers and pictures: of what is written down as it ends in any order, of what is made of it in one."""
+    lines = {name: sorted((folder / name).read_text().splitlines()) for name in LOGS[command]}
+    tables = {} if command is attacked else {"points.csv": (folder / "points.csv").read_text()}
+    return lines | tables | {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.png")}
 
 
-@pytest.mark.parametrize("command", [attacked, compared, swept])
-def test_a_cluster_gives_the_numbers_of_one_process_and_goes_on_with_half_of_them(
-    nodes, victim, pictures, tmp_path, command
+@pytest.mark.parametrize(
+    ("command", "half"),
+    [(attacked, "ridge on uniform-0.5"), (compared, "attacking uniform-0.5"), (swept, "[5/8] ")],
+    ids=["attack", "compare", "sweep"],
+)
+def test_a_run_that_goes_on_on_a_cluster_ends_with_the_numbers_of_one_process(
+    nodes, victim, pictures, tmp_path, command, half
 ):
     few = {"victim": str(victim), "data": str(pictures), "images": 6, "auxiliary": 60}
     command(few, tmp_path / "here")
-    here = content(tmp_path / "here", command)
-    said: list[str] = []
 
-    def stopping(line: str) -> None:
-        said.append(line)
-        if "was attacked" in line or line.startswith("[2/8]"):
+    def stop(line: str) -> None:
+        if half in line:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        command(few, tmp_path / "there", ray="local", say=stopping)
-    log = tmp_path / "there" / FILES[command][0]
-    half = log.read_text().splitlines() if log.exists() else []
-    command(few, tmp_path / "there", ray="local", resume=True, say=said.append)
-    assert content(tmp_path / "there", command) == here
-    assert log.read_text().splitlines()[: len(half)] == half, "what was finished stays"
-
-
-def test_without_a_cluster_nothing_is_loaded_or_written(atm, tmp_path):
-    pytest.importorskip("ray", reason="Ray is not installed")
-    for name in ("attack", "compare", "sweep"):
-        code, _, err = atm(name, "--victim", "nobody", "--ray", "127.0.0.1:1", "--out", tmp_path / "out")
-        assert code == 2 and "no Ray cluster answers there" in err and len(err.strip().splitlines()) == 1
-        assert not (tmp_path / "out").exists()
+        command(few, tmp_path / "there", say=stop)
+    log = tmp_path / "there" / LOGS[command][0]
+    before, steps = log.read_text(), list[str]()
+    command(few, tmp_path / "there", resume=True, ray="local", say=steps.append)
+    assert content(tmp_path / "there", command) == content(tmp_path / "here", command)
+    assert log.read_text().startswith(before), "what was finished stays"
+    assert not any(half in line for line in steps if command is attacked), "this process does none of it"
 
 
 def test_workers_agree_on_the_first_choice(nodes):
@@ -111,5 +107,5 @@ def _fail(state: str, job: int) -> str:
 def test_a_failure_is_told_in_the_words_of_the_worker(nodes):
     jobs = cluster.Jobs(lambda: "job", _fail)
     assert sorted(jobs.results([0, 1])) == [(0, "job 0"), (1, "job 1")]
-    with pytest.raises(AtmError, match="^job 2$"):
+    with pytest.raises(AtmError, match=r"^job 2$"):
         list(jobs.results([2]))
