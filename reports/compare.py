@@ -77,8 +77,8 @@ class Comparison:
 
 def _place(about: dict[str, Any]) -> Callable[[dict[str, Any]], tuple[int, int]]:
     """Where a system stands, in whatever order they were measured: after its policy, or among the other defences."""
-    policies = [policy["name"] for policy in about["policies"]]
-    others, kinds = about["config"]["defenses"], list(COLOURS)
+    policies = [policy["name"] for policy in about.get("policies", ())]
+    others, kinds = about["config"].get("defenses", ()), list(COLOURS)
 
     def place(point: dict[str, Any]) -> tuple[int, int]:
         if point["kind"] == "defence":

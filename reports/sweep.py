@@ -225,8 +225,9 @@ def read_points(stored: StoredRun) -> list[dict[str, Any]]:
     Where there are several codecs, each policy is one system with each of them.
     """
     config, several = stored.about["config"], len({codec["name"] for codec in stored.about["codecs"]}) > 1
-    policies = [policy["name"] for policy in stored.about["policies"]]
-    asked = {"policy": policies, "codec": config["codecs"], "channel": config["channels"], "snr": config["snr"]}
+    policies = [policy["name"] for policy in stored.about.get("policies", ())]
+    lists = {"codec": "codecs", "channel": "channels", "snr": "snr"}
+    asked = {"policy": policies, **{key: config.get(name, ()) for key, name in lists.items()}}
     points = sorted(stored.records(POINTS), key=lambda p: [position(p[key], values) for key, values in asked.items()])
     return [{**p, "policy": f"{p['policy']}, {p['codec']}"} for p in points] if several else points
 

@@ -93,6 +93,13 @@ def test_a_run_that_goes_on_on_a_cluster_ends_with_the_numbers_of_one_process(
     assert not any(half in line for line in steps if command is attacked), "this process does none of it"
 
 
+def test_a_cluster_without_a_gpu_is_told_at_once(nodes, monkeypatch):
+    monkeypatch.setattr("atm.device.resolve", lambda name: torch.device(name))
+    with pytest.raises(AtmError, match="has no GPU"), cluster.connected("local", "cuda:1"):
+        pass
+    assert cluster.placed(AttackConfig(device="cuda:1")).device == "cuda", "the one that Ray shows a worker"
+
+
 def test_workers_agree_on_the_first_choice(nodes):
     first, second = cluster.Agreement(), cluster.Agreement()
     assert (first("ridge/fit", 3), first("ridge/fit", 5), second("ridge/fit", 5)) == (3, 3, 5)
