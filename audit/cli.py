@@ -30,6 +30,7 @@ from audit.options import (
     ImageSize,
     Json,
     Mean,
+    Ray,
     Resume,
     Seed,
     Std,
@@ -127,6 +128,7 @@ def attack(
         str | None, typer.Option(help="Run whose numbers of steps are taken again, whatever the machine and --budget.")
     ] = None,
     accept: Accept = None,
+    ray: Ray = None,
     seed: Seed = 0,
     device: Device = "auto",
     out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write.")] = Path("runs/attack"),
@@ -138,7 +140,7 @@ def attack(
     from audit.setting import AttackConfig
 
     config = configured(context, AttackConfig, experiment, budget=budget or None)
-    _attack(config, out_folder, resume, force, as_json)
+    _attack(config, out_folder, resume, force, as_json, ray)
 
 
 @app.command(epilog="Example: `atm compare --policy moderate --defense shuffle --out runs/compare`")
@@ -165,6 +167,7 @@ def compare(
     threat: Threat = "server",
     images: Annotated[int, typer.Option(help="Pictures to attack; no claim below 100.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 2000,
+    ray: Ray = None,
     seed: Seed = 0,
     device: Device = "auto",
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/compare"),
@@ -180,17 +183,17 @@ def compare(
 
     config = configured(context, CompareConfig, experiment)
     with Progress() as say:
-        made = run_compare(config, out_folder, resume=resume, force=force, say=say)
+        made = run_compare(config, out_folder, resume=resume, force=force, ray=ray, say=say)
     show(of_comparison(made), as_json, {"page": out_folder / "compare.html"})
 
 
-def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool) -> None:
+def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool, ray: str | None = None) -> None:
     from audit.evaluate import attack as run_attack
     from audit.summary import show_judged
     from reports.judged import Judged
 
     with Progress("loading", lambda line: line.startswith(("skipped", "pictures:"))) as say:
-        run = run_attack(config, folder, resume=resume, force=force, say=say)
+        run = run_attack(config, folder, resume=resume, force=force, ray=ray, say=say)
     show_judged(Judged.of(run), folder / "report.html", as_json)
 
 
@@ -240,6 +243,7 @@ def sweep(
     threat: Annotated[str, typer.Option(help="What both adversaries know; stranger: not the codec.")] = "eavesdropper",
     images: Annotated[int, typer.Option(help="Pictures to send and attack.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 1000,
+    ray: Ray = None,
     seed: Seed = 0,
     device: Device = "auto",
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/sweep"),
@@ -258,7 +262,7 @@ def sweep(
     ranges = {field: grid(text) for field, text in read.items() if text is not None}
     config = configured(context, SweepConfig, experiment, **ranges)
     with Progress() as say:
-        page = run_sweep(config, out_folder, resume=resume, force=force, say=say)
+        page = run_sweep(config, out_folder, resume=resume, force=force, ray=ray, say=say)
     show(of_sweep(Sweep.read(out_folder)), as_json, {"report": page})
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from atm.seeds import seed_of
 from atm.store import RunStore
 from attacks import available
 from attacks.session import Campaign, Session
-from audit import harm
+from audit import cluster, harm
 from audit.setting import AttackConfig, Setting, prepare
 from audit.suite import choose_attacks
 from audit.system import STRICT, Names, OnAir
@@ -70,6 +71,7 @@ def compare(
     *,
     resume: bool = False,
     force: bool = False,
+    ray: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
     """Measure every system that is not measured yet, and write ``points.jsonl``, ``points.csv`` and the page.
@@ -79,6 +81,7 @@ def compare(
         out: the folder.
         resume: go on with the comparison that is there.
         force: replace it.
+        ray: address of a Ray cluster that measures the systems, or ``local``; None does all in this process.
         say: called with a line for each step.
 
     Raises:
@@ -87,23 +90,43 @@ def compare(
     for text in config.defenses:
         if text != "none":
             defenses.create(text)
-    with RunStore(out, "compare", config.as_dict(), resume=resume, force=force) as folder:
-        return _compare(config, folder, say)
+    with (
+        RunStore(out, "compare", config.as_dict(), resume=resume, force=force) as folder,
+        cluster.connected(ray, config.device),
+    ):
+        return _compare(config, folder, say, apart=bool(ray))
 
 
-def _compare(config: CompareConfig, folder: RunStore, say: Callable[[str], None]) -> Comparison:
+def _compare(config: CompareConfig, folder: RunStore, say: Callable[[str], None], apart: bool) -> Comparison:
     setting = prepare(config.attack())
     assert setting.victim is not None
     setting.victim.need_task("atm compare")
     folder.begin({**_about(setting), "config": config.as_dict()})
     done = {point["name"] for point in folder.records(POINTS)}
-    for candidate in candidates(config, setting, say):
-        if candidate.name in done:
-            continue
-        say(f"attacking {candidate.name}")
-        folder.append(POINTS, measure(config, setting, candidate))
+    wanted = (candidate for candidate in candidates(config, setting, say) if candidate.name not in done)
+    for point in _measured_apart(config, wanted, say) if apart else _measured(config, setting, wanted, say):
+        folder.append(POINTS, point)
     write_comparison(folder.path)
     return Comparison.read(folder.path)
+
+
+def _measured(
+    config: CompareConfig, setting: Setting, wanted: Iterable[Candidate], say: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    for candidate in wanted:
+        say(f"attacking {candidate.name}")
+        yield measure(config, setting, candidate)
+
+
+def _measured_apart(
+    config: CompareConfig, wanted: Iterable[Candidate], say: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """The same on the cluster, as they end."""
+    theirs = cluster.placed(config)
+    workers = cluster.Jobs(partial(prepare, theirs.attack()), partial(measure, theirs), theirs.device)
+    for candidate, point in workers.results(wanted):
+        yield point
+        say(f"{candidate.name} was attacked")
 
 
 def candidates(config: CompareConfig, setting: Setting, say: Callable[[str], None]) -> Iterator[Candidate]:

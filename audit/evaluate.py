@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -24,18 +26,17 @@ from atm.threat import ThreatModel
 from attacks import Attack, available, inferences
 from attacks.budget import Budget, Plan
 from attacks.session import Campaign, Session
-from audit import harm
+from audit import cluster, harm
 from audit.bounds import SOURCES, bounds
 from audit.canary import canary
-from audit.folder import RunFolder
+from audit.folder import Notebook, Results, RunFolder
 from audit.notes import heading, notes
 from audit.setting import AttackConfig, Setting, prepare
+from audit.steps import plan_of, steps_of
 from privacy_metrics import score
 from reports.bounds import add_bounds
 from reports.html import write_report
 from reports.run import Run
-
-STEPS = "steps.jsonl"  # of the run folder: how many steps every loop took
 
 
 def attack(
@@ -44,6 +45,7 @@ def attack(
     *,
     resume: bool = False,
     force: bool = False,
+    ray: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Run:
     """Attack policies, write the run folder ``out`` with its report, and give the finished run.
@@ -53,22 +55,24 @@ def attack(
         out: the run folder.
         resume: go on with the run that is there.
         force: replace the run that is there.
+        ray: address of a Ray cluster on which every policy is attacked apart, or ``local``; None does all in this
+            process. The numbers are the same, but for what a budget in seconds allows.
         say: called with a line for each step.
 
     Raises:
         AtmError: bad input, in one line; nothing is written then.
     """
-    with RunFolder(out, config.as_dict(), resume=resume, force=force) as folder:
-        return _attack(config, folder, say)
+    with RunFolder(out, config.as_dict(), resume=resume, force=force) as folder, cluster.connected(ray, config.device):
+        return _attack(config, folder, say, apart=bool(ray))
 
 
-def _attack(config: AttackConfig, folder: RunFolder, say: Callable[[str], None]) -> Run:
+def _attack(config: AttackConfig, folder: RunFolder, say: Callable[[str], None], apart: bool) -> Run:
     setting = prepare(config)
     for line in setting.about["data"]["skipped"]:
         say(f"skipped {line}")
     for line in setting.about["data"]["notes"]:
         say(f"pictures: {line}")
-    evaluate(setting, folder, config, say)
+    evaluate(setting, folder, config, say, apart)
     for policy in setting.policies:
         say(f"checking provable bounds of {policy.name}")
         link = setting.link(policy)
@@ -79,7 +83,9 @@ def _attack(config: AttackConfig, folder: RunFolder, say: Callable[[str], None])
     return Run.read(folder.path)
 
 
-def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Callable[[str], None]) -> None:
+def evaluate(
+    setting: Setting, folder: RunFolder, config: AttackConfig, say: Callable[[str], None], apart: bool = False
+) -> None:
     """Run every attack on every policy that is not finished yet.
 
     Args:
@@ -87,13 +93,14 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
         folder: where scores and pictures go.
         config: the same that was prepared.
         say: called with a line for each step.
+        apart: on the cluster that this process is connected to.
 
     Raises:
         AtmError: the adversary holds a picture that is attacked, or an attack returns no pictures.
     """
     _refuse_overlap(setting.data)
     originals = setting.data.victims.images
-    replayed = {} if config.replay is None else _steps(StoredRun(config.replay, "attack"))
+    replayed = {} if config.replay is None else steps_of(StoredRun(config.replay, "attack"))
     taken, missing = score(originals[:1], originals[:1], setting.metrics)
     folder.describe(
         {
@@ -106,51 +113,114 @@ def evaluate(setting: Setting, folder: RunFolder, config: AttackConfig, say: Cal
         }
     )
     folder.save_images("original", originals)
-    plan = _plan(folder, replayed)
+    plan = plan_of(folder, replayed)
+    if apart:
+        _evaluate_apart(setting, folder, config, plan, say)
+        return
     campaigns = [_campaign(setting, config, plan, repeat) for repeat in range(config.repeats)]
-    total, done = len(setting.policies) * len(setting.attacks) * config.repeats, 0
-    for policy, repeat in product(setting.policies, range(config.repeats)):
-        session = Session(
-            setting.link(policy),
-            setting.threat,
-            setting.data.hers,
-            labels=harm.labels(setting.data),
-            unsent=setting.unsent,
-            encoded=setting.encodings(policy),
-            campaign=campaigns[repeat],
-        )
-        transmission, seen, true_map = session.victims(originals)
-        folder.add_link(policy.name, _link_rows(policy, transmission, setting.truth), repeat)
-        ends = time.monotonic() + (config.budget or math.inf)
-        shares = [_share(name, session.threat) for name in setting.attacks]
-        again = f", repeat {repeat}" if repeat else ""
-        for number, name in enumerate(setting.attacks):
-            done += 1
-            if folder.finished(policy.name, name, repeat):
-                continue
-            say(f"[{done}/{total}] {name} on {policy.name}{again}")
-            begun = time.monotonic()
-            seconds = max(ends - begun, 0.0) * shares[number] / sum(shares[number:])
-            with _named(name, policy):
-                attack = _fitted(setting, session, name, session.budget(seconds, name))
-                ready = time.monotonic()
-                rebuilt = attack.reconstruct(seen).cpu()
-            folder.add_seconds(policy.name, name, ready - begun, time.monotonic() - ready, repeat)
-            _check(name, rebuilt, originals)
-            scores, _ = score(rebuilt, originals, setting.metrics)
-            if (found := attack.recover(seen)) is not None:
-                scores = {**scores, **harm.placed(found.cpu(), true_map.cpu())}
-            if attack.history is not None:
-                folder.add_history(policy.name, name, repeat, attack.history.as_dict())
-            folder.add_scores(policy.name, name, scores, rebuilt, repeat)
-        for name in setting.inferences:
-            if folder.finished(policy.name, name, repeat):
-                continue
-            say(f"{name} on {policy.name}{again}")
-            torch.manual_seed(session.seeded(name))
-            with _named(name, policy):
-                scores = harm.run(inferences()[name](), session.oracle(), setting.data.victims, seen)
-            folder.add_scores(policy.name, name, scores, None, repeat)
+    for number, repeat in product(range(len(setting.policies)), range(config.repeats)):
+        _evaluate_policy(setting, folder, config, number, repeat, campaigns[repeat], say)
+
+
+def _evaluate_policy(
+    setting: Setting,
+    results: Results,
+    config: AttackConfig,
+    number: int,
+    repeat: int,
+    campaign: Campaign,
+    say: Callable[[str], None],
+) -> None:
+    """Run every attack that is not finished on the policy of some number, once."""
+    policy, originals = setting.policies[number], setting.data.victims.images
+    session = Session(
+        setting.link(policy),
+        setting.threat,
+        setting.data.hers,
+        labels=harm.labels(setting.data),
+        unsent=setting.unsent,
+        encoded=setting.encodings(policy),
+        campaign=campaign,
+    )
+    transmission, seen, true_map = session.victims(originals)
+    results.add_link(policy.name, _link_rows(policy, transmission, setting.truth), repeat)
+    ends = time.monotonic() + (config.budget or math.inf)
+    shares = [_share(name, session.threat) for name in setting.attacks]
+    total = len(setting.policies) * config.repeats * len(shares)
+    before = (number * config.repeats + repeat) * len(shares)
+    for place, name in enumerate(setting.attacks):
+        if results.finished(policy.name, name, repeat):
+            continue
+        say(f"[{before + place + 1}/{total}] {name} on {policy.name}{_again(repeat)}")
+        begun = time.monotonic()
+        seconds = max(ends - begun, 0.0) * shares[place] / sum(shares[place:])
+        with _named(name, policy):
+            attack = _fitted(setting, session, name, session.budget(seconds, name))
+            ready = time.monotonic()
+            rebuilt = attack.reconstruct(seen).cpu()
+        results.add_seconds(policy.name, name, ready - begun, time.monotonic() - ready, repeat)
+        _check(name, rebuilt, originals)
+        scores, _ = score(rebuilt, originals, setting.metrics)
+        if (found := attack.recover(seen)) is not None:
+            scores = {**scores, **harm.placed(found.cpu(), true_map.cpu())}
+        if attack.history is not None:
+            results.add_history(policy.name, name, repeat, attack.history.as_dict())
+        results.add_scores(policy.name, name, scores, rebuilt, repeat)
+    for name in setting.inferences:
+        if results.finished(policy.name, name, repeat):
+            continue
+        say(f"{name} on {policy.name}{_again(repeat)}")
+        torch.manual_seed(session.seeded(name))
+        with _named(name, policy):
+            scores = harm.run(inferences()[name](), session.oracle(), setting.data.victims, seen)
+        results.add_scores(policy.name, name, scores, None, repeat)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A policy by its number, attacked on a worker with the steps that are known; ``agreed`` chooses further ones."""
+
+    number: int
+    repeat: int
+    notebook: Notebook
+    steps: dict[str, int]
+    agreed: cluster.Agreement
+
+
+def _evaluate_apart(
+    setting: Setting, folder: RunFolder, config: AttackConfig, plan: Plan, say: Callable[[str], None]
+) -> None:
+    """Attack every policy on a worker of its own, which prepares all of them: they share defences and seeds."""
+    names, agreed = [*setting.attacks, *setting.inferences], cluster.Agreement()
+    jobs = [
+        _Job(number, repeat, Notebook(folder), plan.steps, agreed)
+        for (number, policy), repeat in product(enumerate(setting.policies), range(config.repeats))
+        if not all(folder.finished(policy.name, name, repeat) for name in names)
+    ]
+    theirs = cluster.placed(config)
+    workers = cluster.Jobs(partial(prepare, theirs), partial(_evaluate_job, theirs), theirs.device)
+    for done, (job, (notebook, steps)) in enumerate(workers.results(jobs), 1):
+        for loop in steps.keys() - plan.steps.keys():
+            plan.record(loop, steps[loop])
+        plan.steps.update(steps)
+        notebook.tell(folder)
+        say(f"[{done}/{len(jobs)}] {setting.policies[job.number].name} was attacked" + _again(job.repeat))
+
+
+def _evaluate_job(config: AttackConfig, setting: Setting, job: _Job) -> tuple[Notebook, dict[str, int]]:
+    """On a worker: what was found, and the steps of every loop."""
+
+    def record(loop: str, steps: int) -> None:
+        plan.steps[loop] = job.agreed(loop, steps)  # an attack that policies share is fitted alike by all
+
+    plan = Plan(dict(job.steps), record)
+    campaign = _campaign(setting, config, plan, job.repeat)
+    _evaluate_policy(setting, job.notebook, config, job.number, job.repeat, campaign, lambda line: None)
+    return job.notebook, plan.steps
+
+
+def _again(repeat: int) -> str:
+    return f", repeat {repeat}" if repeat else ""
 
 
 @contextmanager
@@ -162,29 +232,6 @@ def _named(attack: str, policy: MergePolicy) -> Iterator[None]:
         raise
     except Exception as error:
         raise AtmError(f"attack {attack!r} failed on policy {policy.name!r}: {one_line(error)}") from error
-
-
-def _steps(run: StoredRun) -> dict[str, int]:
-    """How many steps each loop took."""
-    found = {}
-    for number, record in enumerate(run.records(STEPS), 1):
-        loop, steps = record.get("loop"), record.get("steps")
-        if not isinstance(loop, str) or not isinstance(steps, int) or steps < 0:
-            raise AtmError(f"{run.path / STEPS}, line {number} does not say how many steps a loop took")
-        found[loop] = steps
-    return found
-
-
-def _plan(folder: RunFolder, replayed: Mapping[str, int]) -> Plan:
-    """Steps that this run, or the one that is replayed, chose before; all choices are on disk before they count."""
-
-    def record(loop: str, steps: int) -> None:
-        folder.append(STEPS, {"loop": loop, "steps": steps})
-
-    known = _steps(folder)
-    for loop in [loop for loop in replayed if loop not in known]:
-        record(loop, replayed[loop])
-    return Plan({**replayed, **known}, record)
 
 
 def _campaign(setting: Setting, config: AttackConfig, plan: Plan, repeat: int) -> Campaign:

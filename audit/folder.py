@@ -1,4 +1,6 @@
-"""The folder of an attack: a pair of policy and attack is finished once its rows are in ``scores.csv``.
+"""The folder of an attack, and what is to be written into it.
+
+A pair of policy and attack is finished once its rows are in ``scores.csv``.
 
 Its pictures, its training history and the time it took are in place before that. Where a kill came in between, the
 attack is run again, and of two lines about one thing the last counts.
@@ -7,7 +9,8 @@ attack is run again, and of two lines about one thing the last counts.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +23,38 @@ from atm.store import RunStore, inside
 from reports.run import HISTORY, LINK, LINKS, REPEAT, SCORE, SCORES, SECOND, SECONDS
 
 
-class RunFolder(RunStore):
-    """A run that is being written; `atm.store.RunStore` has the arguments.
+class Results(ABC):
+    """What attacks have to say, in lines, rows and pictures.
 
-    Raises:
-        AtmError: a run is there and neither was asked for, it was asked for differently, or the folder is not a run's.
+    Attributes:
+        done: policy, attack and repeat of what has scores.
+        linked: policy and repeat of what has rows of the link.
     """
 
-    def __init__(
-        self, path: str | Path, config: Mapping[str, Any], *, resume: bool = False, force: bool = False
-    ) -> None:
-        super().__init__(path, "attack", config, resume=resume, force=force)
-        scores, links = self.table(SCORES, SCORE), self.table(LINKS, LINK)
-        self._finished = set(zip(scores.policy, scores.attack, scores[REPEAT], strict=True))
-        self._linked = set(zip(links.policy, links[REPEAT], strict=True))
+    done: set[tuple[str, str, int]]
+    linked: set[tuple[str, int]]
 
-    def describe(self, about: Mapping[str, Any]) -> None:
-        """Write ``run.json``; a resumed run keeps the one that it has, if it says the same about all that counts."""
-        for policy in about["policies"]:
-            inside(self.path / "images", policy["name"])  # which must be able to hold its pictures
-        self.begin(about)
+    @abstractmethod
+    def append(self, name: str, record: Mapping[str, Any]) -> None:
+        """Add a line to a file of JSON lines."""
+
+    @abstractmethod
+    def append_rows(self, name: str, rows: pd.DataFrame) -> None:
+        """Add rows to a CSV file."""
+
+    @abstractmethod
+    def write_folder(self, names: Sequence[str], contents: Mapping[str, bytes]) -> None:
+        """Write a folder of files by the steps of its path."""
 
     def finished(self, policy: str, attack: str, repeat: int = 0) -> bool:
         """Whether an attack's scores are there."""
-        return (policy, attack, repeat) in self._finished
+        return (policy, attack, repeat) in self.done
 
     def add_link(self, policy: str, rows: pd.DataFrame, repeat: int = 0) -> None:
         """Add a policy's row per image, unless they are there."""
-        if (policy, repeat) not in self._linked:
+        if (policy, repeat) not in self.linked:
             self.append_rows(LINKS, rows.assign(**{REPEAT: repeat})[list(LINK)])
-            self._linked.add((policy, repeat))
+            self.linked.add((policy, repeat))
 
     def add_seconds(self, policy: str, attack: str, fit: float, reconstruct: float, repeat: int = 0) -> None:
         """Add how long an attack took."""
@@ -71,7 +76,7 @@ class RunFolder(RunStore):
             for m, v in scores.items()
         ]
         self.append_rows(SCORES, pd.concat(rows).assign(**{REPEAT: repeat})[list(SCORE)])
-        self._finished.add((policy, attack, repeat))
+        self.done.add((policy, attack, repeat))
 
     def save_images(self, name: str, images: Tensor) -> None:
         """Write ``[B, C, H, W]`` in [0, 1] as PNG files into ``images/NAME``, replacing what is there."""
@@ -81,3 +86,56 @@ class RunFolder(RunStore):
             Image.fromarray(pixels.squeeze(-1).numpy()).save(png, format="PNG")  # Pillow wants grey as [H, W]
             contents[f"{number:04d}.png"] = png.getvalue()
         self.write_folder(["images", *name.split("/")], contents)
+
+
+class RunFolder(RunStore, Results):
+    """A run that is being written; `atm.store.RunStore` has the arguments.
+
+    Raises:
+        AtmError: a run is there and neither was asked for, it was asked for differently, or the folder is not a run's.
+    """
+
+    def __init__(
+        self, path: str | Path, config: Mapping[str, Any], *, resume: bool = False, force: bool = False
+    ) -> None:
+        super().__init__(path, "attack", config, resume=resume, force=force)
+        scores, links = self.table(SCORES, SCORE), self.table(LINKS, LINK)
+        self.done = set(zip(scores.policy, scores.attack, scores[REPEAT], strict=True))
+        self.linked = set(zip(links.policy, links[REPEAT], strict=True))
+
+    def describe(self, about: Mapping[str, Any]) -> None:
+        """Write ``run.json``; a resumed run keeps the one that it has, if it says the same about all that counts."""
+        for policy in about["policies"]:
+            inside(self.path / "images", policy["name"])  # which must be able to hold its pictures
+        self.begin(about)
+
+
+class Notebook(Results):
+    """Results that were found where the folder is not, in their order, until it takes them.
+
+    Args:
+        folder: what is there already is not found again.
+    """
+
+    def __init__(self, folder: Results) -> None:
+        self.done, self.linked = set(folder.done), set(folder.linked)
+        self._told: list[tuple[str, Any, Any]] = []
+
+    def append(self, name: str, record: Mapping[str, Any]) -> None:
+        """Keep a line."""
+        self._told.append(("append", name, record))
+
+    def append_rows(self, name: str, rows: pd.DataFrame) -> None:
+        """Keep rows."""
+        self._told.append(("append_rows", name, rows))
+
+    def write_folder(self, names: Sequence[str], contents: Mapping[str, bytes]) -> None:
+        """Keep files."""
+        self._told.append(("write_folder", names, contents))
+
+    def tell(self, folder: Results) -> None:
+        """Write all of it into the folder."""
+        for method, name, content in self._told:
+            getattr(folder, method)(name, content)
+        folder.done |= self.done
+        folder.linked |= self.linked

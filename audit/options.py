@@ -48,6 +48,7 @@ Accept = Annotated[
 Experiment = Annotated[
     str | None, typer.Argument(help="YAML file of a configuration, or a run's JSON file; options override it.")
 ]
+Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster that shares the work, auto, or local.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the run in --out.")]
 

@@ -25,6 +25,7 @@ from audit.options import (
     ImageSize,
     Json,
     Mean,
+    Ray,
     Resume,
     Seed,
     Std,
@@ -77,9 +78,7 @@ def search(
     budget: Annotated[
         float, typer.Option(help="Seconds of the full suite for each of them, shared by its attacks; 0 sets no limit.")
     ] = 100.0,
-    ray: Annotated[
-        str | None, typer.Option(help="Address of a Ray cluster that shares the work, auto, or local.")
-    ] = None,
+    ray: Ray = None,
     seed: Seed = 0,
     device: Device = "auto",
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/search"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pydantic.dataclasses import dataclass as configuration
@@ -21,7 +23,7 @@ from atm.store import RunStore
 from atm.threat import ThreatModel
 from attacks import available
 from attacks.session import Campaign, Session
-from audit import harm
+from audit import cluster, harm
 from audit.setting import AttackConfig, prepare
 from audit.system import STRICT, Names, Numbers, System
 from privacy_metrics import ssim
@@ -71,12 +73,21 @@ def sweep(
     *,
     resume: bool = False,
     force: bool = False,
+    ray: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Measure every point, each on disk before the next begins; write tables and figures, and say where the page is.
+    """Measure every point, each on disk as it ends; write tables and figures, and say where the page is.
 
     Writes ``sweep.json``, ``points.jsonl`` with a line for each point and its scores per picture, ``frames.json`` with
     the tokens of every frame, ``points.csv`` and ``sweep.html``.
+
+    Args:
+        config: what to sweep.
+        out: the folder.
+        resume: go on with the sweep that is there, which may have grown.
+        force: replace it.
+        ray: address of a Ray cluster that measures the points, or ``local``; None does all in this process.
+        say: called with a line for each step.
 
     Raises:
         AtmError: bad configuration, or a folder that holds another sweep.
@@ -85,23 +96,57 @@ def sweep(
         _check(channel)
     if not (config.attacks and config.channels and config.codecs and config.snr):
         raise AtmError("a sweep needs at least one attack, one channel, one codec and one SNR")
-    with RunStore(out, "sweep", config.as_dict(), resume=resume, force=force, growing=GROWING) as folder:
-        return _sweep(config, folder, say)
+    with (
+        RunStore(out, "sweep", config.as_dict(), resume=resume, force=force, growing=GROWING) as folder,
+        cluster.connected(ray, config.device),
+    ):
+        return _sweep(config, folder, say, apart=bool(ray))
 
 
-def _sweep(config: SweepConfig, folder: RunStore, say: Callable[[str], None]) -> Path:
+def _sweep(config: SweepConfig, folder: RunStore, say: Callable[[str], None], apart: bool) -> Path:
     bench = Bench(config)
     folder.begin({key: value for key, value in bench.about.items() if key not in ("channel", "codec")})
     folder.write_json(FRAMES, bench.frames())
     done = {tuple(point[key] for key in ("policy", "codec", "channel", "snr")) for point in folder.records(POINTS)}
-    wanted = [(name, c, snr) for name in bench.systems for c in config.channels for snr in config.snr]
-    for number, (name, channel, snr) in enumerate(wanted, 1):
-        policy, codec = bench.systems[name].policy, bench.systems[name].codec
-        if (policy, codec, channel, snr) in done:
-            continue
-        say(f"[{number}/{len(wanted)}] {name} over {channel} at {snr:g} dB")
-        folder.append(POINTS, {**bench.measure(name, channel, snr), "policy": policy, "codec": codec})
+    points = [
+        Point(name, channel, snr)
+        for (name, system), channel, snr in product(bench.systems.items(), config.channels, config.snr)
+        if (system.policy, system.codec, channel, snr) not in done
+    ]
+    for measured in _measured_apart(config, points, say) if apart else _measured(bench, points, say):
+        system = bench.systems[measured["policy"]]
+        folder.append(POINTS, {**measured, "policy": system.policy, "codec": system.codec})
     return write_sweep(folder.path)
+
+
+class Point(NamedTuple):
+    """One of ``Bench.systems`` over a channel, without its SNR, at an SNR in dB."""
+
+    name: str
+    channel: str
+    snr: float
+
+    def __str__(self) -> str:
+        return f"{self.name} over {self.channel} at {self.snr:g} dB"
+
+
+def _measured(bench: Bench, points: list[Point], say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    for number, point in enumerate(points, 1):
+        say(f"[{number}/{len(points)}] {point}")
+        yield bench.measure(*point)
+
+
+def _measured_apart(config: SweepConfig, points: list[Point], say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """The same on the cluster, as they end."""
+    theirs = cluster.placed(config)
+    workers = cluster.Jobs(partial(Bench, theirs), _measure, theirs.device)
+    for done, (point, measured) in enumerate(workers.results(points), 1):
+        yield measured
+        say(f"[{done}/{len(points)}] {point}")
+
+
+def _measure(bench: Bench, point: Point) -> dict[str, Any]:
+    return bench.measure(*point)
 
 
 @dataclass(frozen=True)
@@ -197,7 +242,9 @@ class Bench:
         _, seen, _ = session.victims(system.victims)
         best = torch.full((len(seen),), -1.0)
         for name in self.config.attacks:
-            rebuilt = session.fitted(available()[name]).reconstruct(seen).cpu()
+            attack = session.fitted(available()[name])
+            torch.manual_seed(session.seeded(f"{name}, reconstructing"))  # whichever point came before
+            rebuilt = attack.reconstruct(seen).cpu()
             best = torch.maximum(best, ssim(rebuilt, self.originals))
         return [round(value, 6) for value in best.tolist()]
 

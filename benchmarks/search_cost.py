@@ -23,9 +23,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 from atm.policy import MergePolicy
-from audit.pareto.cluster import OnRay
 from audit.pareto.config import SearchConfig
-from audit.pareto.execution import Executor, InProcess
+from audit.pareto.execution import Executor, InProcess, OnRay
 from audit.pareto.run import explore, open_folder
 from audit.pareto.space import Space
 from audit.pareto.trials import Measured
@@ -82,7 +81,7 @@ def workers(counts: Sequence[int], evals: int, pause: float, seed: int) -> Itera
         try:
             ray.get([ray.remote(_idle).remote() for _ in range(2 * count)])  # starts the worker processes
             begun = time.perf_counter()
-            _search(evals, seed, OnRay(f"{count}", partial(Analytic, pause)), [])
+            _search(evals, seed, OnRay(partial(Analytic, pause)), [])
             seconds = time.perf_counter() - begun
         finally:
             ray.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from atm.store import StoredRun, write
 from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Effect, Interval, bootstrap_mean, paired_effect
 from reports.figures import svg
+from reports.order import position
 from reports.page import image_of, page
 
 POINTS, PAGE = "points.jsonl", "compare.html"
@@ -45,13 +47,13 @@ class Comparison:
 
     @classmethod
     def read(cls, folder: str | Path) -> Comparison:
-        """Read it; what is not finished is as if it were not there.
+        """Read it, in the order that was asked for; what is not finished is as if it were not there.
 
         Raises:
             AtmError: it is no such folder, or damaged.
         """
         stored = StoredRun(folder, "compare")
-        return cls(stored.path, stored.about, stored.records(POINTS))
+        return cls(stored.path, stored.about, sorted(stored.records(POINTS), key=_place(stored.about)))
 
     def pairs(self) -> list[Pair]:
         """Every matched pair with its paired test on the same images, corrected for the number of pairs (Holm)."""
@@ -71,6 +73,19 @@ class Comparison:
                 row |= {column: interval.estimate, f"{column}_low": interval.low, f"{column}_high": interval.high}
             rows.append(row)
         return pd.DataFrame(rows)
+
+
+def _place(about: dict[str, Any]) -> Callable[[dict[str, Any]], tuple[int, int]]:
+    """Where a system stands, in whatever order they were measured: after its policy, or among the other defences."""
+    policies = [policy["name"] for policy in about.get("policies", ())]
+    others, kinds = about["config"].get("defenses", ()), list(COLOURS)
+
+    def place(point: dict[str, Any]) -> tuple[int, int]:
+        if point["kind"] == "defence":
+            return len(policies), position(point["defence"], others)
+        return position(point["matched_to"] or point["policy"], policies), position(point["kind"], kinds)
+
+    return place
 
 
 def _pair(merged: dict[str, Any], other: dict[str, Any], p_value: float) -> Pair:

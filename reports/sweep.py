@@ -21,6 +21,7 @@ from privacy_metrics.significance import holm
 from privacy_metrics.statistics import Interval, bootstrap_mean, paired_difference, wilson
 from privacy_metrics.traffic import Padding, padding
 from reports.numbers import p_value
+from reports.order import position
 from reports.page import image_of, page
 
 POINTS, FRAMES, TABLE, PAGE = "points.jsonl", "frames.json", "points.csv", "sweep.html"
@@ -86,12 +87,12 @@ class Sweep:
 
     @cached_property
     def policies(self) -> list[str]:
-        """In the order in which they were measured."""
+        """In the order that was asked for."""
         return list(dict.fromkeys(point["policy"] for point in self.points))
 
     @cached_property
     def channels(self) -> list[str]:
-        """In the order in which they were measured."""
+        """In the order that was asked for."""
         return list(dict.fromkeys(point["channel"] for point in self.points))
 
     def of(self, policy: str, channel: str) -> list[dict[str, Any]]:
@@ -219,8 +220,15 @@ def write_sweep(folder: str | Path) -> Path:
 
 
 def read_points(stored: StoredRun) -> list[dict[str, Any]]:
-    """The finished points; where there are several codecs, each policy is one system with each of them."""
-    points, several = stored.records(POINTS), len({codec["name"] for codec in stored.about["codecs"]}) > 1
+    """The finished points in the order that was asked for, in whatever they were measured.
+
+    Where there are several codecs, each policy is one system with each of them.
+    """
+    config, several = stored.about["config"], len({codec["name"] for codec in stored.about["codecs"]}) > 1
+    policies = [policy["name"] for policy in stored.about.get("policies", ())]
+    lists = {"codec": "codecs", "channel": "channels", "snr": "snr"}
+    asked = {"policy": policies, **{key: config.get(name, ()) for key, name in lists.items()}}
+    points = sorted(stored.records(POINTS), key=lambda p: [position(p[key], values) for key, values in asked.items()])
     return [{**p, "policy": f"{p['policy']}, {p['codec']}"} for p in points] if several else points
 
 

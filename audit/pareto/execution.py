@@ -1,12 +1,15 @@
-"""Where evaluations run: in this process; `audit.pareto.cluster` has the executor for several machines."""
+"""Where evaluations run: in this process, or on a Ray cluster."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from atm.errors import AtmError
 from atm.policy import MergePolicy
+from audit.cluster import Jobs
 from audit.pareto.problem import Problem
 from audit.pareto.trials import Measured, finite
 
@@ -63,6 +66,42 @@ class InProcess:
     def close(self) -> None:
         """Nothing runs."""
         self._waiting.clear()
+
+
+class OnRay:
+    """As many evaluations at a time as a cluster can run. Use it within `audit.cluster.connected`.
+
+    Args:
+        make: loads the problem, on each worker.
+        device: where the problem computes, from `audit.cluster.placed`.
+    """
+
+    def __init__(self, make: Callable[[], Problem], device: str = "cpu") -> None:
+        self._jobs = Jobs(make, _evaluate, device)
+
+    @property
+    def capacity(self) -> int:
+        """What the nodes that are alive can run."""
+        return self._jobs.capacity
+
+    def start(self, number: int, policy: MergePolicy) -> None:
+        """Hand it to the cluster."""
+        self._jobs.start((number, policy))
+
+    def finish(self) -> Result:
+        """Wait for any to end; one whose processes died again and again has failed."""
+        (number, _), result = self._jobs.finish()
+        if isinstance(result, AtmError):
+            return Result(number, None, f"the cluster lost it: {result}", 0.0)
+        return result
+
+    def close(self) -> None:
+        """Stop whatever runs."""
+        self._jobs.close()
+
+
+def _evaluate(problem: Problem, job: tuple[int, MergePolicy]) -> Result:
+    return evaluate(problem, *job)
 
 
 def evaluate(problem: Problem, number: int, policy: MergePolicy) -> Result:

@@ -7,23 +7,21 @@ joined by ``front.csv``, the front's policies in ``policies/``, ``report.html``,
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from atm.errors import AtmError
 from atm.store import RunStore, make_folder, settings_of, write
+from audit import cluster
 from audit.evaluate import attack
-from audit.pareto import cluster
 from audit.pareto.config import SearchConfig
-from audit.pareto.execution import Executor, InProcess
+from audit.pareto.execution import Executor, InProcess, OnRay
 from audit.pareto.outcome import RESCORED, STOPPED, SUITE_IMAGES, Outcome
 from audit.pareto.privacy import create_score
 from audit.pareto.problem import PolicyProblem, Problem
 from audit.pareto.trials import Trial, TrialLog
 from audit.setting import prepare
-from reports.run import Run
 from reports.verdict import verdicts
 
 Say = Callable[[str], None]
@@ -63,16 +61,15 @@ def search(
             "the full suite needs a budget above 0 seconds, at least 20 --auxiliary pictures and no negative number "
             f"of policies, not {budget}, {config.auxiliary} and {rescore}"
         )
-    with reserve(out, config, resume, force) as store:
+    with reserve(out, config, resume, force) as store, cluster.connected(ray, config.device):
         problem = make_problem(config)
-        with cluster.connected(ray) if ray else nullcontext():
-            made_with = {key: problem.setting.about[key] for key in MADE_WITH}
-            store.begin({"config": config.as_dict(), "made_with": made_with})
-            key = f"{config.as_dict()}"
-            executor = cluster.OnRay(key, partial(make_problem, config)) if ray else InProcess(problem)
-            outcome = explore(problem, config, store, executor, say)
-            if rescore and outcome.front and not outcome.stopped:
-                outcome = rescored(outcome, store, rescore, say, budget, apart=ray is not None)
+        theirs = cluster.placed(config)
+        executor = OnRay(partial(make_problem, theirs), theirs.device) if ray else InProcess(problem)
+        made_with = {key: problem.setting.about[key] for key in MADE_WITH}
+        store.begin({"config": config.as_dict(), "made_with": made_with})
+        outcome = explore(problem, config, store, executor, say)
+        if rescore and outcome.front and not outcome.stopped:
+            outcome = rescored(outcome, store, rescore, say, budget, ray)
         finish(outcome)
     return outcome
 
@@ -128,13 +125,13 @@ def write_policy(outcome: Outcome, trial: Trial) -> Path:
 
 
 def rescored(
-    outcome: Outcome, store: RunStore, count: int, say: Say, budget: float | None = None, apart: bool = False
+    outcome: Outcome, store: RunStore, count: int, say: Say, budget: float | None = None, ray: str | None = None
 ) -> Outcome:
     """Attack ``count`` policies of the front with every attack that the threat model permits.
 
     The recommended policies come first, then others evenly along the front. Stopping here loses nothing: the finished
     attacks are taken up again by ``--resume``. ``budget``: seconds for each policy, shared by its attacks; its
-    report says what was cut. ``apart``: on a cluster, with a run folder for each policy.
+    report says what was cut. ``ray``: see `search`.
     """
     policies = [str(write_policy(outcome, trial)) for trial in representatives(outcome, count)]
     config = outcome.config.attack(
@@ -148,17 +145,11 @@ def rescored(
         say(f"full suite {line}")
 
     try:
-        if apart:
-            alone = {folder / Path(p).stem: replace(config, policies=(str(Path(p).absolute()),)) for p in policies}
-            cluster.attack_apart(list(alone.values()), list(alone), tell)
-            runs = [Run.read(path) for path in alone]
-        else:
-            runs = [attack(config, folder, resume=same, force=not same, say=tell)]
+        run = attack(config, folder, resume=same, force=not same, ray=ray, say=tell)
     except KeyboardInterrupt:
         note = f"{STOPPED} while the full suite was attacking the front; --resume goes on with it"
         return replace(outcome, notes=(*outcome.notes, note))
-    judged = [verdict for run in runs for verdict in verdicts(run)]
-    full = {v.policy: (v.leakage.estimate, v.leakage.low, v.leakage.high) for v in judged}
+    full = {v.policy: (v.leakage.estimate, v.leakage.low, v.leakage.high) for v in verdicts(run)}
     store.update(full=full)
     return replace(outcome, full=full)
 

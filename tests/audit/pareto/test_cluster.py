@@ -12,7 +12,8 @@ import pytest
 
 from atm.errors import AtmError
 from atm.policy import MergePolicy
-from audit.pareto import cluster
+from audit import cluster
+from audit.pareto.execution import OnRay
 from audit.pareto.outcome import Outcome
 from audit.pareto.run import explore, open_folder
 from tests.audit.pareto.toy import CONFIG, Toy
@@ -56,7 +57,7 @@ def nodes():
 
 def explored(made, folder: Path, make, say=lambda line: None) -> Outcome:
     with cluster.connected(made.address):
-        executor = cluster.OnRay(str(folder), make)
+        executor = OnRay(make)
         return explore(Toy(), CONFIG, open_folder(folder, CONFIG, False, False), executor, say)
 
 
