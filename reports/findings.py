@@ -107,7 +107,7 @@ def position(run: Run, policy: str) -> Finding | None:
     measured = (
         f"the tokens alone tell of {_share(rate)} of the patches which token they are in, {chance:.0%} by guessing"
     )
-    if _told(run, policy):
+    if told_places(run, policy):
         return Finding("position", HERS, f"The adversary is told where tokens stood; {measured}.", rate, chance)
     # What a patch's place alone makes likely is above a blind guess too, so a little above it is no finding.
     sure = len(guess) > 1 and paired_p_value(shares[best], guess, by=SOME * (1 - chance)) < SURE
@@ -174,7 +174,7 @@ def _advantage(rate: float, chance: float) -> float:
     return (rate - chance) / (1 - chance) if chance < 1 else 0.0
 
 
-def _told(run: Run, policy: str) -> bool:
+def told_places(run: Run, policy: str) -> bool:
     """Whether the adversary knows where tokens stood: by the merge map, or by their order where nothing was merged."""
     knows = ThreatModel.from_dict(run.about["threat"]).knows
     whole = bool((run.per_image(policy, "tokens") >= run.about["victim"]["patches"]).all())

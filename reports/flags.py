@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from attacks import RETRIEVAL
+from privacy_metrics.significance import SURE, paired_p_value
 from reports.case import TELLING, Case
+from reports.findings import told_places
 from reports.flag import EITHER, GRAVER, Flag, Raised, page_of
 from reports.history import Record
 from reports.level import FEWEST_IMAGES, measured_level
@@ -19,6 +21,8 @@ from reports.peers import differs_only_in, number, stronger, surely_higher, twic
 from reports.run import Run
 
 CANARY = 0.9  # of the canary's pictures must be recognisable
+PLACED = 0.9  # of the patches; where so many have their token, a search for the others changes little
+PLACING = ("placed", "placed_blindly")
 
 FLAGS: list[Flag] = []
 
@@ -111,6 +115,26 @@ def _below_blind(case: Case) -> str | None:
     if not beaten and (canary is None or canary["attack"] not in case.attacks):
         return "no attack beats the blind baselines, so suspect the attacks before trusting the policy"
     return None
+
+
+@_flag(
+    "tokens not placed",
+    raised_if="the adversary has to find out to which places tokens belong; she does so surely better than by guessing "
+    f"blindly, and for fewer than {PLACED:.0%} of the patches. Hidden order is a search, which more pictures and time "
+    "improve: published attacks rebuild shuffled tokens nearly as well as ordered ones (SARA, 2026).",
+    what_to_do="Give her more (`--auxiliary`, `--budget`) until placing improves no more, and see what leaks where the "
+    "order is known (`--threat server`): a hidden order alone protects from nobody.",
+)
+def _not_placed(case: Case) -> str | None:
+    pairs = {a: [case.run.values(case.policy, a, name) for name in PLACING] for a in case.scored}
+    pairs = {attack: pair for attack, pair in pairs.items() if pair[0].numel() > 1}
+    if not pairs or told_places(case.run, case.policy):
+        return None
+    best = max(pairs, key=lambda attack: float(pairs[attack][0].mean()))
+    placed, blindly = pairs[best]
+    if float(placed.mean()) >= PLACED or paired_p_value(placed, blindly) >= SURE:
+        return None
+    return f"{best} found the token of {float(placed.mean()):.0%} of the patches ({float(blindly.mean()):.0%} blindly)"
 
 
 @_flag(

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from atm.threat import PRESETS
 from privacy_metrics.statistics import Interval
 from reports import case as cases
 from reports import peers
@@ -41,6 +42,29 @@ def test_a_sound_run_raises_none_and_flags_speak_for_themselves():
     assert names(run_of(SOUND, history=[record("ridge")])) == []
     assert found(run_of(SOUND, left_out=["whole", "guided"])).startswith("part of the suite: not asked for")
     assert "whole, guided" in found(run_of(SOUND, left_out=["whole", "guided"]))
+
+
+HIDDEN = {"threat": PRESETS["server-shuffled"].as_dict()}
+
+
+@pytest.mark.parametrize(
+    ("placed", "blindly", "threat", "expected"),
+    [
+        (0.60, 0.1, HIDDEN, True),
+        (0.89, 0.1, HIDDEN, True),
+        (0.90, 0.1, HIDDEN, False),
+        (0.10, 0.1, HIDDEN, False),
+        (0.60, 0.1, {"threat": PRESETS["server"].as_dict()}, False),
+    ],
+)
+def test_a_search_for_places_that_is_not_at_its_end(placed, blindly, threat, expected):
+    spread = np.linspace(-0.05, 0.05, N)
+    weak = {"placed": np.full(N, blindly), "placed_blindly": np.full(N, blindly)}
+    found_places = {"placed": placed + spread, "placed_blindly": blindly + spread[::-1]}
+    run = run_of({**SOUND, "ridge": {**SOUND["ridge"], **found_places}, "whole": {**SOUND["ridge"], **weak}}, **threat)
+    assert ("tokens not placed" in names(run)) == expected
+    if expected:
+        assert f"ridge found the token of {placed:.0%} of the patches (10% blindly)" in found(run)
 
 
 @pytest.mark.parametrize("n, expected", [(99, ["too few images"]), (100, [])])
