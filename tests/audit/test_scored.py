@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,10 @@ from atm.data import ImageSet, Splits
 from atm.errors import AtmError
 from atm.link import Link
 from atm.policy import MergePolicy
-from audit.evaluate import _check, _link_rows, _refuse_overlap
+from attacks import Attack
+from audit.evaluate import _check, _link_rows, _refuse_overlap, evaluate
+from audit.folder import RunFolder
+from audit.setting import AttackConfig, Setting, prepare
 from tests.atm.models import tiny_encoder
 
 ORIGINALS = torch.full((2, 3, 4, 4), 0.5)
@@ -37,18 +41,18 @@ def test_other_shapes_are_refused(shape):
         _check("ridge", torch.zeros(shape), ORIGINALS)
 
 
-def pictures(*shades: int) -> ImageSet:
+def shaded(*shades: int) -> ImageSet:
     pixels = torch.tensor(shades, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
     return ImageSet("x", pixels.contiguous(), torch.zeros(len(shades), dtype=torch.long), ("a",))
 
 
 def test_a_victim_that_is_known_anywhere_is_refused_and_counted():
-    apart = Splits(victims=pictures(1, 2, 3), auxiliary=pictures(4, 5), validation=pictures(6), removed=0)
+    apart = Splits(victims=shaded(1, 2, 3), auxiliary=shaded(4, 5), validation=shaded(6), removed=0)
     _refuse_overlap(apart)
     for part in ("auxiliary", "validation"):
         with pytest.raises(AtmError, match="2 of the 3 attacked pictures"):
-            _refuse_overlap(replace(apart, **{part: pictures(9, 3, 1)}))
-    both = replace(apart, auxiliary=pictures(1, 4), validation=pictures(2, 1))
+            _refuse_overlap(replace(apart, **{part: shaded(9, 3, 1)}))
+    both = replace(apart, auxiliary=shaded(1, 4), validation=shaded(2, 1))
     with pytest.raises(AtmError, match="2 of the 3"):
         _refuse_overlap(both)
 
@@ -69,3 +73,48 @@ def test_answers_are_right_where_they_are_the_truth():
     assert rows.header.tolist() == sent.header.tolist() and set(rows.policy) == {policy.name}
     unknown = _link_rows(policy, sent, None)
     assert unknown[["label", "answer", "correct"]].isna().all(axis=None)
+
+
+@pytest.fixture
+def setting(victim, pictures):
+    few = {"victim": str(victim), "data": str(pictures), "images": 4, "auxiliary": 24}
+    return prepare(AttackConfig(policies=("none",), attacks=("ridge",), quick=True, **few))
+
+
+def evaluated(setting: Setting, folder: Path) -> None:
+    config = AttackConfig(**{**setting.about["config"], "quick": True})
+    with RunFolder(folder, config.as_dict()) as run:
+        evaluate(setting, run, config, lambda line: None)
+
+
+def test_nothing_is_attacked_that_she_holds(setting, tmp_path):
+    held = replace(setting, data=replace(setting.data, validation=setting.data.victims))
+    with pytest.raises(AtmError, match="4 of the 4 attacked pictures"):
+        evaluated(held, tmp_path / "run")
+    assert not (tmp_path / "run/run.json").exists()
+
+
+@pytest.mark.parametrize("pixel", [math.nan, 1.5])
+def test_an_attack_that_returns_no_pictures_ends_the_run(setting, tmp_path, pixel):
+    class Broken(Attack):
+        """Finds what is no picture."""
+
+        name = "ridge"
+
+        def fit(self, oracle) -> None:
+            """Nothing to do."""
+
+        def reconstruct(self, seen):
+            """Pictures with one value that cannot be."""
+            rebuilt = torch.zeros(len(seen), 3, 32, 32)
+            rebuilt[0, 0, 0, 0] = pixel
+            return rebuilt
+
+    with pytest.raises(AtmError, match="'mean_image' returned pixels"):
+        evaluated(replace(setting, create=lambda name: Broken()), tmp_path / "run")
+
+
+def test_a_broken_inference_ends_the_run_too(setting, tmp_path, monkeypatch):
+    monkeypatch.setattr("audit.harm.run", lambda *_: 1 / 0)
+    with pytest.raises(AtmError, match=r"attack '\w+' failed on policy 'none': ZeroDivisionError"):
+        evaluated(replace(setting, inferences=("identify",)), tmp_path / "run")
