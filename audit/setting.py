@@ -120,12 +120,16 @@ class Setting:
         return self.links[policy.device_layers].with_policy(policy)
 
     def encodings(self, policy: MergePolicy) -> Encodings:
-        """What the device computes of the adversary's own pictures under a policy, once."""
-        if policy not in self.encoded:
+        """What the device computes of the adversary's own pictures under a policy; that of two policies is kept."""
+        found = self.encoded.pop(policy, None)
+        if found is None:
             hers = f"{self.data.auxiliary.digest} {self.data.validation.digest}"
             identity = None if self.victim is None else {"victim": self.victim.digest, "images": hers}
-            self.encoded[policy] = Encodings(self.encoder, policy, self.data.hers, identity)
-        return self.encoded[policy]
+            found = Encodings(self.encoder, policy, self.data.hers, identity)
+        for oldest in list(self.encoded)[:-1]:
+            del self.encoded[oldest]
+        self.encoded[policy] = found
+        return found
 
     def secret(self, seed: int, repeat: int = 0) -> int:
         """What the device and the channel draw from: it cannot be computed without the attacked pictures."""
