@@ -17,6 +17,7 @@ try:
 except ImportError:  # of torch before 2.10
     varlen_attn = None  # type: ignore[assignment]
 
+AMPERE = (8, 0)  # the oldest GPUs that it runs on
 EXTRA, WIDEST = 8, 256  # of heads that FlashAttention takes: multiples of the one, up to the other
 
 
@@ -116,8 +117,10 @@ def ragged_attention(
 
 def _flashes(queries: Tensor) -> bool:
     """Whether FlashAttention's kernel takes these."""
+    if varlen_attn is None or queries.device.type != "cuda" or queries.shape[-1] + EXTRA > WIDEST:
+        return False
     half = queries.dtype in (torch.bfloat16, torch.float16)
-    return varlen_attn is not None and queries.device.type == "cuda" and half and queries.shape[-1] + EXTRA <= WIDEST
+    return half and torch.cuda.get_device_capability(queries.device) >= AMPERE
 
 
 def _varlen(queries: Tensor, keys: Tensor, values: Tensor, tokens: TokenBatch, weights: Tensor | None) -> Tensor:

@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -31,6 +32,7 @@ from atm.tokens import TokenBatch
 FORMAT = 1  # of the entries, and of what the encoder computes: another one for any change of either
 LONG = 1e13  # floating-point operations, a minute or more of some cores, from which on disk is worth its room
 BATCH = 128  # images that run at a time
+FEW, MARGIN = 4, 1.2  # images that tell how much all of them take, and how much more that may be
 VALUES, FRAME = "values", "frame.safetensors"
 Pair = tuple[Encoded, Rows]
 
@@ -52,8 +54,8 @@ class Encodings:
         self.place = None
         if identity is not None:
             rules = {**self.policy.as_dict(), "name": ""}
-            model = [str(encoder.vit), encoder.input_shape, encoder.mean.tolist(), encoder.std.tolist()]
-            depends = [FORMAT, torch.__version__, encoder.device.type, len(images), rules, model, dict(identity)]
+            made_with = [FORMAT, torch.__version__, timm.__version__, encoder.device.type]
+            depends = [made_with, len(images), rules, _described(encoder), dict(identity)]
             key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
             self.place = cache.place(cache.ENCODINGS, key)
 
@@ -63,6 +65,10 @@ class Encodings:
     def split(self, size: int) -> Iterator[Encoded]:
         """That of all images, so many at a time and the rest at the end."""
         return (self.select(rows) for rows in torch.arange(len(self)).split(size))
+
+    def prepare(self) -> None:
+        """Compute them now, or find them."""
+        _ = self._kept
 
     @property
     def lengths(self) -> Tensor:
@@ -81,14 +87,16 @@ class Encodings:
         if self.place is None:
             return self._computed()
         found = self._read(self.place)
-        if found is None and self._operations() >= LONG:
+        if found is None and self._worth_a_file():
             self._write(self.place)
             found = self._read(self.place)
         return self._computed() if found is None else found
 
-    def _operations(self) -> float:
-        few_images = self.images[: min(len(self), 4)].to(self.encoder.device)
-        return float(self._encode(few_images).flops.mean()) * len(self)
+    def _worth_a_file(self) -> bool:
+        """Whether they take long to compute and the cache has room for them, as a few of them tell."""
+        part = self._encode(self.images[: min(len(self), FEW)])
+        size = part.tokens.values.numel() * part.tokens.values.element_size() / len(part)
+        return float(part.flops.mean()) * len(self) >= LONG and MARGIN * size * len(self) <= cache.limit()
 
     @torch.no_grad()
     def _encode(self, images: Tensor) -> Encoded:
@@ -117,31 +125,35 @@ class Encodings:
             return
         try:
             frames: list[Encoded] = []
-            values = written(_within(self._values(frames), cache.limit()), draft / VALUES)
+            values = written(self._values(frames), draft / VALUES)
             _save(Encoded.cat(frames), values, draft / FRAME)
             cache.complete(draft, place)
-        except StorageError:
+        except (StorageError, OSError, SafetensorError):
             pass
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
     def _read(self, place: Path) -> Pair | None:
         """The entry there, or None where there is none that is whole."""
-        if not place.exists():
-            return None
         try:
-            return _load(place, self.encoder.device)
-        except (OSError, ValueError, KeyError, SafetensorError):  # damaged: made anew
+            return _load(place, self.encoder.device) if place.exists() else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):  # damaged: made anew
             shutil.rmtree(place, ignore_errors=True)
             return None
 
 
-def _within(parts: Iterable[Tensor], most: float) -> Iterator[Tensor]:
-    for part in parts:
-        most -= part.numel() * part.element_size()
-        if most < 0:
-            raise StorageError("larger than the cache may be")
-        yield part
+def _described(encoder: Encoder) -> list[Any]:
+    """What an encoder computes with beside its weights: modules, their settings, tensors that no weights file has."""
+    plain = int | float | str | bool | tuple | None
+    parts = [
+        (name, type(part).__name__, sorted((k, repr(v)) for k, v in vars(part).items()
+                                           if k != "training" and isinstance(v, plain)))
+        for name, part in encoder.named_modules()
+    ]  # fmt: skip
+    tensors = hashlib.sha256()
+    for name, tensor in encoder.named_buffers():
+        tensors.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return [str(encoder.vit), parts, tensors.hexdigest()]
 
 
 def _save(frame: Encoded, values: Filed, path: Path) -> None:
@@ -160,6 +172,8 @@ def _load(place: Path, device: torch.device) -> Pair:
     shape, dtype = torch.Size(about["shape"]), tensors.pop("values").dtype
     if (place / VALUES).stat().st_size != shape.numel() * dtype.itemsize:
         raise ValueError(f"{place / VALUES} is cut off")
+    if int(tensors["lengths"].sum()) != shape[0]:
+        raise ValueError(f"{place / FRAME} is of other values")
     on = {name: tensors[name].to(device) if name in tensors else None for name in ("sizes", "source", "places")}
     rows = torch.arange(shape[0], device=device)
     tokens = TokenBatch(rows, tensors["lengths"], on["sizes"], on["source"], int(about["prefix"]), on["places"])

@@ -19,7 +19,7 @@ def multiplies_bfloat16(device: str) -> bool:
         # PyTorch tells this only under names of its own; where it tells nothing, float32 is the safe answer.
         told = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in told)
-    return device == "cuda" and torch.cuda.is_bf16_supported()
+    return device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def fast(device: torch.device | str) -> AbstractContextManager[None]:

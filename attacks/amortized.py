@@ -81,7 +81,7 @@ class ManyPolicies(Method):
     def fit(self, oracle: Oracle) -> None:
         """Send the auxiliary images under every policy, then train on all of it."""
         signal, depth = oracle.signal, oracle.policy().depth
-        chosen, rows = self._affordable(oracle, _spread(self.policies, depth, oracle.policy().exit_layer))
+        chosen, rows = self._affordable(oracle, _spread(self.policies, oracle.policy()))
         self.signal, self.mean_image, count = signal, oracle.images.mean(0), len(rows)
         self.told = torch.tensor([policy.thresholds for policy in chosen], device=oracle.device)
         x = kept(features for policy in chosen for features in _features(oracle.under(policy), oracle.batches(rows)))
@@ -135,12 +135,13 @@ def _features(oracle: Oracle, parts: Iterable[Tensor]) -> Iterator[Tensor]:
         yield patch_features(oracle.complete(oracle.tap(oracle.images[rows], number)))
 
 
-def _spread(count: int, depth: int, exit_layer: int | None) -> list[MergePolicy]:
-    """Policies from no merging to much."""
+def _spread(count: int, like: MergePolicy) -> list[MergePolicy]:
+    """Policies from no merging to much, which match and merge as another does."""
+    depth = like.depth
     uniform = [(t,) * depth for t in [1.0, 0.8, 0.4, 0.9][: max(count, 1)]]
     random = torch.rand(max(count - len(uniform), 0), depth).sqrt() * 0.7 + 0.3
     thresholds = [*uniform, *map(tuple, random.tolist())]
-    return [MergePolicy(t, exit_layer=exit_layer, name=f"many-{n}") for n, t in enumerate(thresholds)]
+    return [replace(like, thresholds=t, remove=(), name=f"many-{n}") for n, t in enumerate(thresholds)]
 
 
 def _few(count: int, most: int) -> Tensor:

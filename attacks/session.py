@@ -200,11 +200,12 @@ class Session:
         return self._fitted[key]
 
     def _share(self, make: type[Any], threat: ThreatModel, budget: Budget, parameters: dict[str, Any]) -> Any:
-        exits = self.link.policy.device_layers
-        key = (make, threat, exits, repr(sorted(parameters.items())))
+        exits, depth = self.link.policy.device_layers, self.link.encoder.depth
+        unmerged = replace(
+            self.link.policy, thresholds=(1.0,) * depth, remove=(), exit_layer=exits, name=f"shared-{exits}"
+        )
+        key = (make, threat, unmerged, repr(sorted(parameters.items())))
         if key not in self.campaign.fitted:
-            depth = self.link.encoder.depth
-            unmerged = MergePolicy.uniform(1.0, depth, exit_layer=exits, name=f"shared-{exits}")
             mine, seed = self.under(unmerged), seed_of(self.campaign.seed, "shared", exits, make.name)
             owner = f"{self.campaign.name}{unmerged.name}/{make.name}"
             self.campaign.fitted[key] = mine._made(make, threat, budget.of(owner), parameters, seed)

@@ -59,11 +59,15 @@ def placed(recovered: Tensor, truth: Tensor) -> dict[str, Tensor]:
 
 
 def labels(data: Splits) -> Tensor | None:
-    """``[N]`` of auxiliary and validation images, None where their classes are not the victims'."""
+    """``[N]`` of auxiliary and validation images, None where their classes are not the victims'.
+
+    She learns nothing about a class of which she has no picture, and what she does not find would look private.
+    """
     sets = (data.auxiliary, data.validation)
     if any(part.classes != data.victims.classes for part in sets):
         return None
-    return torch.cat([part.labels for part in sets])
+    known = torch.cat([part.labels for part in sets])
+    return known if bool(torch.isin(data.victims.labels, known).all()) else None
 
 
 def chance(truth: Tensor) -> dict[str, float]:

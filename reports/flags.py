@@ -21,6 +21,7 @@ from reports.peers import differs_only_in, number, stronger, surely_higher, twic
 from reports.run import Run
 
 CANARY = 0.9  # of the canary's pictures must be recognisable
+TAKEN = 0.05  # of the adversary's pictures may be removed without a word
 PLACED = 0.9  # of the patches; where so many have their token, a search for the others changes little
 PLACING = ("placed", "placed_blindly")
 
@@ -135,6 +136,20 @@ def _not_placed(case: Case) -> str | None:
     if float(placed.mean()) >= PLACED or paired_p_value(placed, blindly) >= SURE:
         return None
     return f"{best} found the token of {float(placed.mean()):.0%} of the patches ({float(blindly.mean()):.0%} blindly)"
+
+
+@_flag(
+    "resembling pictures removed",
+    raised_if=f"more than {TAKEN:.0%} of the adversary's pictures were near-duplicates of attacked ones, and removed.",
+    what_to_do="An adversary may well hold pictures of that kind: where they are all alike (digits, faces, pages), "
+    "give her others of the kind (`--auxiliary-data`), or more.",
+)
+def _resembling(case: Case) -> str | None:
+    data = case.run.about["data"]
+    taken, left = data.get("alike", 0), data.get("auxiliary", 0)
+    if taken <= TAKEN * (taken + left):
+        return None
+    return f"{taken} of the adversary's {taken + left} pictures resembled attacked ones and were removed"
 
 
 @_flag(

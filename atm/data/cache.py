@@ -66,6 +66,12 @@ class Entry:
         assert self.array is not None
         return torch.from_numpy(self.array[:count])
 
+    def forget(self) -> None:
+        """Take a filled entry away, which says something that cannot be."""
+        self.array, self.about = None, {}
+        if self._place is not None:
+            shutil.rmtree(self._place, ignore_errors=True)
+
     def discard(self) -> None:
         """Remove what was not finished."""
         if self._draft is not None:
@@ -78,7 +84,7 @@ class Entry:
             self.array, self.about = np.load(folder / "pixels.npy", mmap_mode="c"), about
         except FileNotFoundError:
             pass
-        except (OSError, ValueError):  # damaged: made anew
+        except (OSError, ValueError, EOFError):  # damaged: made anew
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import torch
 
-from atm.data.folders import File, Found
+from atm.data.folders import Found
 from atm.errors import AtmError
 from atm.text import printable
 
@@ -17,25 +17,27 @@ FOLDER = "folder"
 LEAST = 0.25  # of the groups are attacked
 
 
-def groups_of(files: Sequence[File], by: str) -> list[str]:
+def groups_of(found: Found, by: str) -> list[str]:
     """The group of each picture.
 
     Args:
-        files: the pictures.
+        found: the pictures.
         by: ``folder`` for the folder that a picture lies in, or a regular expression that is looked for in its path
-            inside the folder or tar; what its first group matches names the group, or without groups all that it does.
+            below the split's folder; what its first group matches names the group, or without groups all that it does.
 
     Raises:
         AtmError: it is no regular expression, or does not match some pictures.
     """
     if by == FOLDER:
-        return [file.folder for file in files]
+        return [file.folder for file in found.files]
     try:
         pattern = re.compile(by)
     except (re.error, OverflowError, RecursionError) as error:
         raise AtmError(f"--group-by {by!r} is neither 'folder' nor a regular expression: {error}") from None
-    matches = [pattern.search(file.name) for file in files]
-    if missed := [file.name for file, match in zip(files, matches, strict=True) if match is None or not _named(match)]:
+    # A split's name would make the same person two groups.
+    names = [file.name.partition("/")[2] if found.splits else file.name for file in found.files]
+    matches = [pattern.search(name) for name in names]
+    if missed := [name for name, match in zip(names, matches, strict=True) if match is None or not _named(match)]:
         raise AtmError(f"--group-by {by!r} names no group for {len(missed)} pictures, such as {printable(missed[0])}")
     return [_named(match) for match in matches if match is not None]
 
@@ -58,7 +60,7 @@ def divide(found: Found, by: str, victims: int, seed: int) -> tuple[Found, Found
     Raises:
         AtmError: there is one group only, or the groups that are left for the adversary are none.
     """
-    groups = groups_of(found.files, by)
+    groups = groups_of(found, by)
     count = Counter(groups)
     names = sorted(count)
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -83,8 +85,8 @@ def without(found: Found, by: str, attacked: Found) -> Found:
     Raises:
         AtmError: nothing is left.
     """
-    theirs = set(groups_of(attacked.files, by))
-    left = _part(found, [group not in theirs for group in groups_of(found.files, by)])
+    theirs, hers = set(groups_of(attacked, by)), groups_of(found, by)
+    left = _part(found, [group not in theirs for group in hers])
     if not left.files:
         raise AtmError(f"--group-by {by!r} leaves no picture to the adversary: all her groups are attacked")
     return left

@@ -139,17 +139,21 @@ def _by_groups(name: str, own_name: str | None, by: str, attack: Wanted, learn: 
     path, own_path = _path(name), _path(own_name or name)
     if path is None or own_path is None:
         raise AtmError("--group-by reads groups from paths: it needs a folder or tar, for the adversary's pictures too")
-    theirs = find(path, "test")
+    theirs, note = find(path, "test"), ""
     if own_name is None:
         assert attack.limit is not None
         theirs, hers = groups.divide(theirs, by, attack.limit, attack.seed)
     else:
-        hers = groups.without(find(own_path, "train"), by, theirs)
+        every = find(own_path, "train")
+        hers = groups.without(every, by, theirs)
+        shared = len(every.files) - len(hers.files)
+        note = f"{shared} of the adversary's {len(every.files)} left out, which are of groups of the attacked ones"
     attacked = read_files(printable(path.name or path), theirs, attack)
     if attack.limit is not None and len(attacked) < attack.limit:
         raise AtmError(f"{printable(name)} has {len(attacked)} pictures of different content to attack; ask for fewer")
     learn = replace(learn, seed=learn.seed + 1, seen=attacked.hashes)
     own = read_files(printable(own_path.name or own_path), hers, learn)
+    own = replace(own, notes=(*own.notes, note)) if note else own
     return _divided(attacked, own, attacked.copies + own.copies)
 
 

@@ -77,14 +77,27 @@ def read_files(name: str, found: Found, wanted: Wanted) -> ImageSet:
     key = _key(files, labels, found.skipped, wanted) if many else None
     workers = min(os.cpu_count() or 1, MOST_WORKERS) if many else 0
     with cache.entry(key) as entry:
-        if entry.array is None:
+        gathered = _remembered(entry)
+        if gathered is None:
             decoded = _decoded(files, labels, wanted, workers)
             gathered = _gather(name, decoded, len(files), wanted, entry, found.skipped)
             entry.finish(asdict(gathered))
-        else:
-            gathered = Gathered(**entry.about)
         pixels = entry.pixels(len(gathered.labels))
     return _image_set(name, pixels, gathered, tuple(printable(folder) for folder in found.classes))
+
+
+def _remembered(entry: cache.Entry) -> Gathered | None:
+    """What a filled entry says; one that is damaged is taken away."""
+    if entry.array is None:
+        return None
+    try:
+        gathered = Gathered(**entry.about)
+        if 0 < len(gathered.labels) == len(gathered.hashes) <= len(entry.array):
+            return gathered
+    except TypeError:  # other fields, or none
+        pass
+    entry.forget()
+    return None
 
 
 def read_stream(name: str, dataset: Any, wanted: Wanted) -> ImageSet:

@@ -25,11 +25,14 @@ from atm.victims.state import PATCHES, State, read_state, tidied
 from atm.weight_files import load_state
 
 HEAD = "head.weight"
+# What timm's factory takes beside a model's own arguments; a description that gives these asks for other weights.
+FACTORYS = {"name", "model_name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path",
+            "cache_dir", "scriptable", "exportable", "no_jit", "features_only"}  # fmt: skip
 PREFIX_OFFSETS = 3  # rows at the end of a table of offsets: class token to patch, patch to it, and it to itself
 
 Names = list[str | int]
 Mean = Annotated[list[FiniteFloat], Field(min_length=1)]
-Std = Annotated[list[Annotated[FiniteFloat, Field(gt=0)]], Field(min_length=1)]
+Std = Annotated[list[Annotated[FiniteFloat, Field(gt=1e-6)]], Field(min_length=1)]
 
 
 class _Description(Fields):
@@ -88,11 +91,15 @@ def from_repository(repository: Repository, config: Mapping[str, Any], size: Siz
     if not timm.is_model(about.architecture):
         raise unknown("timm model", about.architecture, timm.list_models())
     arguments = about.model_args or {}
+    if others := sorted(FACTORYS & arguments.keys()):
+        raise AtmError(f"{repository.name}: model_args has {others[0]!r}, which is no argument of a model")
     overlay = {name: tuple(numbers) for name in ("mean", "std") if (numbers := getattr(pretrained, name)) is not None}
-    blank = _blank(about.architecture, **arguments)
+    blank = _blank(about.architecture, arguments)
     state = tidied(repository.tensors(), repository.name)
     made = _filled(about.architecture, blank, state, repository.name, size, arguments, overlay)
     names = about.label_names or pretrained.label_names or pretrained.labels
+    if names and len(names) != int(made.model.num_classes):
+        raise AtmError(f"{repository.name} names {len(names)} classes, and its weights have {made.model.num_classes}")
     return replace(made, classes=tuple(map(str, names))) if names else made
 
 
@@ -101,14 +108,14 @@ def _part(model: type[F], content: Mapping[str, Any], where: str) -> F:
     return typed(model, {name: value for name, value in content.items() if name in model.model_fields}, where)
 
 
-def _blank(name: str, **arguments: Any) -> Any:
+def _blank(name: str, arguments: Mapping[str, Any] | None = None) -> Any:
     """The model without memory for its weights, found to be supported."""
     if not timm.is_model(name):
         raise unknown("victim", name, [*victims(), *timm.list_models()])
     try:
         with torch.device("meta"):
-            blank = timm.create_model(name, pretrained=False, **arguments)
-    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+            blank = timm.create_model(name, pretrained=False, **(arguments or {}))
+    except Exception as error:  # a description may ask for anything
         raise AtmError(f"victim {name!r} cannot be made by timm: {one_line(error)}") from None
     families.check(blank)
     return blank
@@ -140,7 +147,7 @@ def _filled(
     options["img_size"] = size or made_for
     try:
         model: Any = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=config, **options)
-    except (RuntimeError, KeyError, ValueError, TypeError, AssertionError) as error:
+    except Exception as error:  # likewise
         with torch.device("meta"):
             load_state(timm.create_model(name, pretrained=False, **options), tensors, source)
         raise AtmError(f"weights {source} do not fit {name!r}: {one_line(error)}") from None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import atm.rows
 from atm import cache, encodings
@@ -74,7 +77,8 @@ def test_they_are_what_the_encoder_computes(where, positions, monkeypatch):
         found = Encodings(own.encoder, own.policy, IMAGES, IDENTITY if where == "cache" else None)
         if where == "nameless file":  # the batches are small where memory is
             assert torch.equal(found.lengths, expected.tokens.lengths)
-            torch.testing.assert_close(found.select(rows).tokens.values, expected.select(rows).tokens.values)
+            values = [each.select(rows).tokens.values for each in (found, expected)]
+            torch.testing.assert_close(*values, rtol=1e-4, atol=1e-4)
         else:
             assert same(found.select(rows), expected.select(rows)) and same(
                 Encoded.cat(list(found.split(33))), expected
@@ -87,6 +91,11 @@ def test_they_are_what_the_encoder_computes(where, positions, monkeypatch):
 def test_they_are_computed_once(tmp_path, monkeypatch):
     assert computed(monkeypatch, made()) == 4 + len(IMAGES)  # four tell how long it takes
     assert computed(monkeypatch, made()) == 0 and len(entries(tmp_path)) == 1
+
+
+def test_where_there_is_no_room_nothing_is_computed_twice(monkeypatch):
+    monkeypatch.setenv("ATM_CACHE_LIMIT", "0.001")
+    assert computed(monkeypatch, made()) == 4 + len(IMAGES)
 
 
 def test_short_ones_and_those_without_a_digest_are_not_filed(tmp_path, monkeypatch):
@@ -110,6 +119,20 @@ def test_whatever_they_depend_on_makes_others(tmp_path):
     assert len(entries(tmp_path)) == 3 * len(policies) + 1
 
 
+@pytest.mark.parametrize("setting", ["num_heads", "scale"])
+def test_settings_that_no_weights_tell_make_others(tmp_path, setting):
+    own = link()
+    asked(Encodings(own.encoder, own.policy, IMAGES, IDENTITY))
+    encoder = deepcopy(own.encoder)
+    attn = encoder.vit.blocks[0].attn
+    setattr(attn, setting, 2 * getattr(attn, setting))
+    assert (
+        Encodings(encoder, own.policy, IMAGES, IDENTITY).place
+        != Encodings(own.encoder, own.policy, IMAGES, IDENTITY).place
+    )
+    assert Encodings(deepcopy(own.encoder).train(), own.policy, IMAGES, IDENTITY).place.exists()
+
+
 def test_a_policys_name_does_not_count(tmp_path):
     own = link()
     for name in ("a", "b"):
@@ -117,13 +140,17 @@ def test_a_policys_name_does_not_count(tmp_path):
     assert len(entries(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("damage", ["values cut off", "frame cut off", "frame is another", "values missing"])
+@pytest.mark.parametrize(
+    "damage", ["values cut off", "frame cut off", "frame is another", "values missing", "no metadata"]
+)
 def test_damaged_ones_are_made_anew(damage, tmp_path, monkeypatch):
     expected = made().select(torch.arange(len(IMAGES)))
     (entry,) = entries(tmp_path)
     values, frame = entry / encodings.VALUES, entry / encodings.FRAME
     if damage == "values missing":
         values.unlink()
+    elif damage == "no metadata":
+        save_file({"values": torch.ones(2)}, frame)
     elif damage == "frame is another":
         frame.write_bytes(b"\0" * 100)
     else:
@@ -133,7 +160,7 @@ def test_damaged_ones_are_made_anew(damage, tmp_path, monkeypatch):
     assert computed(monkeypatch, made()) == 0
 
 
-@pytest.mark.parametrize("trouble", ["full", "unwritable", "limit"])
+@pytest.mark.parametrize("trouble", ["full", "full at the end", "a name too long", "unwritable", "limit"])
 def test_no_room_is_no_obstacle(trouble, tmp_path, monkeypatch):
     expected = made(None).select(torch.arange(len(IMAGES)))
 
@@ -142,6 +169,10 @@ def test_no_room_is_no_obstacle(trouble, tmp_path, monkeypatch):
 
     if trouble == "full":
         monkeypatch.setattr(atm.rows.os, "write", full)
+    elif trouble == "full at the end":
+        monkeypatch.setattr(encodings, "save_file", lambda *_: safe_open("/nowhere", "pt"))
+    elif trouble == "a name too long":
+        monkeypatch.setenv("ATM_CACHE", str(tmp_path / ("x" * 300)))
     elif trouble == "unwritable":
         (tmp_path / "file").write_text("x")
         monkeypatch.setenv("ATM_CACHE", str(tmp_path / "file"))

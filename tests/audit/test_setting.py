@@ -15,6 +15,7 @@ def test_encodings_are_shared_and_only_those_of_two_policies_are_kept(victim, pi
     assert len(dense) == len(setting.data.hers)
     for other in (first, second):
         found = setting.encodings(other)
-        assert setting.encodings(none) is dense and setting.encodings(other) is found
+        assert setting.encodings(other) is found and setting.encodings(none) is dense
         assert found.policy == other and len(setting.encoded) == 2
-    assert setting.encodings(first) is not found and none not in setting.encoded
+    setting.encodings(first)
+    assert second not in setting.encoded and setting.encodings(second) is not found

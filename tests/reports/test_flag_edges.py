@@ -44,6 +44,14 @@ def test_a_sound_run_raises_none_and_flags_speak_for_themselves():
     assert "whole, guided" in found(run_of(SOUND, left_out=["whole", "guided"]))
 
 
+@pytest.mark.parametrize(("taken", "expected"), [(0, False), (50, False), (51, True)])
+def test_many_pictures_that_were_taken_from_her(taken, expected):
+    data = {"victims_digest": "1", "auxiliary": 1000 - taken, "alike": taken}
+    assert ("resembling pictures removed" in names(run_of(SOUND, data=data))) == expected
+    if expected:
+        assert "51 of the adversary's 1000 pictures resembled" in found(run_of(SOUND, data=data))
+
+
 HIDDEN = {"threat": PRESETS["server-shuffled"].as_dict()}
 
 

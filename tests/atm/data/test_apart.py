@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from atm.data import groups, splits
 from atm.data.duplicates import apart
@@ -66,6 +67,18 @@ def test_other_pictures_stay():
     assert apart(a_set(plain), a_set(plain))[1] == 0, "plain pictures resemble nothing"
 
 
+@pytest.mark.parametrize("side", [(1, 2), (3, 3), (7, 40)])
+def test_pictures_of_a_few_pixels_are_never_called_the_same(side):
+    noise = torch.rand(500, 3, *side, generator=torch.Generator().manual_seed(0))
+    assert apart(a_set(noise[100:]), a_set(noise[:100]))[1] == 0
+
+
+def test_strokes_on_an_even_ground_are_not_the_same_because_they_are_aligned():
+    digits = load_digits().images / 16
+    images = torch.tensor(digits, dtype=torch.float32)[:, None].expand(-1, 3, -1, -1)
+    assert apart(a_set(images[100:]), a_set(images[:100]))[1] <= 0.02 * len(images)
+
+
 def test_splits_say_how_many_were_removed(tmp_path):
     images = (smooth(12, 0) * 255).byte().permute(0, 2, 3, 1).numpy()
     for part, files in (("train", range(4, 12)), ("test", range(4))):
@@ -101,18 +114,19 @@ def test_no_group_is_on_both_sides_and_nothing_is_lost(people, victims, seed):
     except AtmError as error:
         assert "leaves no group" in str(error)
         return
-    theirs, others = (set(groups.groups_of(part.files, r"p(\d+)")) for part in (attacked, hers))
+    theirs, others = (set(groups.groups_of(part, r"p(\d+)")) for part in (attacked, hers))
     assert not theirs & others and others and len(theirs) >= groups.LEAST * len(theirs | others)
     assert sorted(attacked.files + hers.files, key=lambda f: f.name) == sorted(found.files, key=lambda f: f.name)
     assert len(attacked.files) >= victims
 
 
+@pytest.mark.parametrize("by", [r"p(\d+)_", r"p\d+", r"\w+/(.*)_"])
 @pytest.mark.parametrize("with_splits", [False, True])
-def test_splits_keep_groups_apart(tmp_path, with_splits):
+def test_splits_keep_groups_apart(tmp_path, with_splits, by):
     root = grouped(tmp_path, 8, 6, "train" if with_splits else "")
     if with_splits:
         grouped(tmp_path, 3, 6, "test")  # persons 0 to 2, who are in train too
-    found = splits(str(root), victims=10, auxiliary=40, group_by=r"p(\d+)_")
+    found = splits(str(root), victims=10, auxiliary=40, group_by=by)
     assert len(found.victims) == 10
     everything = {p: f for p in root.rglob("*.png") if (f := np.asarray(Image.open(p)).transpose(2, 0, 1)) is not None}
 
@@ -124,6 +138,7 @@ def test_splits_keep_groups_apart(tmp_path, with_splits):
     assert theirs and hers and not theirs & hers
     if with_splits:
         assert hers == set("34567") and len(found.hers) == 30
+        assert "18 of the adversary's 48 left out" in found.auxiliary.notes[-1]
 
 
 def test_folders_are_groups():

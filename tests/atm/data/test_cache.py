@@ -148,3 +148,16 @@ def test_decoding_draws_no_random_number(tmp_path: Path) -> None:
     torch.manual_seed(0)
     data.load(str(folder(tmp_path / "set", 12)))
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("damage", ["no pixels", "other fields", "a list", "no pictures"])
+def test_damaged_entries_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    root = str(folder(tmp_path / "set", 12))
+    digest = data.load(root).digest
+    (entry,) = entries(tmp_path)
+    if damage == "no pixels":
+        (entry / "pixels.npy").write_bytes(b"")
+    else:
+        contents = {"other fields": '{"x": 1}', "a list": "[]", "no pictures": '{"labels": [], "hashes": []}'}
+        (entry / "about.json").write_text(contents[damage])
+    assert data.load(root).digest == digest and decoded(monkeypatch, root) == 0

@@ -174,6 +174,30 @@ def test_a_folder_in_timms_format(tmp_path):
         load_victim(str(tmp_path), "w.safetensors")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [{"name": "x"}, {"num_heads": 0}, {"patch_size": 0}, {"norm_layer": "foo"}, {"act_layer": "foo"}, {"depth": "many"},
+     {"checkpoint_path": "/nonexistent.pth"}, {"pretrained_cfg": 5}, {"patch_size": [8]}, {"img_size": [32]}],
+    ids=str,
+)  # fmt: skip
+def test_arguments_that_cannot_be_are_one_line(tmp_path, arguments):
+    config = {"architecture": NAME, "model_args": {"img_size": 32, "patch_size": 8, **arguments}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save(model().state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(AtmError) as caught:
+        load_victim(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [["cat", "dog"], ["cat", "dog", "cow", "hen"]])
+def test_other_class_names_than_logits_are_refused(tmp_path, names):
+    config = {"architecture": NAME, "model_args": {"img_size": 32, "patch_size": 8}, "label_names": names}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save(model(num_classes=3).state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(AtmError, match=f"names {len(names)} classes, and its weights have 3"):
+        load_victim(str(tmp_path))
+
+
 def test_weights_in_several_files(tmp_path):
     made = model()
     (tmp_path / "config.json").write_text(json.dumps({"architecture": NAME, "model_args": {"img_size": 32}}))
