@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from atm.data import ImageSet, Splits
 from atm.errors import AtmError
 from atm.link import Link
 from atm.policy import MergePolicy
 from attacks import Attack
+from audit.canary import canary
 from audit.evaluate import _check, _link_rows, _refuse_overlap, evaluate
 from audit.folder import RunFolder
 from audit.setting import AttackConfig, Setting, prepare
@@ -118,3 +122,41 @@ def test_a_broken_inference_ends_the_run_too(setting, tmp_path, monkeypatch):
     monkeypatch.setattr("audit.harm.run", lambda *_: 1 / 0)
     with pytest.raises(AtmError, match=r"attack '\w+' failed on policy 'none': ZeroDivisionError"):
         evaluated(replace(setting, inferences=("identify",)), tmp_path / "run")
+
+
+def test_attacks_are_handed_what_she_has_and_the_run_keeps_what_was_attacked(setting, tmp_path):
+    seen = {}
+
+    class Witness(Attack):
+        """Looks at what it is handed."""
+
+        name = "ridge"
+
+        def fit(self, oracle) -> None:
+            """Remember it."""
+            seen["oracle"] = oracle
+
+        def reconstruct(self, seen):
+            """Grey pictures."""
+            return torch.full((len(seen), 3, 32, 32), 0.5)
+
+    unsent = setting.data.auxiliary.rows
+    evaluated(replace(setting, unsent=unsent, create=lambda name: Witness()), tmp_path / "run")
+    oracle, data = seen["oracle"], setting.data
+    assert torch.equal(oracle.labels, torch.cat([data.auxiliary.labels, data.validation.labels]))
+    assert torch.equal(oracle.unsent[:], unsent[:]) and torch.equal(oracle.images[:], data.hers[:])
+    about = json.loads((tmp_path / "run/run.json").read_text())
+    assert about["canary"] == canary(setting.encoder, data, 0) and about["notes"]
+    kept = sorted((tmp_path / "run/images/original").glob("*.png"))
+    found = np.stack([np.asarray(Image.open(path)).transpose(2, 0, 1) for path in kept])
+    assert np.array_equal(found, data.victims.pixels.numpy())
+
+
+def test_a_run_that_goes_on_keeps_its_canary(setting, tmp_path, monkeypatch):
+    evaluated(setting, tmp_path / "run")
+    before = json.loads((tmp_path / "run/run.json").read_text())["canary"]
+    monkeypatch.setattr("audit.evaluate.canary", lambda *_: pytest.fail("taken again"))
+    config = AttackConfig(**{**setting.about["config"], "quick": True})
+    with RunFolder(tmp_path / "run", config.as_dict(), resume=True) as run:
+        evaluate(setting, run, config, lambda line: None)
+    assert json.loads((tmp_path / "run/run.json").read_text())["canary"] == before
