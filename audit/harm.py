@@ -12,6 +12,9 @@ from atm.tokens import NOWHERE
 from attacks import Inference
 from attacks.oracle import Oracle
 
+COVERED = 0.9  # of the victims: she must have pictures of so many's classes to learn labels
+UNLEARNED = "labels are not inferred: she has no pictures of the classes of more than a tenth of the victims"
+
 
 def run(inference: Inference, oracle: Oracle, victims: ImageSet, seen: Observation) -> dict[str, Tensor]:
     """Scores ``[B]`` of 0 and 1: ``label_correct``, ``rank_1`` and ``rank_5``, whichever it says anything about.
@@ -61,13 +64,14 @@ def placed(recovered: Tensor, truth: Tensor) -> dict[str, Tensor]:
 def labels(data: Splits) -> Tensor | None:
     """``[N]`` of auxiliary and validation images, None where their classes are not the victims'.
 
-    She learns nothing about a class of which she has no picture, and what she does not find would look private.
+    Nor are they where she has no picture of the classes of more than a tenth of the victims: she learns nothing about
+    these, and what she does not find would look private.
     """
     sets = (data.auxiliary, data.validation)
     if any(part.classes != data.victims.classes for part in sets):
         return None
     known = torch.cat([part.labels for part in sets])
-    return known if bool(torch.isin(data.victims.labels, known).all()) else None
+    return known if float(torch.isin(data.victims.labels, known).float().mean()) >= COVERED else None
 
 
 def chance(truth: Tensor) -> dict[str, float]:

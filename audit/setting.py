@@ -191,7 +191,8 @@ def prepare(config: AttackConfig) -> Setting:
         victim = _probed(victim, config, data.victims)
     own = data  # all that she has, whether or not she has queries left for it
     data, unsent = (data, None) if threat.runs_the_device else _within(threat.queries, data)
-    if harm.labels(data) is None:
+    unlearned = harm.labels(data) is None
+    if unlearned:
         wanted = [name for name in wanted if not inferences()[name].needs_labels]
     links = {}
     for layer in exits:
@@ -236,7 +237,9 @@ def prepare(config: AttackConfig) -> Setting:
             "auxiliary_digest": own.auxiliary.digest,
             "validation_digest": own.validation.digest,
             "skipped": sorted({*data.victims.skipped, *data.auxiliary.skipped, *data.validation.skipped}),
-            "notes": sorted({*data.victims.notes, *data.auxiliary.notes, *data.validation.notes}),
+            "notes": sorted(
+                {*data.victims.notes, *data.auxiliary.notes, *data.validation.notes, *[harm.UNLEARNED] * unlearned}
+            ),
         },
         "device": str(device),
         "policies": [policy.as_dict() for policy in policies],

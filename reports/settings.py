@@ -64,6 +64,7 @@ class _Data(_Part):
     victims_digest: str
     auxiliary_digest: str
     skipped: list[Line]
+    notes: list[Line] = []
 
 
 class _Field(_Part):

@@ -7,11 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atm.data import ImageSet, Splits
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import PRESETS
 from atm.tokens import NOWHERE
-from audit.harm import placed
+from audit.harm import labels, placed
 from tests.atm.models import tiny_encoder
 
 
@@ -37,3 +38,23 @@ def test_the_true_map_is_in_the_order_of_what_is_observed(name):
     values = seen.tokens.values
     starts = torch.tensor([0, *seen.tokens.counts[:-1]]).cumsum(0)
     assert torch.equal(values[starts[:, None] + source], sent.sent.with_values(sent.received.values).per_patch())
+
+
+def shown(*labels: int, classes: tuple[str, ...] = ("a", "b", "c")) -> ImageSet:
+    return ImageSet("x", torch.zeros(len(labels), 3, 4, 4, dtype=torch.uint8), torch.tensor(labels), classes)
+
+
+@pytest.mark.parametrize(
+    ("victims", "hers", "learned"),
+    [
+        ([0, 1, 2], [0, 1, 2, 0], True),
+        ([0] * 9 + [2], [0, 1, 0], True),
+        ([0] * 8 + [2, 2], [0, 1, 0], False),
+        ([2, 2], [0, 1], False),
+    ],
+)
+def test_labels_are_learned_only_where_she_has_pictures_of_the_victims_classes(victims, hers, learned):
+    found = labels(Splits(shown(*victims), shown(*hers[:-1]), shown(hers[-1]), removed=0))
+    assert (found is not None and found.tolist() == hers) == learned
+    others = Splits(shown(*victims, classes=("a", "b", "d")), shown(*hers[:-1]), shown(hers[-1]), removed=0)
+    assert labels(others) is None
