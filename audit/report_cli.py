@@ -41,6 +41,8 @@ def report(
         raise unknown("format", form, FORMATS)
     if as_json and form != HTML:
         raise AtmError("--json prints the summary that goes with a page; leave it out where --format is given")
+    if to is not None and not to.name:
+        raise AtmError("--out needs the name of a file")
     kind = _kind(run)
     if kind != "attack" and (against or accept):
         raise AtmError(f"--against and --accept judge an attack's run; {run} holds a {KINDS[kind].noun}")

@@ -14,7 +14,7 @@ from atm.store import StoredRun, write
 from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Effect, Interval, bootstrap_mean, paired_effect
 from reports.figures import svg
-from reports.order import position
+from reports.order import asked_for, position
 from reports.page import image_of, page
 
 POINTS, PAGE = "points.jsonl", "compare.html"
@@ -78,7 +78,7 @@ class Comparison:
 def _place(about: dict[str, Any]) -> Callable[[dict[str, Any]], tuple[int, int]]:
     """Where a system stands, in whatever order they were measured: after its policy, or among the other defences."""
     policies = [policy["name"] for policy in about.get("policies", ())]
-    others, kinds = about["config"].get("defenses", ()), list(COLOURS)
+    others, kinds = asked_for(about, "defenses"), list(COLOURS)
 
     def place(point: dict[str, Any]) -> tuple[int, int]:
         if point["kind"] == "defence":

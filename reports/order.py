@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -14,3 +14,15 @@ def position(value: Any, asked: Sequence[Any]) -> int:
         (1, 2)
     """
     return asked.index(value) if value in asked else len(asked)
+
+
+def asked_for(about: Mapping[str, Any], field: str) -> Sequence[Any]:
+    """A list of a folder's configuration; empty where its settings, which anybody may have written, have none.
+
+    Examples:
+        >>> asked_for({"config": {"snr": [0.0, 5.0]}}, "snr"), asked_for({}, "snr"), asked_for({"config": 3}, "snr")
+        ([0.0, 5.0], (), ())
+    """
+    config = about.get("config")
+    found = config.get(field) if isinstance(config, dict) else None
+    return found if isinstance(found, list) else ()

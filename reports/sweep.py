@@ -21,7 +21,7 @@ from privacy_metrics.significance import holm
 from privacy_metrics.statistics import Interval, bootstrap_mean, paired_difference, wilson
 from privacy_metrics.traffic import Padding, padding
 from reports.numbers import p_value
-from reports.order import position
+from reports.order import asked_for, position
 from reports.page import image_of, page
 
 POINTS, FRAMES, TABLE, PAGE = "points.jsonl", "frames.json", "points.csv", "sweep.html"
@@ -224,10 +224,10 @@ def read_points(stored: StoredRun) -> list[dict[str, Any]]:
 
     Where there are several codecs, each policy is one system with each of them.
     """
-    config, several = stored.about["config"], len({codec["name"] for codec in stored.about["codecs"]}) > 1
-    policies = [policy["name"] for policy in stored.about.get("policies", ())]
+    about, several = stored.about, len({codec["name"] for codec in stored.about["codecs"]}) > 1
+    policies = [policy["name"] for policy in about.get("policies", ())]
     lists = {"codec": "codecs", "channel": "channels", "snr": "snr"}
-    asked = {"policy": policies, **{key: config.get(name, ()) for key, name in lists.items()}}
+    asked = {"policy": policies, **{key: asked_for(about, name) for key, name in lists.items()}}
     points = sorted(stored.records(POINTS), key=lambda p: [position(p[key], values) for key, values in asked.items()])
     return [{**p, "policy": f"{p['policy']}, {p['codec']}"} for p in points] if several else points
 

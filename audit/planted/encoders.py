@@ -29,6 +29,7 @@ class PlantedEncoder(nn.Module):
     """
 
     depth, width, input_shape, patch_grid, uses_places = 2, WIDTH, (3, SIDE, SIDE), GRID, False
+    device = torch.device("cpu")
 
     def __init__(self, tokens_of: TokensOf) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ def ask(victim, pictures, out, *more):
 
 @pytest.fixture
 def cut(atm, victim, pictures, tmp_path):
-    assert atm(*ask(victim, pictures, tmp_path / "cut", "--budget", 0.01))[0] == 0
+    assert atm(*ask(victim, pictures, tmp_path / "cut", "--budget", 0.0001))[0] == 0
     return tmp_path / "cut"
 
 
