@@ -21,9 +21,17 @@ PROBES = 4  # random directions of Hutchinson's estimate; their chance is part o
 POWER = 0.5  # of each real number on the air: symbols have power 1, halved between two parts
 IMAGES = 64  # at which it is taken, at most
 FEWEST = 50  # of them that an interval needs: of fewer, a tenth that leaks far more may show none
-SOURCES = 1024  # auxiliary images from which prior and mixture are estimated
+SOURCES = 1024  # auxiliary images from which prior and mixture are estimated, at most
+NUMBERS = 3e7  # on the air, of all of them: a few copies of them, in double precision, are in memory
+TOKENS_AT_ONCE = 2560  # of images whose gradients are taken together: a ViT-B keeps 1 MB for each
 LEVEL = 0.95  # of confidence that the sample makes no bound too large
 EACH = 1 - (1 - LEVEL) / 2  # where a bound rests on two estimates
+
+
+def sources(link: Link) -> int:
+    """How many auxiliary images tell the distribution of what is on the air; with fewer a bound is looser and holds."""
+    each = (link.signal.places + 1) * 2 * link.codec.symbols_per_token
+    return max(1, min(SOURCES, int(NUMBERS // each)))
 
 
 def bounds(link: Link, threat: ThreatModel, victims: Tensor, auxiliary: Tensor, seed: int = 0) -> pd.DataFrame:
@@ -42,7 +50,7 @@ def bounds(link: Link, threat: ThreatModel, victims: Tensor, auxiliary: Tensor, 
     Returns:
         Columns ``bound``, ``value`` (mean squared error per pixel; NaN where there is none) and ``note``.
     """
-    victims, auxiliary = victims.to(link.device), auxiliary[:SOURCES].to(link.device)
+    victims, auxiliary = victims.to(link.device), auxiliary[: sources(link)].to(link.device)
     variance = noise_variance(link, threat)
     if variance is None:
         return _none("without white Gaussian noise on the symbols of this tap nothing is bounded")
@@ -72,18 +80,26 @@ def image_dfil(link: Link, images: Tensor, variance: float, seed: int = 0, probe
     symbols depend on that image alone, so one backward pass serves a batch. Which tokens merge is taken as it is, for a
     small change of the image merges the same ones.
     """
-    generator = torch.Generator().manual_seed(seed)
+    signs, draw = (torch.Generator().manual_seed(seed) for _ in range(2))
+    at_once = max(1, TOKENS_AT_ONCE // (link.signal.places + 1))
+    parts = [_traces(link, part, signs, draw, probes) for part in images.split(at_once)]
+    total = torch.cat(parts)
+    return dfil(total / probes, images[0].numel(), variance)
+
+
+def _traces(link: Link, images: Tensor, signs: torch.Generator, draw: torch.Generator, probes: int) -> Tensor:
+    """``[B]`` of sums over so many probes of ``|J^T v|^2``; 0 where the codec lets no gradient through."""
     x = images.clone().requires_grad_()
+    total = torch.zeros(len(images), dtype=torch.float64)
     with torch.enable_grad():
-        symbols = torch.view_as_real(link.send(x, torch.Generator().manual_seed(seed))[1])
-        total = torch.zeros(len(images), dtype=torch.float64)
+        symbols = torch.view_as_real(link.send(x, draw)[1])
         if not symbols.requires_grad:
             return total
         for probe in range(probes):
-            signs = torch.randint(0, 2, symbols.shape, generator=generator).to(symbols) * 2 - 1
-            (gradient,) = torch.autograd.grad(symbols, x, signs, retain_graph=probe + 1 < probes)
+            v = torch.randint(0, 2, symbols.shape, generator=signs).to(symbols) * 2 - 1
+            (gradient,) = torch.autograd.grad(symbols, x, v, retain_graph=probe + 1 < probes)
             total += gradient.cpu().double().square().flatten(1).sum(1)
-    return dfil(total / probes, images[0].numel(), variance)
+    return total
 
 
 @torch.no_grad()

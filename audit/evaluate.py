@@ -27,7 +27,7 @@ from attacks import Attack, available, inferences
 from attacks.budget import Budget, Plan
 from attacks.session import Campaign, Session
 from audit import cluster, harm
-from audit.bounds import SOURCES, bounds
+from audit.bounds import bounds, sources
 from audit.canary import canary
 from audit.folder import Notebook, Results, RunFolder
 from audit.notes import heading, notes
@@ -76,7 +76,7 @@ def _attack(config: AttackConfig, folder: RunFolder, say: Callable[[str], None],
     for policy in setting.policies:
         say(f"checking provable bounds of {policy.name}")
         link = setting.link(policy)
-        hers = setting.data.auxiliary.rows[:SOURCES]
+        hers = setting.data.auxiliary.rows[: sources(link)]
         rows = bounds(link, setting.threat, setting.data.victims.images, hers, seed_of(config.seed, "bounds"))
         add_bounds(folder, policy.name, rows)
     write_report(folder.path)

@@ -13,7 +13,7 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from atm.store import RunStore
 from atm.threat import ThreatModel
-from audit.bounds import bounds, image_dfil, noise_variance, symbol_information
+from audit.bounds import NUMBERS, SOURCES, bounds, image_dfil, noise_variance, sources, symbol_information
 from reports.bounds import add_bounds, brackets
 from reports.run import LINK, SCORE, Run
 from tests.atm.models import tiny_encoder
@@ -24,7 +24,9 @@ def link(threshold: float = 0.5, channel=None) -> Link:
     return Link(tiny_encoder(), MergePolicy.uniform(threshold, 3), channel=channel or Awgn(10.0))
 
 
-def test_dfil_is_that_of_the_full_jacobian_through_merging_and_codec():
+@pytest.mark.parametrize("at_once", [1, 10_000])
+def test_dfil_is_that_of_the_full_jacobian_through_merging_and_codec(at_once, monkeypatch):
+    monkeypatch.setattr("audit.bounds.TOKENS_AT_ONCE", at_once)
     system, images, variance = link(), pictures(2), 0.05
     assert system.transmit(images).sent.counts != [17, 17], "something must merge"
     estimate = image_dfil(system, images, variance, probes=300)
@@ -34,6 +36,15 @@ def test_dfil_is_that_of_the_full_jacobian_through_merging_and_codec():
         )
         exact = float(jacobian.double().square().sum()) / (image.numel() * variance)
         assert float(value) == pytest.approx(exact, rel=0.15)
+
+
+def test_as_many_sources_as_memory_has_room_for():
+    small = link()
+    each = 17 * 2 * small.codec.symbols_per_token
+    assert sources(small) == min(SOURCES, int(NUMBERS // each))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("audit.bounds.NUMBERS", 40.5 * each)
+        assert sources(small) == 40
 
 
 def test_noise_is_that_of_the_tap():
