@@ -9,7 +9,7 @@ from atm.errors import KnowledgeError
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import Knowledge, ThreatModel
-from attacks.amortized import Amortized
+from attacks.amortized import Amortized, _spread
 from attacks.session import Campaign, Session
 from attacks.training import Schedule
 from privacy_metrics import psnr
@@ -60,3 +60,12 @@ def test_without_the_policy_it_says_what_it_lacks(system):
     blind = ThreatModel("blind").without_knowledge(Knowledge.POLICY)
     with pytest.raises(KnowledgeError, match=r"needs .*the merging policy"):
         Amortized().fit(Session(system, blind, pictures(30)).oracle())
+
+
+def test_it_trains_on_policies_that_match_and_merge_as_the_victims():
+    like = MergePolicy.fixed_ratio(2, 3, similarity="size-aware", exit_layer=2)
+    spread = _spread(6, like)
+    assert len(spread) == 6 and len({policy.thresholds for policy in spread}) == 6
+    for policy in spread:
+        kept = ("match", "average", "similarity", "order", "proportional_attention", "exit_layer")
+        assert all(getattr(policy, name) == getattr(like, name) for name in kept) and not policy.remove
