@@ -10,9 +10,14 @@ import pytest
 import torch
 
 from atm.encoder import Encoder
-from atm.policy import MergePolicy
+from atm.link import Link
+from atm.policy import ORDERS, SIMILARITIES, MergePolicy
+from atm.threat import PRESETS
+from attacks import available
+from attacks.session import Campaign, Session
 from tests.atm.models import tiny_encoder, tiny_vit
 from tests.atm.test_merging import brute_force
+from tests.systems import CHANNELS, CODECS, DEPTH, EXITS, VICTIMS, channel, codec, pictures, victim
 
 IMAGES = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(3))
 
@@ -83,3 +88,26 @@ def test_size_aware_matching_spares_large_tokens():
         for similarity in ("cosine", "size-aware")
     )
     assert float(by_size.sizes.max()) < float(by_cosine.sizes.max())
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("exit_layer", EXITS)
+@pytest.mark.parametrize("kind", VICTIMS)
+@pytest.mark.parametrize("coded", CODECS)
+def test_orders_and_similarities_go_with_every_victim_exit_and_codec(coded, kind, exit_layer, order, similarity):
+    options = {"exit_layer": exit_layer, "order": order, "similarity": similarity}
+    policy = MergePolicy.uniform(0.6, DEPTH, **options)
+    encoder = victim(kind)
+    link = Link(encoder, policy, codec(coded, encoder, exit_layer), channel(CHANNELS[1]))
+    images = pictures(4, 3)
+    sent = link.transmit(images, 1)
+    assert bool(sent.on_air.isfinite().all()) and bool(sent.logits.isfinite().all())
+    assert (sent.sent.places is not None) == encoder.uses_places
+    prefix, patches = sent.sent.prefix, encoder.patch_grid[0] * encoder.patch_grid[1]
+    assert float(sent.sent.sizes.sum()) == len(images) * (prefix + patches)
+    assert int(sent.sent.lengths.min()) < prefix + patches, "something must merge"
+    session = Session(link, PRESETS["server"], pictures(40, 1), campaign=Campaign(quick=True))
+    _, seen, _ = session.victims(images)
+    rebuilt = session.fitted(available()["ridge"]).reconstruct(seen)
+    assert rebuilt.shape == images.shape and bool(rebuilt.isfinite().all())
