@@ -43,6 +43,7 @@ class Amortized(Attack):
     needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | OWN_DEVICE
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
     order: ClassVar[int] = 6
+    standard: ClassVar[bool] = False
     QUICK: ClassVar[dict[str, Any]] = {"policies": 3, "most": 1000, "schedule": replace(PIXELS, steps=200, every=50)}
 
     policies: int = 12

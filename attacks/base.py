@@ -29,6 +29,8 @@ class Method(ABC):
         instead_of: knowledge that the attack makes up for; who has it runs the attack only if asked to.
         order: place in the suite; closed forms come first.
         signals: kinds of signal that it can rebuild (`atm.signals`).
+        standard: whether it runs without being asked for; an attack that found nothing that others had not found, in
+            `benchmarks/attacks.md`, leaves them its time.
         QUICK: parameters for a first look.
         history: what happened in its steps, if it has any.
     """
@@ -39,6 +41,7 @@ class Method(ABC):
     instead_of: ClassVar[Knowledge | None] = None
     order: ClassVar[int] = 0
     signals: ClassVar[tuple[str, ...]] = ("image",)
+    standard: ClassVar[bool] = True
     QUICK: ClassVar[dict[str, Any]] = {}
     history: History | None = None
 

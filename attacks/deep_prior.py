@@ -31,6 +31,7 @@ class DeepPrior(AdamDescent):
 
     name: ClassVar[str] = "deep_prior"
     order: ClassVar[int] = 4
+    standard: ClassVar[bool] = False
     QUICK: ClassVar[dict[str, Any]] = {"steps": 12}
 
     steps: int = 60

@@ -34,6 +34,7 @@ class Generative(AdamDescent):
 
     name: ClassVar[str] = "generative"
     order: ClassVar[int] = 5
+    standard: ClassVar[bool] = False
     QUICK: ClassVar[dict[str, Any]] = {"steps": 16}
 
     steps: int = 60

@@ -42,6 +42,7 @@ class Shadow(Attack):
 
     name: ClassVar[str] = "shadow"
     order: ClassVar[int] = 2
+    standard: ClassVar[bool] = False
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
     instead_of: ClassVar[Knowledge | None] = Knowledge.WEIGHTS  # whoever has them needs no stand-in
     QUICK: ClassVar[dict[str, Any]] = {"steps": 10, "schedule": Schedule(steps=100, every=50)}

@@ -13,6 +13,8 @@ from atm.errors import unknown
 from atm.families import supported_families
 from privacy_metrics import METRICS
 
+ASKED_FOR = " (Only when asked for, by name or as --attack all.)"
+
 
 def listing(what: str) -> list[tuple[str, str]]:
     """Names and one line about each.
@@ -29,6 +31,11 @@ def _classes(found: Mapping[str, type[Any]]) -> list[tuple[str, str]]:
     return [
         (name, (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")) for name, kind in sorted(found.items())
     ]
+
+
+def _attacks() -> list[tuple[str, str]]:
+    found = attacks.available() | attacks.inferences()
+    return [(name, about + ("" if found[name].standard else ASKED_FOR)) for name, about in _classes(found)]
 
 
 def _victims() -> list[tuple[str, str]]:
@@ -60,7 +67,7 @@ def _policies() -> list[tuple[str, str]]:
 
 
 LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
-    "attacks": lambda: _classes(attacks.available() | attacks.inferences()),
+    "attacks": _attacks,
     "defenses": lambda: _classes(defenses.available()),
     "channels": lambda: _classes(channels.CHANNELS),
     "victims": _victims,

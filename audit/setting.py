@@ -32,7 +32,7 @@ from atm.threat import ThreatModel
 from atm.victims import Victim, load_victim, probe
 from attacks import Attack, inferences
 from audit import harm
-from audit.suite import STANDARD, choose_attacks, choose_inferences, left_out
+from audit.suite import choose_attacks, choose_inferences, left_out
 from audit.system import STRICT, Names, OnAir
 from reports.acceptance import Criterion
 
@@ -47,7 +47,8 @@ class AttackConfig(OnAir):
 
     Attributes:
         policies: preset names or policy files.
-        attacks: names; empty or ``standard`` means all that the threat model permits. Blind baselines always run.
+        attacks: names; empty or ``standard`` means the suite, as far as the threat model permits, and ``all`` those too
+            that are left out of it. Blind baselines always run.
         defense: see `defenses.create`; None sends the tokens as they are.
         repeats: how often each attack is fitted and each picture sent, every time with other seeds and channel draws.
         quick: attacks take few steps, for a first look; a report says so.
@@ -159,9 +160,8 @@ def prepare(config: AttackConfig) -> Setting:
     denied_by_defence = Knowledge.NOTHING if asked_defence is None else defenses.create(asked_defence).denies
     threat, channel = _adversary(config), channels.parse(config.channel)
     threat = replace(threat, knows=threat.knows & ~denied_by_defence)
-    names = () if STANDARD in config.attacks else config.attacks
-    attacks, denied = choose_attacks(names, threat)
-    wanted = choose_inferences(names, threat)
+    attacks, denied = choose_attacks(config.attacks, threat)
+    wanted = choose_inferences(config.attacks, threat)
     device = atm.device.resolve(config.device)
     victim = load_victim(
         config.victim,

@@ -7,11 +7,13 @@ from atm.threat import ThreatModel
 from attacks import BLIND, Attack, available, inferences
 from attacks.base import require
 
-STANDARD = "standard"  # the name of the whole suite
+STANDARD = "standard"  # the name of the suite that runs where no attack is named
+ALL = "all"  # of every attack there is
+GROUPS = (STANDARD, ALL)
 
 
 def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[str], list[str]]:
-    """The blind baselines and the attacks of these names, or of all; and those that are denied.
+    """The blind baselines and the attacks of these names, or of the suite; and those that are denied.
 
     Raises:
         AtmError: there is no attack of such a name.
@@ -19,21 +21,24 @@ def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[st
     """
     known, others = available(), inferences()
     for name in names:
-        if name not in known and name not in others:
-            raise unknown("attack", name, [*known, *others, STANDARD])
+        if name not in (*known, *others, *GROUPS):
+            raise unknown("attack", name, [*known, *others, *GROUPS])
     asked = [name for name in names if name in known]
     for name in asked:
         require(known[name], threat)
-    chosen, denied = [], []
     # Those that take steps come last, and under a time budget the last get what the others left of it.
     cheap_first = sorted(known, key=lambda name: known[name].order)
-    for name in dict.fromkeys([*BLIND, *(asked if names else cheap_first)]):
+    grouped = not names or bool({*names} & {*GROUPS})
+    of_group = [name for name in cheap_first if grouped and (known[name].standard or ALL in names)]
+    wanted = [name for name in cheap_first if name in {*asked, *of_group}] if grouped else asked
+    chosen, denied = [], []
+    for name in dict.fromkeys([*BLIND, *wanted]):
         try:
             require(known[name], threat)
         except KnowledgeError:
             denied.append(name)
         else:
-            if asked or not _needless(known[name], threat):
+            if name in asked or not _needless(known[name], threat):
                 chosen.append(name)
     return chosen, denied
 
@@ -44,13 +49,14 @@ def _needless(attack: type[Attack], threat: ThreatModel) -> bool:
 
 
 def choose_inferences(names: tuple[str, ...], threat: ThreatModel) -> list[str]:
-    """Those asked for; where no attack is named, all that the threat model permits."""
+    """Those asked for; where no attack or a group of them is named, all that the threat model permits."""
     known, chosen = inferences(), []
-    for name in known if not names else [name for name in dict.fromkeys(names) if name in known]:
+    grouped = not names or bool({*names} & {*GROUPS})
+    for name in known if grouped else [name for name in dict.fromkeys(names) if name in known]:
         try:
             require(known[name], threat)
         except KnowledgeError:
-            if names:
+            if name in names:
                 raise
         else:
             chosen.append(name)

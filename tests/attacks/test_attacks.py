@@ -14,6 +14,7 @@ from atm.policy import MergePolicy
 from atm.signals import ImageSignal
 from atm.threat import Knowledge, ThreatModel
 from attacks.base import held_out, patch_features
+from attacks.context import Context
 from attacks.decoder import Decoder
 from attacks.mean_image import MeanImage
 from attacks.nearest import Nearest
@@ -22,7 +23,7 @@ from attacks.session import Session
 from attacks.training import Schedule
 from privacy_metrics import psnr, ssim
 from tests.atm.models import tiny_encoder
-from tests.attacks.planted import SERVER, PlantedLink, pictures, rebuild, rotation
+from tests.attacks.planted import GRID, SERVER, SIGNAL, PlantedLink, pictures, rebuild, rotation
 
 
 def test_ridge_undoes_a_secret_rotation():
@@ -30,7 +31,7 @@ def test_ridge_undoes_a_secret_rotation():
     assert float(psnr(rebuilt, pictures(20, seed=1)).min()) > 35
 
 
-@pytest.mark.parametrize("attack", [Ridge, lambda: Decoder(schedule=Schedule(steps=60, every=20))])
+@pytest.mark.parametrize("attack", [Ridge, Context, lambda: Decoder(schedule=Schedule(steps=60, every=20))])
 def test_nothing_is_found_in_tokens_of_noise(attack):
     """Tokens that carry nothing: an attack must not do better than the mean picture, or the truth has leaked to it."""
     link = PlantedLink(lambda p: torch.randn(p.shape, generator=torch.Generator().manual_seed(len(p))))
@@ -53,12 +54,51 @@ def test_the_decoder_undoes_what_is_not_linear():
     assert decoder > ridge + 0.02
 
 
-def test_a_decoder_that_learns_nothing_falls_back_to_ridge():
+def test_a_decoder_that_learns_nothing_falls_back_to_its_start():
     link, auxiliary, victims = PlantedLink(lambda p: p @ rotation()), pictures(200), pictures(10, seed=1)
     decoder = Decoder(schedule=Schedule(steps=3, every=1, rate=10.0))
     rebuilt = rebuild(decoder, link, auxiliary, victims)
     _, seen, _ = Session(link, SERVER, auxiliary).victims(victims)
-    torch.testing.assert_close(rebuilt, decoder.ridge.reconstruct(seen))
+    torch.testing.assert_close(rebuilt, decoder.first.reconstruct(seen))
+
+
+@pytest.mark.parametrize("places", [1, 5], ids=["from the left", "from above and the left"])
+def test_context_reads_a_patch_from_the_tokens_around_it(places):
+    """Each token tells of the patch before it, so that a patch's own says nothing of it and a neighbour's all."""
+    link, auxiliary, victims = PlantedLink(lambda p: p.roll(places, 1)), pictures(400), pictures(20, seed=1)
+    inside = SIGNAL.to_units(torch.ones(1, 3, 32, 32)).unflatten(1, GRID).clone()
+    inside[:, -1], inside[:, :, -1] = 0, 0  # those at the edges have no neighbour that tells of them
+    mask = SIGNAL.from_units(inside.flatten(1, 2)).bool().expand_as(victims)
+    context, ridge = (rebuild(attack, link, auxiliary, victims) for attack in (Context(), Ridge()))
+    errors = [float((rebuilt - victims)[mask].square().mean()) for rebuilt in (context, ridge)]
+    assert errors[0] < 0.25 * errors[1]
+
+
+def test_what_context_looks_at_is_as_by_hand():
+    link = Link(tiny_encoder(), MergePolicy.uniform(0.3, 3))
+    session = Session(link, SERVER, pictures(60))
+    context, seen = session.fitted(Context, components=3), session.oracle().observe(torch.arange(4))
+    own, values = patch_features(seen), seen.tokens.per_patch()
+    found = context._features(seen)
+    assert found.shape == (4, 16, own.shape[-1] + 8 * 3) and torch.equal(found[..., : own.shape[-1]], own)
+    around = found[..., own.shape[-1] :].unflatten(-1, (8, 3)).unflatten(1, GRID)
+    steps = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)]
+    for row in range(4):
+        for column in range(4):
+            for number, (down, across) in enumerate(steps):
+                place = min(max(row + down, 0), 3) * 4 + min(max(column + across, 0), 3)
+                wanted = (values[:, place] - context.mean) @ context.directions
+                torch.testing.assert_close(around[:, row, column, number], wanted)
+    torch.testing.assert_close(context.directions.T @ context.directions, torch.eye(3), atol=1e-5, rtol=0)
+
+
+def test_context_falls_back_to_ridge_where_neighbours_only_mislead(monkeypatch):
+    link, victims = PlantedLink(lambda p: p @ rotation()), pictures(10, seed=1)
+    session = Session(link, SERVER, pictures(200))
+    monkeypatch.setattr(Context, "_error", lambda self, oracle, held, around: float(around))
+    _, seen, _ = session.victims(victims)
+    rebuilt = session.fitted(Context).reconstruct(seen)
+    torch.testing.assert_close(rebuilt, session.fitted(Ridge).reconstruct(seen))
 
 
 def test_tokens_that_never_change_give_the_mean_picture():

@@ -150,7 +150,7 @@ def test_a_cut_run_has_every_attack_says_so_and_tells_where_the_time_went(victim
         budget=0.01,
     )
     run = attack(config, tmp_path / "run")
-    assert {"ridge", "decoder", "optimization", "amortized"} <= set(run.attacks) == set(run.seconds.attack)
+    assert {"ridge", "context", "decoder", "optimization"} <= set(run.attacks) == set(run.seconds.attack)
     assert (run.seconds[["fit", "reconstruct"]] >= 0).all(axis=None) and run.took("decoder") > 0
     flags = {flag.name: flag.found for flag in verdicts(run)[0].flags}
     assert "decoder" in flags["time budget cut"] and "part of the suite" not in flags

@@ -35,6 +35,6 @@ def test_it_undoes_a_rotation_and_is_not_behind_ridge(sent: int) -> None:
 
 
 def test_whoever_has_the_weights_needs_no_stand_in() -> None:
-    assert "shadow" not in choose_attacks((), ThreatModel("server"))[0]
-    assert "shadow" in choose_attacks((), PRESETS["black-box"])[0]
+    assert "shadow" not in choose_attacks(("all",), ThreatModel("server"))[0]
+    assert "shadow" in choose_attacks(("all",), PRESETS["black-box"])[0]
     assert "shadow" in choose_attacks(("shadow",), ThreatModel("server").with_knowledge(Knowledge.WEIGHTS))[0]

@@ -94,7 +94,7 @@ def _threat(name: str, _: str) -> None:
 
 
 def _attack(name: str, _: str) -> None:
-    assert name in {*attacks.available(), *attacks.inferences(), "standard"}, name
+    assert name in {*attacks.available(), *attacks.inferences(), "standard", "all"}, name
 
 
 def _channel(text: str, command: str) -> None:

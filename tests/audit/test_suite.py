@@ -1,0 +1,53 @@
+"""Which attacks run where none, a group of them, or some are named."""
+
+import pytest
+
+from atm.errors import AtmError, KnowledgeError
+from atm.threat import PRESETS
+from attacks import BLIND, available, inferences
+from audit.listing import ASKED_FOR, listing
+from audit.suite import ALL, STANDARD, choose_attacks, choose_inferences, left_out
+
+SERVER = PRESETS["server"]
+ONLY_ASKED = {name for name, attack in available().items() if not attack.standard}
+
+
+@pytest.mark.parametrize("threat", PRESETS)
+def test_the_suite_is_what_runs_where_none_is_named_and_all_adds_the_rest(threat):
+    suite, everything = (choose_attacks(names, PRESETS[threat])[0] for names in ((), (ALL,)))
+    assert suite == choose_attacks((STANDARD,), PRESETS[threat])[0]
+    assert not ONLY_ASKED & {*suite} and {*BLIND} <= {*suite}
+    assert [name for name in everything if name not in ONLY_ASKED] == suite, "in the same order"
+    assert not left_out(suite, PRESETS[threat])
+
+
+def test_all_runs_what_the_suite_leaves_out():
+    assert {"deep_prior", "generative", "amortized"} <= {*choose_attacks((ALL,), SERVER)[0]}
+
+
+def test_a_name_beside_a_group_joins_it_in_the_order_of_cost():
+    suite, more = choose_attacks((), SERVER)[0], choose_attacks((STANDARD, "generative"), SERVER)[0]
+    assert {*more} == {*suite, "generative"} and more.index("decoder") < more.index("generative")
+
+
+def test_inferences_come_with_a_group_and_with_no_name_alone():
+    assert choose_inferences((), SERVER) == choose_inferences((ALL,), SERVER) != []
+    assert choose_inferences(("ridge",), SERVER) == []
+
+
+@pytest.mark.parametrize("names", [("no-such",), (STANDARD, "no-such")])
+def test_unknown_names_are_refused_beside_a_group_too(names):
+    with pytest.raises(AtmError, match="no-such"):
+        choose_attacks(names, SERVER)
+
+
+def test_what_a_threat_denies_is_refused_by_name_and_told_of_a_group():
+    with pytest.raises(KnowledgeError):
+        choose_attacks((STANDARD, "optimization"), PRESETS["black-box"])
+    chosen, denied = choose_attacks((), PRESETS["black-box"])
+    assert "optimization" in denied and "optimization" not in chosen
+
+
+def test_the_list_says_which_attacks_wait_to_be_asked_for():
+    told = {name for name, about in listing("attacks") if about.endswith(ASKED_FOR)}
+    assert told == ONLY_ASKED and not told & {*inferences()}
