@@ -16,7 +16,7 @@ from atm.rows import kept
 from atm.threat import FEWEST, Observation, ThreatModel
 from attacks.alignment import ALIGNABLE
 from attacks.base import Attack, Method, held_out, mean_and_scale, patch_features, require
-from attacks.network import InversionNetwork
+from attacks.network import InversionNetwork, Size
 from attacks.oracle import OWN_DEVICE, Oracle
 from attacks.training import PIXELS, Schedule, train
 
@@ -87,7 +87,7 @@ class ManyPolicies(Method):
         self.told = torch.tensor([policy.thresholds for policy in chosen], device=oracle.device)
         x = kept(features for policy in chosen for features in _features(oracle.under(policy), oracle.batches(rows)))
         self.mean, self.scale = mean_and_scale(part.flatten(0, 1) for part in x.split(64))
-        self.network = InversionNetwork(x.shape[-1] + depth, 0, signal, 128, 1).to(oracle.device)
+        self.network = InversionNetwork(x.shape[-1] + depth, 0, signal, Size.suited(signal)).to(oracle.device)
 
         def loss_on(part: Tensor) -> Tensor:
             which, images = part // count, oracle.images[rows[part % count]]

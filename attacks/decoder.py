@@ -17,7 +17,7 @@ from atm.tokens import TokenBatch
 from attacks.alignment import ALIGNABLE, token_features
 from attacks.base import Attack, held_out, mean_and_scale, patch_features, require
 from attacks.context import Context
-from attacks.network import InversionNetwork
+from attacks.network import InversionNetwork, Size
 from attacks.oracle import Oracle
 from attacks.training import PIXELS, Schedule, train
 
@@ -31,8 +31,7 @@ class Decoder(Attack):
     nothing else, and starts from the mean image.
 
     Attributes:
-        width: of the transformer.
-        layers: of the transformer.
+        size: of the network; None is the one that suits the signal's patches.
         schedule: of the training.
         loss: of an estimate and the images, both ``[B, C, H, W]``; None is the signal's own.
     """
@@ -41,8 +40,7 @@ class Decoder(Attack):
     order: ClassVar[int] = 1
     QUICK: ClassVar[dict[str, Any]] = {"schedule": replace(PIXELS, steps=200, every=50)}
 
-    width: int = 128
-    layers: int = 1
+    size: Size | None = None
     schedule: Schedule = PIXELS
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
@@ -74,8 +72,7 @@ class Decoder(Attack):
             0 if features is None else features.shape[-1],
             0 if tokens is None else tokens.values.shape[-1],
             oracle.signal,
-            self.width,
-            self.layers,
+            self.size or Size.suited(oracle.signal),
         )
         self.network = network.to(images.device)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, interpolate
 
 from atm.signals import ImageSignal
+
+SMALL = 8  # pixels of a side: the patches of the networks of 32 and 64 pixels
 
 
 class Block(nn.Module):
@@ -58,44 +62,57 @@ class Residual(nn.Module):
         return x + self.second(gelu(self.first(gelu(x))))
 
 
+@dataclass(frozen=True)
+class Size:
+    """How wide and deep the network is.
+
+    Attributes:
+        width: of the transformer.
+        layers: of the transformer.
+        coarse: channels of the convolutions at the coarse level.
+        fine: and at the fine level.
+    """
+
+    width: int
+    layers: int
+    coarse: int
+    fine: int
+
+    @classmethod
+    def suited(cls, signal: ImageSignal) -> Size:
+        """What gains the most in minutes of two cores for patches of this size."""
+        return cls(256, 2, 64, 16) if max(signal.patch) > SMALL else cls(128, 1, 32, 16)
+
+
 class InversionNetwork(nn.Module):
     """Corrects a first estimate; equal to it until it is trained.
 
-    A transformer over the patches, then convolutions over the estimate at two and at four pixels a patch side, where
-    most of the gain was measured. Narrow, because what counts is the gain in a given time: on unmerged tokens of
-    ``vit_cifar10`` half the channels and one layer less gave an SSIM of 0.75 in 45 s where 0.68 was reached before.
+    A transformer over the patches, then convolutions over the estimate at two coarse cells a patch side and at fine
+    cells of a pixel or two, where most of the gain was measured. Narrow, because what counts is the gain in a given
+    time: on unmerged tokens of ``vit_cifar10`` half the channels and one layer less gave an SSIM of 0.75 in 45 s where
+    0.68 was reached before. Larger patches have more to say, and get a wider one.
 
     Args:
         features: width of what is known of each patch; 0 where nothing is.
         tokens: width of the received tokens in no order; 0 where the patches' features say it all.
         signal: the pictures.
-        width: of the transformer.
-        layers: of the transformer.
-        channels: of the convolutions at the coarse and at the fine level.
+        size: of the layers.
     """
 
-    def __init__(
-        self,
-        features: int,
-        tokens: int,
-        signal: ImageSignal,
-        width: int,
-        layers: int,
-        channels: tuple[int, int] = (32, 16),
-    ) -> None:
+    def __init__(self, features: int, tokens: int, signal: ImageSignal, size: Size) -> None:
         super().__init__()
-        self.grid = grid = signal.grid
-        (coarse, fine), colours = channels, signal.shape[0]
+        self.grid, width = signal.grid, size.width
+        coarse, fine, colours = size.coarse, size.fine, signal.shape[0]
         (tall, wide), up = signal.patch, 2 if all(side % 2 == 0 for side in signal.patch) else 1
         self.coarse_cell = tall // up, wide // up  # pixels
-        quarters = all(side % 4 == 0 for side in signal.patch)
-        self.fine_cell = (tall // 4, wide // 4) if quarters else self.coarse_cell
+        self.fine_cell = _fine_cell(signal, self.coarse_cell)
         self.up, self.finer = (up, up), (self.coarse_cell[0] // self.fine_cell[0],) * 2
+        self.fine_grid = signal.shape[1] // self.fine_cell[0], signal.shape[2] // self.fine_cell[1]
         pixels_coarse, pixels_fine = (colours * h * w for h, w in (self.coarse_cell, self.fine_cell))
         self.embed = nn.Linear(features, width) if features else None
         self.token = nn.Linear(tokens, width) if tokens else None
-        self.position = nn.Parameter(torch.randn(grid[0] * grid[1], width) * 0.02)
-        self.blocks = nn.ModuleList(Block(width, cross=tokens > 0) for _ in range(layers))
+        self.position = nn.Parameter(torch.randn(signal.places, width) * 0.02)
+        self.blocks = nn.ModuleList(Block(width, cross=tokens > 0) for _ in range(size.layers))
         self.to_cells = nn.Linear(width, coarse * up**2)
         self.norm = nn.LayerNorm(width)
         self.coarse_in = nn.Conv2d(pixels_coarse, coarse, 3, padding=1)
@@ -123,8 +140,18 @@ class InversionNetwork(nn.Module):
         cells = self.to_cells(self.norm(x)).transpose(1, 2).unflatten(-1, self.grid)
         h = self.coarse(joined(cells, self.up) + self.coarse_in(cells_of(estimate, self.coarse_cell)))
         estimate = estimate + joined(self.coarse_out(h), self.coarse_cell)
-        h = self.fine(joined(self.widen(h), self.finer) + self.fine_in(cells_of(estimate, self.fine_cell)))
+        wider = joined(self.widen(h), self.finer)
+        if wider.shape[2:] != self.fine_grid:  # cells of 7 pixels are no whole number of cells of 2
+            wider = interpolate(wider, self.fine_grid, mode="bilinear")
+        h = self.fine(wider + self.fine_in(cells_of(estimate, self.fine_cell)))
         return estimate + joined(self.fine_out(h), self.fine_cell)
+
+
+def _fine_cell(signal: ImageSignal, coarse: tuple[int, int]) -> tuple[int, int]:
+    """Height and width in pixels: a quarter of a small patch, two pixels of a large one."""
+    if max(signal.patch) > SMALL and all(side % 2 == 0 for side in signal.shape[1:]):
+        return 2, 2
+    return (coarse[0] // 2, coarse[1] // 2) if all(side % 4 == 0 for side in signal.patch) else coarse
 
 
 def cells_of(images: Tensor, cell: tuple[int, int]) -> Tensor:

@@ -102,6 +102,7 @@ def evaluate(
     originals = setting.data.victims.images
     replayed = {} if config.replay is None else steps_of(StoredRun(config.replay, "attack"))
     taken, missing = score(originals[:1], originals[:1], setting.metrics)
+    say("attacking the canary")
     folder.describe(
         {
             **setting.about,
@@ -142,9 +143,11 @@ def _evaluate_policy(
         encoded=setting.encodings(policy),
         campaign=campaign,
     )
+    say(f"sending the pictures that are attacked by {policy.name}{_again(repeat)}")
     transmission, seen, true_map = session.victims(originals)
     results.add_link(policy.name, _link_rows(policy, transmission, setting.truth), repeat)
     if not all(results.finished(policy.name, name, repeat) for name in setting.attacks):
+        say(f"encoding the adversary's {len(setting.data.hers)} pictures by {policy.name}{_again(repeat)}")
         setting.encodings(policy).prepare()  # which is no attack's time: others find it done
     ends = time.monotonic() + (config.budget or math.inf)
     shares = [_share(name, session.threat) for name in setting.attacks]

@@ -18,6 +18,11 @@ def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _written(value: Any) -> Any:
+    return str(value) if type(value) is int else value
+
+
+Side = Annotated[str, BeforeValidator(_written)]  # of a picture, in pixels: 224, or as in 224x160
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_listed)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -53,7 +58,7 @@ class System:
 
     victim: str = "vit_photos"
     weights: str | None = None
-    image_size: str | None = None
+    image_size: Side | None = None
     mean: Numbers = ()
     std: Numbers = ()
     head: str | None = None

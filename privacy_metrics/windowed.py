@@ -15,17 +15,17 @@ RADIUS, SIGMA = 5, 1.5  # pixels (Wang et al. 2004)
 LUMINANCE, CONTRAST = 0.01**2, 0.03**2
 
 
-def ssim(images: Tensor, originals: Tensor) -> Tensor:
-    """``[B]`` SSIM of images ``[B, C, H, W]`` in [0, 1]."""
-    return SsimTo(originals)(images)
+def ssim(images: Tensor, originals: Tensor, stride: int = 1) -> Tensor:
+    """``[B]`` SSIM of images ``[B, C, H, W]`` in [0, 1], at windows so many pixels apart."""
+    return SsimTo(originals, stride)(images)
 
 
 class SsimTo:
     """SSIM to fixed originals ``[B, C, H, W]``: what depends on these alone is computed once."""
 
-    def __init__(self, originals: Tensor) -> None:
+    def __init__(self, originals: Tensor, stride: int = 1) -> None:
         height, width = originals.shape[-2:]
-        self.down, self.across = (_window(side, originals.device) for side in (height, width))
+        self.down, self.across = (_window(side, originals.device)[::stride] for side in (height, width))
         self.originals, self.mean = originals, self._filter(originals)
         self.variance = self._filter(originals.square()) - self.mean.square()
 

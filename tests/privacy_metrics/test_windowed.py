@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.metrics import structural_similarity
 
 from privacy_metrics import ssim as reported
 from privacy_metrics.windowed import SsimTo, ssim
@@ -74,3 +75,16 @@ def test_its_gradient_is_the_slope():
         with torch.no_grad():
             slope = float(measure(start + step) - measure(start - step)) / 0.02
         assert float(start.grad[0, 0, row, column]) == pytest.approx(slope, rel=0.05, abs=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 7])
+def test_a_stride_takes_the_mean_over_those_windows_alone(stride):
+    """Against scikit-image's map of SSIM, whose edges differ a little."""
+    images, originals = pair((1, 1, 64, 96))
+    images[..., 20:50, 30:] = originals[..., 20:50, 30:]
+    _, every = structural_similarity(
+        originals[0, 0].double().numpy(), images[0, 0].double().numpy(), data_range=1.0, gaussian_weights=True,
+        use_sample_covariance=False, sigma=1.5, full=True,
+    )  # fmt: skip
+    wanted = torch.as_tensor(every)[::stride, ::stride].mean()
+    assert float(ssim(images, originals, stride)) == pytest.approx(float(wanted), abs=3e-3)
