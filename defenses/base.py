@@ -83,7 +83,7 @@ def check(good: bool, name: str, parameter: float, wanted: str) -> None:
         raise AtmError(f"defence '{name}:{parameter:g}': {wanted}")
 
 
-def fitted_or_fail(value: Tensor | float | None, name: str) -> None:
+def fitted_or_fail(value: object, name: str) -> None:
     """Raise `RuntimeError` where a defence that needs statistics protects before it was fitted."""
     if value is None:
         raise RuntimeError(f"defence {name!r} has not been fitted; use defenses.fitted")

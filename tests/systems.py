@@ -24,7 +24,7 @@ from tests.atm.models import tiny_encoder
 
 # One of each registered name; `test_matrix.py` says if one is missing.
 DEFENCES = ("gaussian:0.5", "laplace:0.5", "quantize:4", "drop:0.5", "shuffle", "low-rank:16", "pad:8", "no-position",
-            "adversarial")  # fmt: skip
+            "adversarial", "nopeek", "disco:0.5", "cem:1:0.5")  # fmt: skip
 CHAINS = ("no-position+drop:0.5+gaussian:0.2+pad:4", "pad:8+drop:0.8+quantize:6")
 CHANNELS = ("noiseless", "awgn:10", "rayleigh:10", "rician:10,k=3", "burst:10,rate=0.3", "tdl-a:10", "tdl-b:10",
             "tdl-c:10", "tdl-d:10", "tdl-e:10")  # fmt: skip

@@ -20,7 +20,7 @@ from atm.link import Link
 from atm.threat import PRESETS
 from attacks import available, inferences
 from attacks.session import Campaign, Session
-from defenses.adversarial import Adversarial
+from defenses.learned import Learned
 from tests.pretend_device import DeviceError, pretend_device
 from tests.systems import CHAINS, CHANNELS, DEFENCES, EXITS, VICTIMS, channel, codec, pictures, policy, refused, victim
 
@@ -69,7 +69,7 @@ def sent(device: torch.device | str, cell: tuple[str, str, str, int, str]) -> li
 @KINDS
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_what_is_sent_and_answered_is_the_same(cell, kind, monkeypatch):
-    monkeypatch.setattr(Adversarial, "rounds", 1)
+    monkeypatch.setattr(Learned, "rounds", 1)
     expected = sent("cpu", cell)
     with on(kind) as device:
         for own, other in zip(sent(device, cell), expected, strict=True):

@@ -21,7 +21,7 @@ from attacks.alignment import Alignment
 from attacks.ridge import Ridge
 from attacks.session import Session
 from attacks.training import Schedule
-from defenses.adversarial import Adversarial
+from defenses.learned import Learned
 from tests.systems import CHAINS, CHANNELS, CODECS, DEFENCES, EXITS, VICTIMS, pictures, refused, system
 
 IMAGES, OWN = pictures(6), pictures(30, 1)
@@ -45,7 +45,7 @@ def cells(*defences: str) -> pytest.MarkDecorator:
 
 @pytest.fixture(autouse=True)
 def few_rounds(monkeypatch):
-    monkeypatch.setattr(Adversarial, "rounds", 3)
+    monkeypatch.setattr(Learned, "rounds", 3)
 
 
 @cache

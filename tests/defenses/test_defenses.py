@@ -18,11 +18,13 @@ from attacks.position import Position
 from attacks.ridge import Ridge
 from attacks.session import Session
 from defenses.base import deviation
+from defenses.cem import through
+from defenses.nopeek import distance_correlation
 from tests.atm.models import random_tokens, tiny_encoder
 from tests.attacks.planted import pictures, rebuild
 
 ALL = ("gaussian:0.5", "laplace:0.5", "quantize:3", "drop:0.5", "shuffle", "low-rank:4", "pad:8", "no-position",
-       "adversarial", "shuffle+drop:0.5+gaussian:0.2+pad:4")  # fmt: skip
+       "adversarial", "nopeek", "disco", "cem", "shuffle+drop:0.5+gaussian:0.2+pad:4")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def test_invariants_hold_and_the_same_seed_gives_the_same_tokens(link, images, t
     system = under(link, text, images)
     first, again, other = (system.transmit(images, seed).sent for seed in (1, 1, 2))
     assert torch.equal(first.values, again.values)
-    random = text not in ("quantize:3", "low-rank:4", "no-position", "adversarial")
+    random = text not in ("quantize:3", "low-rank:4", "no-position", "adversarial", "nopeek", "disco")
     assert random == (first.values.shape != other.values.shape or not torch.equal(first.values, other.values))
     assert len(first.values) == int(first.lengths.sum()) == len(first.sizes) and first.values.isfinite().all()
     assert (first.source < first.lengths[:, None]).all()
@@ -207,6 +209,92 @@ def test_adversarial_keeps_the_answers_better_than_it_keeps_the_patches(link, im
     assert float(wrong) < float((untrained.logits - plain.logits).square().mean()), "and closer to the task"
 
 
+@pytest.mark.parametrize("text", ["adversarial", "nopeek", "disco:0.5", "cem:1:0.5"])
+def test_what_is_learned_keeps_the_answers_better_than_what_is_not(link, images, text, monkeypatch):
+    """Beside the same network with no care for the answers; and the weight moves what its way of hiding measures."""
+    dense, many = link.with_policy(MergePolicy.uniform(1.0, 3, exit_layer=2)), pictures(200, 11)
+    plain = dense.transmit(images, 1)
+    careful = under(dense, text, many).transmit(images, 1)
+    monkeypatch.setattr("defenses.learned.kl_div", lambda *given, **more: given[0].sum() * 0)
+    careless = under(dense, text, many).transmit(images, 1)
+    wrong = [float((each.logits - plain.logits).square().mean()) for each in (careful, careless)]
+    assert wrong[0] < wrong[1]
+
+
+def test_nopeek_lowers_the_distance_correlation_that_it_is_trained_on(link, images):
+    dense, many = link.with_policy(MergePolicy.uniform(1.0, 3, exit_layer=2)), pictures(200, 11)
+
+    def correlation(system):
+        return float(distance_correlation(images.flatten(1), system.transmit(images, 1).sent.per_patch().flatten(1)))
+
+    assert correlation(under(dense, "nopeek:10", many)) < correlation(dense) - 0.02
+
+
+def test_distance_correlation_is_the_published_one():
+    """By Székely's sums, pair by pair; 1 for what is similar, little for what is independent."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(12, 5, generator=generator), torch.randn(12, 3, generator=generator)
+    y[:, 0] += x[:, 0]
+
+    def centred(rows):
+        d = [[float((a - b).norm()) for b in rows] for a in rows]
+        n, mean = len(d), sum(map(sum, d)) / len(d) ** 2
+        return [[d[i][j] - sum(d[i]) / n - sum(d[k][j] for k in range(n)) / n + mean for j in range(n)]
+                for i in range(n)]  # fmt: skip
+
+    def covariance(a, b):
+        return sum(p * q for row, other in zip(a, b, strict=True) for p, q in zip(row, other, strict=True)) / 144
+
+    a, b = centred(x), centred(y)
+    wanted = (covariance(a, b) / (covariance(a, a) * covariance(b, b)) ** 0.5) ** 0.5
+    assert float(distance_correlation(x, y)) == pytest.approx(wanted, abs=1e-4)
+    assert float(distance_correlation(x, 3 * x @ torch.linalg.qr(torch.randn(5, 5))[0] + 1)) == pytest.approx(
+        1, abs=1e-3
+    )
+    many, other = torch.randn(800, 1, generator=generator), torch.randn(800, 1, generator=generator)
+    assert float(distance_correlation(many, other)) < 0.15
+
+
+def test_distance_correlation_has_a_slope_where_pictures_are_the_same():
+    x = torch.randn(6, 4).requires_grad_()
+    distance_correlation(torch.cat([x, x]), torch.randn(12, 3)).backward()
+    assert x.grad is not None and bool(x.grad.isfinite().all())
+
+
+@pytest.mark.parametrize(("ratio", "silent"), [(0.0, 0), (0.5, 12), (0.75, 18)])
+def test_disco_silences_its_part_of_the_channels_of_each_picture(link, images, ratio, silent):
+    system = under(link, f"disco:{ratio}", images)
+    sent = system.transmit(images, 1).sent
+    quiet = ((sent.values - system.defence.mean).abs() < 1e-6).float()
+    for image in range(len(images)):
+        own = quiet[sent.image_of_token == image]
+        assert int((own.mean(0) == 1).sum()) == silent, "the same ones in all tokens of a picture"
+    if silent:
+        choices = {tuple(quiet[sent.image_of_token == image][0].tolist()) for image in range(len(images))}
+        assert len(choices) > 1, "and others in other pictures"
+
+
+@pytest.mark.parametrize("noise", [0.25, 1.0])
+def test_what_passes_the_noise_of_cem_is_a_gaussian_channels(noise):
+    """log det(1 + covariance / noise²) / 2d, by its eigenvalues; nothing of tokens that are all the same."""
+    values = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.1, 1.0, 3.0])
+    wanted = sum(math.log(1 + s**2 / noise**2) for s in (0.1, 1.0, 3.0)) / 6
+    assert float(through(values, noise)) == pytest.approx(wanted, abs=0.02)
+    assert float(through(torch.ones(50, 3), noise)) == pytest.approx(0, abs=1e-6)
+
+
+def test_cem_lets_less_pass_within_a_class_and_adds_its_noise(link, images):
+    dense, many = link.with_policy(MergePolicy.uniform(1.0, 3, exit_layer=2)), pictures(200, 11)
+    strong, none = (under(dense, f"cem:{weight}:0.5", many) for weight in (30, 0))
+    tokens = dense.encode(images).tokens
+    passed = [
+        float(through(each.defence.standard(each.defence.expected(tokens)).values, 0.5)) for each in (strong, none)
+    ]
+    assert passed[0] < passed[1] - 0.02
+    noisy = none.defence.protect(tokens, torch.Generator().manual_seed(0)).values - none.defence.expected(tokens).values
+    assert float(noisy.std()) == pytest.approx(0.5 * float(none.defence.scale), rel=0.05)
+
+
 def test_a_chain_applies_its_parts_in_order():
     tokens = random_tokens([9, 9])
     chain = defenses.create("drop:0.5+pad:4")
@@ -217,7 +305,8 @@ def test_a_chain_applies_its_parts_in_order():
 @pytest.mark.parametrize(
     ("text", "says"),
     [("gausian:0.5", "gaussian"), ("gaussian", "strength"), ("gaussian:x", "no number"), ("drop:1.5", "below 1"),
-     ("quantize:0.5", "whole"), ("shuffle:3", "shuffle:3"), ("drop:0.5+", "unknown defence"), ("pad:0", "bucket")],
+     ("quantize:0.5", "whole"), ("shuffle:3", "shuffle:3"), ("nopeek:-1", "at least 0"), ("disco:1", "below 1"),
+     ("cem:1:0", "above 0"), ("drop:0.5+", "unknown defence"), ("pad:0", "bucket")],
 )  # fmt: skip
 def test_bad_texts_are_refused_in_one_line(text, says):
     with pytest.raises(AtmError, match=says) as caught:
