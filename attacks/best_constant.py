@@ -10,7 +10,7 @@ from torch import Tensor
 from atm.threat import Observation
 from attacks.base import Attack, held_out, require
 from attacks.oracle import Oracle
-from privacy_metrics import ssim
+from privacy_metrics.windowed import SsimTo
 
 CANDIDATES, JUDGES = 24, 32  # auxiliary pictures that are tried, and held-out ones that they are compared with
 MOST_NUMBERS = 2**24  # of all pictures together of which the median is taken
@@ -34,11 +34,12 @@ class BestConstant(Attack):
         images = oracle.images
         train, validation = held_out(len(images))
         judges = images[validation[:JUDGES]]
+        likeness = SsimTo(judges)
         own, mean = images[train[: max(MOST_NUMBERS // images.shape[1:].numel(), 2)]], images.mean(0)
         colour = mean.mean((-2, -1), keepdim=True)
         made = [(colour + contrast * (mean - colour)).clamp(0, 1) for contrast in CONTRASTS]
         tried = torch.cat([torch.stack([*made, own.median(0).values]), own[:CANDIDATES]])
-        scores = [float(ssim(answer.expand_as(judges), judges).mean()) for answer in tried]
+        scores = [float(likeness(answer.expand_as(judges)).mean()) for answer in tried]
         self.answer = tried[scores.index(max(scores))]
 
     def reconstruct(self, seen: Observation) -> Tensor:

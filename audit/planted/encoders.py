@@ -84,6 +84,11 @@ def permuted(images: Tensor) -> TokenBatch:
     return patchwise(SIGNAL.to_units(images)[:, torch.randperm(PATCHES, generator=_secret())])
 
 
+def beside(images: Tensor) -> TokenBatch:
+    """Each token holds the patch on the left of its own, the first of a row the last one."""
+    return patchwise(SIGNAL.to_units(images).unflatten(1, GRID).roll(1, 2).flatten(1, 2))
+
+
 def rotated(images: Tensor) -> TokenBatch:
     """The patches under a secret rotation of their values."""
     return patchwise(SIGNAL.to_units(images) @ torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=_secret()))[0])

@@ -81,6 +81,7 @@ HIDES_NOTHING = (
     System("pixels hidden in one channel of one token", LEAKS, encoders.one_channel, ("ridge", "whole"),
            pictures.one_number),
     System("secret fixed permutation of tokens", LEAKS, encoders.permuted, ("ridge", "whole")),
+    System("patches in their neighbours' tokens", LEAKS, encoders.beside, ("ridge", "context")),
     System("secret fixed rotation of features", LEAKS, encoders.rotated),
     System("secret fixed flip of features", LEAKS, defence=parts.SecretFlip()),
     System("secret fixed mask", LEAKS, defence=parts.SecretMask()),

@@ -94,3 +94,9 @@ def test_the_planted_tokens_hold_what_they_are_said_to_hold():
     some = pictures.marked(9)(100, 100, 0).victims.images
     shown = encoders.shown(0.8)(some).per_patch().abs().sum(2) > 0
     assert int(shown.any(1).sum()) == 9 and int(shown.sum(1).max()) <= 52 < 0.82 * encoders.PATCHES
+
+
+def test_what_stands_in_neighbours_tokens_is_a_leak_that_ridge_alone_misses():
+    system = BY_NAME["patches in their neighbours' tokens"]
+    assert judge_system(system, SMALL, 0).verdict == "leaks"
+    assert judge_system(replace(system, attacks=("ridge",)), SMALL, 0).verdict != "leaks"
