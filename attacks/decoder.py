@@ -16,19 +16,21 @@ from atm.threat import Observation, ThreatModel
 from atm.tokens import TokenBatch
 from attacks.alignment import ALIGNABLE, token_features
 from attacks.base import Attack, held_out, mean_and_scale, patch_features, require
-from attacks.context import Context
 from attacks.network import InversionNetwork, Size
 from attacks.oracle import Oracle
+from attacks.ridge import Ridge
 from attacks.training import PIXELS, Schedule, train
 
 
 @dataclass
 class Decoder(Attack):
-    """A transformer and convolutions that correct a first estimate, so that they never start behind a closed form.
+    """A transformer and convolutions that correct a first estimate, so that they never start behind ridge.
 
     An adversary with the merge map, or one who can recover it, gives each patch its token. Where the map is hidden,
     the patches also attend to the received tokens as the unordered set that they are; one who cannot recover a map has
-    nothing else, and starts from the mean image.
+    nothing else, and starts from the mean image. It starts from ridge and not from `attacks.context`, which is better:
+    after 500 steps on moderately merged tokens of ``vit_cifar10`` the held-out loss was .476 from the one and .509 from
+    the other.
 
     Attributes:
         size: of the network; None is the one that suits the signal's patches.
@@ -50,9 +52,9 @@ class Decoder(Attack):
         return 6
 
     def fit(self, oracle: Oracle) -> None:
-        """Solve for a first estimate where a map is there or can be found, then train the correction."""
+        """Fit ridge where a map is there or can be found, then train the correction."""
         require(self, oracle.threat)
-        self.first = oracle.fitted(Context) if any(option in oracle.knows for option in ALIGNABLE) else None
+        self.ridge = oracle.fitted(Ridge) if any(option in oracle.knows for option in ALIGNABLE) else None
         self.complete = oracle.complete
         self.has_map = Knowledge.MERGE_MAP in oracle.knows
         self.signal, self.mean_image = oracle.signal, oracle.images.mean(0)
@@ -61,7 +63,7 @@ class Decoder(Attack):
     def learn(self, oracle: Oracle) -> None:
         """Train on what is seen of the auxiliary images."""
         images, loss = oracle.images, self.loss or oracle.signal.loss
-        see = oracle.observe if self.first is None else oracle.mapped
+        see = oracle.observe if self.ridge is None else oracle.mapped
         if not self.has_map:
             self.token_mean, self.token_scale = mean_and_scale(
                 token_features(oracle.observe(rows)) for rows in oracle.batches()
@@ -92,9 +94,9 @@ class Decoder(Attack):
     @torch.no_grad()
     def _start(self, seen: Observation) -> Tensor:
         """``[B, C, H, W]``, the first estimate."""
-        if self.first is None:
+        if self.ridge is None:
             return self.mean_image.expand(len(seen), -1, -1, -1)
-        return self.first.estimate(self.complete(seen))
+        return self.ridge.estimate(patch_features(self.complete(seen)))
 
     @torch.no_grad()
     def _inputs(
@@ -102,9 +104,9 @@ class Decoder(Attack):
     ) -> tuple[Tensor, Tensor | None, TokenBatch | None]:
         """First estimate, standardised features of the patches, standardised tokens; as far as there are any."""
         features, tokens = None, None
-        if self.first is not None:
+        if self.ridge is not None:
             seen = self.complete(seen)
-            features = self.first.ridge.linear.standard(patch_features(seen))
+            features = self.ridge.linear.standard(patch_features(seen))
         if not self.has_map:
             tokens = seen.tokens.with_values((token_features(seen) - self.token_mean) / self.token_scale)
         return self._start(seen) if start is None else start, features, tokens

@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 
 from atm.threat import Observation
-from attacks.base import Method, held_out
+from attacks.base import Attack, Method, held_out
+from attacks.context import Context
 from attacks.decoder import Decoder
 from attacks.objective import MEASURED, Likelihood
 from attacks.oracle import Oracle
@@ -19,6 +20,9 @@ ROUNDS = 10  # of putting tokens where a reconstruction expects them, at most
 class Posterior(Method):
     """The decoder's output as the mean of a prior, its errors on held-out images as the width, and the likelihood.
 
+    Where the decoder had too little time, on large pictures, `attacks.context` takes its place: whichever errs less on
+    the held-out images.
+
     Where the merge map is hidden, each token first goes to the patches where the decoder's output, sent through the
     adversary's own device, would have put something like it; then the decoder sees the better map. How often that
     helps is chosen on the held-out images.
@@ -28,12 +32,14 @@ class Posterior(Method):
 
     def fit(self, oracle: Oracle) -> None:
         """Fit the decoder, and measure its errors and the noise."""
-        self.start = oracle.fitted(Decoder)
+        starts: list[Attack] = [oracle.fitted(Decoder), oracle.fitted(Context)]
         self.likelihood = Likelihood(oracle)
         self.loss = oracle.signal.loss
         held = held_out(len(oracle.images))[1][:MEASURED]
         self.own, self.originals = oracle.observe(held), oracle.images[held]
         self.rounds = 0
+        aligned = self.likelihood.align(self.own)
+        self.start = min(starts, key=lambda start: self._error(start.reconstruct(aligned)))
         self.own, self.estimates = self.begin(self.own)
         least = self._error(self.estimates)
         while self.likelihood.alignment is not None and self.rounds < ROUNDS:

@@ -54,12 +54,12 @@ def test_the_decoder_undoes_what_is_not_linear():
     assert decoder > ridge + 0.02
 
 
-def test_a_decoder_that_learns_nothing_falls_back_to_its_start():
+def test_a_decoder_that_learns_nothing_falls_back_to_ridge():
     link, auxiliary, victims = PlantedLink(lambda p: p @ rotation()), pictures(200), pictures(10, seed=1)
     decoder = Decoder(schedule=Schedule(steps=3, every=1, rate=10.0))
     rebuilt = rebuild(decoder, link, auxiliary, victims)
     _, seen, _ = Session(link, SERVER, auxiliary).victims(victims)
-    torch.testing.assert_close(rebuilt, decoder.first.reconstruct(seen))
+    torch.testing.assert_close(rebuilt, decoder.ridge.reconstruct(seen))
 
 
 @pytest.mark.parametrize("places", [1, 5], ids=["from the left", "from above and the left"])
