@@ -79,11 +79,11 @@ def demo(
 ) -> None:
     """Attack three merging policies of the embedded victim with the whole suite, and write a report.
 
-    A first look: about 20 seconds for each policy, more where the machine is busy.
+    A first look: about 15 seconds for each policy, more where the machine is busy.
     """
     from audit.setting import AttackConfig
 
-    _attack(AttackConfig(quick=True, budget=20.0, auxiliary=2000), out_folder, resume, force, as_json)
+    _attack(AttackConfig(quick=True, budget=15.0, auxiliary=2000), out_folder, resume, force, as_json)
 
 
 @app.command(
