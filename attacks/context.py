@@ -48,11 +48,13 @@ class Context(Attack):
         self.complete, self.signal = oracle.complete, oracle.signal
         self.ridge = oracle.fitted(Ridge)
         train, held = held_out(len(oracle.images))
-        train = train[: max(MOST_PATCHES // oracle.signal.places, 1)]
+        most = max(MOST_PATCHES // oracle.signal.places, 1)
+        train, held = train[:most], held[: max(most // 9, 1)]
         self.width = oracle.mapped(train[:1]).tokens.values.shape[-1]
         values = torch.cat([self._values(oracle.mapped(rows)) for rows in oracle.batches(train[:MEASURED])])
         self.mean = values.mean(0)
-        _, directions = torch.linalg.eigh(torch.cov(values.T.double()).reshape(self.width, self.width))
+        centred = (values - self.mean).double()
+        _, directions = torch.linalg.eigh(centred.T @ centred)
         self.directions = directions.flip(1)[:, : self.components].to(values)
         numbers = self._features(oracle.mapped(train[:1])).numel()
         learned, checked = (

@@ -52,7 +52,7 @@ class Posterior(Method):
         self.spread = Spread(self.originals - self.estimates, oracle.signal)
 
     def begin(self, seen: Observation) -> tuple[Observation, torch.Tensor]:
-        """The observation with a merge map, and the decoder's output ``[B, C, H, W]`` for it."""
+        """The observation with a merge map, and the output ``[B, C, H, W]`` of where descents start for it."""
         seen = self.likelihood.align(seen)
         estimate = self.start.reconstruct(seen)
         for _ in range(self.rounds):

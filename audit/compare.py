@@ -21,7 +21,7 @@ from attacks import available
 from attacks.session import Campaign, Session
 from audit import cluster, harm
 from audit.setting import AttackConfig, Setting, prepare
-from audit.suite import choose_attacks
+from audit.suite import ALL, choose_attacks
 from audit.system import STRICT, Names, OnAir
 from privacy_metrics import score
 from privacy_metrics.leakage import leakage
@@ -206,7 +206,7 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
     transmission, seen, _ = session.victims(originals)
     names, denied = setting.attacks, list[str]()
     if link.denies & setting.threat.knows:  # a secret order: those who can recover it instead of those who need it
-        names, denied = choose_attacks((), session.threat)
+        names, denied = choose_attacks((ALL,) if ALL in config.attacks else (), session.threat)
     scores: dict[str, Tensor] = {}
     for name in names:
         attack = session.fitted(available()[name])

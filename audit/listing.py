@@ -13,7 +13,7 @@ from atm.errors import unknown
 from atm.families import supported_families
 from privacy_metrics import METRICS
 
-ASKED_FOR = " (Only when asked for, by name or as --attack all.)"
+ASKED_FOR = " (Only when asked for.)"
 
 
 def listing(what: str) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from attacks import BLIND, Attack, available, inferences
 from attacks.base import require
 
 STANDARD = "standard"  # the name of the suite that runs where no attack is named
-ALL = "all"  # of every attack there is
+ALL = "all"  # of every attack that is of use to an adversary
 GROUPS = (STANDARD, ALL)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from atm.tokens import TokenBatch
-from defenses.base import check, normal
+from defenses.base import MOST_NOISE, check, normal
 from defenses.learned import Corrected, Leak, Learned
 
 FEWEST = 2  # pictures of a class that make a part of the mixture of their own
@@ -25,7 +25,7 @@ class Cem(Learned):
     name = "cem"
 
     def __init__(self, weight: float = 1.0, noise: float = 0.5) -> None:
-        check(noise > 0, self.name, noise, "the noise is above 0")
+        check(0 < noise <= MOST_NOISE, self.name, noise, f"the noise is above 0 and at most {MOST_NOISE}")
         super().__init__(weight)
         self.noise = noise
 
@@ -42,14 +42,9 @@ class Cem(Learned):
             total = total + len(values) * through(values, self.noise)
         return total / len(sent.values)
 
-    def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
-        """The tokens through the network, and noise on them."""
-        sent = self.expected(tokens)
-        return sent.with_values(sent.values + self.noise * self.scale * normal(sent.values, generator))
-
-    def expected(self, tokens: TokenBatch) -> TokenBatch:
-        """The tokens through the network, without noise."""
-        return super().protect(tokens)
+    def noisy(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """Gaussian noise on what comes from the network."""
+        return tokens.with_values(tokens.values + self.noise * self.scale * normal(tokens.values, generator))
 
 
 def through(values: Tensor, noise: float) -> Tensor:

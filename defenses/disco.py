@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from atm.tokens import TokenBatch
@@ -29,7 +30,11 @@ class Disco(Learned):
     def begin(self, tokens: TokenBatch, patches: Tensor) -> tuple[nn.Module, Leak]:
         """A choice that is as good as random; what the decoder gets right."""
         width = tokens.values.shape[1]
-        return _Silencer(width, round(self.ratio * width)), PatchDecoder(width, patches).gets
+        return _Silencer(width, min(round(self.ratio * width), width - 1)), PatchDecoder(width, patches).gets
+
+    def flops(self, lengths: Tensor) -> Tensor:
+        """The choice, once for each picture."""
+        return super().flops(torch.ones_like(lengths))
 
 
 class _Silencer(nn.Module):

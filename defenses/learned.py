@@ -13,13 +13,16 @@ from torch.nn.functional import kl_div
 from atm.defence import Defence
 from atm.link import Link
 from atm.tokens import TokenBatch
-from defenses.base import calibration_tokens, check, fitted_or_fail
+from defenses.base import calibration_tokens, check, deviation, fitted_or_fail
 
 Leak = Callable[[TokenBatch, Tensor, Tensor], Tensor]
 """What tokens that are sent are believed to give away, a number to be made small.
 
-Given standardised tokens, the numbers ``[B]`` of their images, and what the victim makes of these, ``[B]``.
+Given standardised tokens without noise, the numbers ``[B]`` of their images, and what the victim takes these for,
+``[B]``.
 """
+
+MOST_WEIGHT = 1000
 
 
 class Learned(Defence):
@@ -38,7 +41,7 @@ class Learned(Defence):
     rate: ClassVar[float] = 1e-3
 
     def __init__(self, weight: float = 1.0) -> None:
-        check(weight >= 0, self.name, weight, "the weight of the leak is at least 0")
+        check(0 <= weight <= MOST_WEIGHT, self.name, weight, f"the weight of the leak is from 0 to {MOST_WEIGHT}")
         self.weight = weight
         self.network: nn.Module | None = None
 
@@ -48,17 +51,18 @@ class Learned(Defence):
         with torch.no_grad():
             answers = link.encoder.finish(tokens, link.policy).softmax(-1)
         self.mean = tokens.values.mean(0)
-        self.scale = tokens.values.std(0).mean().clamp_min(1e-6)
+        self.scale = max(deviation(tokens.values), 1e-6)
         network, leak = self.begin(tokens, link.signal.to_units(images))
         self.network = network.to(link.device)
         # The epsilon keeps a gradient that is rounding from being a whole step, which would differ between devices.
         optimizer = torch.optim.Adam(self.network.parameters(), self.rate, eps=1e-6)
         for _ in range(self.rounds):
             rows = torch.randint(len(images), (min(self.batch, len(images)),))
-            sent = self.protect(tokens.select(rows))
+            clean = self.expected(tokens.select(rows))
+            sent = self.noisy(clean)
             logits = link.encoder.finish(sent, link.policy)
             task = kl_div(logits.log_softmax(-1), answers[rows], reduction="batchmean")
-            loss = task + self.weight * leak(self.standard(sent), rows, answers[rows].argmax(-1))
+            loss = task + self.weight * leak(self.standard(clean), rows, answers[rows].argmax(-1))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -78,6 +82,14 @@ class Learned(Defence):
         return tokens.with_values((tokens.values - self.mean) / self.scale)
 
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """The tokens through the network, and what noise there is."""
+        return self.noisy(self.expected(tokens), generator)
+
+    def noisy(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
+        """What comes from the network with the noise of the defence; by default none."""
+        return tokens
+
+    def expected(self, tokens: TokenBatch) -> TokenBatch:
         """The tokens through the network."""
         fitted_or_fail(self.network, self.name)
         assert self.network is not None
@@ -115,7 +127,7 @@ class PatchDecoder:
 
     def __init__(self, width: int, patches: Tensor) -> None:
         self.patches, self.mean = patches, patches.mean(0)
-        self.deviation = (patches - self.mean).square().mean()
+        self.deviation = (patches - self.mean).square().mean().clamp_min(1e-6)
         network = nn.Sequential(nn.Linear(width, 128), nn.GELU(), nn.Linear(128, patches.shape[-1]))
         self.network = network.to(patches.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), 3e-3)

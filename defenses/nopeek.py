@@ -13,7 +13,7 @@ class NoPeek(Learned):
     """A network over tokens trained to lower their distance correlation with the picture; ``nopeek:2`` weighs it twice.
 
     After Vepakomma et al. 2020 (arXiv 2008.09161), who train the device with it. A low correlation between distances is
-    no bound on what an inversion finds.
+    no bound on what an inversion finds, and what a class token tells is not counted.
     """
 
     name = "nopeek"

@@ -16,6 +16,7 @@ from privacy_metrics.statistics import Effect, Interval, bootstrap_mean, paired_
 from reports.figures import svg
 from reports.order import asked_for, position
 from reports.page import image_of, page
+from reports.settings import check_comparison
 
 POINTS, PAGE = "points.jsonl", "compare.html"
 FEWEST = 100  # images without which no sentence claims anything
@@ -53,6 +54,7 @@ class Comparison:
             AtmError: it is no such folder, or damaged.
         """
         stored = StoredRun(folder, "compare")
+        check_comparison(stored.about, stored.path / "compare.json")
         return cls(stored.path, stored.about, sorted(stored.records(POINTS), key=_place(stored.about)))
 
     def pairs(self) -> list[Pair]:

@@ -5,6 +5,7 @@ Anybody may write one, and checksums that are right for it.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -86,22 +87,29 @@ class _Canary(_Part):
     images: Count
 
 
-class _Settings(_Part):
-    config: _Config
+class _Shared(_Part):
     victim: _Victim
-    codec: dict[str, _Codec]
-    wire: dict[str, list[_Field]]
-    channel: Line
-    defence: Line | None = None
     threat_in_words: str
     data: _Data
     policies: Annotated[list[_Policy], Field(min_length=1)]
     attacks: list[Line]
+    task: Line | None
+
+
+class _Sweep(_Shared):
+    codecs: Annotated[list[_Codec], Field(min_length=1)]
+
+
+class _Settings(_Shared):
+    config: _Config
+    codec: dict[str, _Codec]
+    wire: dict[str, list[_Field]]
+    channel: Line
+    defence: Line | None = None
     inferences: list[Line] = []
     chance: dict[str, float] = {}
     denied: list[Line]
     left_out: list[Line] = []
-    task: Line | None
     versions: dict[str, str]
     metrics: dict[Line, Line]
     notes: list[Line]
@@ -119,13 +127,27 @@ def check_settings(run: Run) -> None:
         AtmError: a field is missing or of another type, or holds what a terminal must not be sent.
     """
     where = f"{run.folder / 'run.json'}"
-    try:
-        _Settings.model_validate(run.about)
-    except ValidationError as error:
-        raise documents.refusal(error, where) from None
+    _refuse_unless(_Settings, run.about, where)
     threat: Any = run.about.get("threat")
     if not isinstance(threat, dict):
         raise AtmError(f"{where} needs a field 'threat' with the adversary's fields")
     ThreatModel.from_dict(threat, where)
     if not run.policies:
         raise AtmError(f"{where} names none of the policies that were attacked")
+
+
+def check_comparison(about: dict[str, Any], where: Path) -> None:
+    """Refuse settings with which no page of a comparison can be made. Raises `AtmError`, as `check_settings` does."""
+    _refuse_unless(_Shared, about, str(where))
+
+
+def check_sweep(about: dict[str, Any], where: Path) -> None:
+    """Refuse settings with which no page of a sweep can be made. Raises `AtmError`, as `check_settings` does."""
+    _refuse_unless(_Sweep, about, str(where))
+
+
+def _refuse_unless(kind: type[_Part], about: dict[str, Any], where: str) -> None:
+    try:
+        kind.model_validate(about)
+    except ValidationError as error:
+        raise documents.refusal(error, where) from None

@@ -23,6 +23,7 @@ from privacy_metrics.traffic import Padding, padding
 from reports.numbers import p_value
 from reports.order import asked_for, position
 from reports.page import image_of, page
+from reports.settings import check_sweep
 
 POINTS, FRAMES, TABLE, PAGE = "points.jsonl", "frames.json", "points.csv", "sweep.html"
 QUANTITIES = {
@@ -80,6 +81,7 @@ class Sweep:
             AtmError: it holds no sweep, or nothing in it is finished.
         """
         stored = StoredRun(folder, "sweep")
+        check_sweep(stored.about, stored.path / "sweep.json")
         points = read_points(stored)
         if not points:
             raise AtmError(f"sweep {folder} has no finished point yet; go on with it with --resume")

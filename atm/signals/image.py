@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
-from privacy_metrics.windowed import ssim
+from privacy_metrics.windowed import RADIUS, ssim
 
 DENSE = 64  # pixels of a side up to which the loss has a window at every pixel
 
@@ -68,5 +68,5 @@ class ImageSignal:
         On large pictures SSIM looks at windows that still overlap but do not stand at every pixel, which would take
         more time at 224 pixels than the network that is trained.
         """
-        stride = max(min(self.shape[1:]) // DENSE, 1)
+        stride = min(max(min(self.shape[1:]) // DENSE, 1), RADIUS)
         return l1_loss(estimate, truth) + 1 - ssim(estimate, truth, stride).mean()

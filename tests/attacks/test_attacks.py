@@ -92,6 +92,13 @@ def test_what_context_looks_at_is_as_by_hand():
     torch.testing.assert_close(context.directions.T @ context.directions, torch.eye(3), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("attack", [Ridge, Context])
+@pytest.mark.parametrize("count", [2, 3])
+def test_closed_forms_work_with_hardly_any_pictures(count, attack):
+    rebuilt = rebuild(attack(), PlantedLink(lambda p: p @ rotation()), pictures(count), pictures(3, seed=1))
+    assert rebuilt.shape == (3, 3, 32, 32) and bool(rebuilt.isfinite().all())
+
+
 def test_context_falls_back_to_ridge_where_neighbours_only_mislead(monkeypatch):
     link, victims = PlantedLink(lambda p: p @ rotation()), pictures(10, seed=1)
     session = Session(link, SERVER, pictures(200))

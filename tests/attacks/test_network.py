@@ -15,6 +15,8 @@ SIGNALS = {
     "patches of 16": ImageSignal((1, 96, 80), (6, 5)),
     "odd pictures": ImageSignal((3, 75, 75), (5, 5)),
     "rectangles": ImageSignal((3, 40, 80), (5, 5)),
+    "flat patches": ImageSignal((3, 20, 80), (10, 5)),
+    "patches of one row": ImageSignal((1, 6, 96), (6, 6)),
 }
 
 

@@ -58,7 +58,7 @@ def compared(here: Run, there: Run) -> None:
 
 
 def test_every_attack_runs_on_a_device_and_finds_what_it_finds_on_the_cpu(atm, few, victim, pictures, tmp_path):
-    asked = config(victim, pictures, policies=("uniform-0.9",))
+    asked = config(victim, pictures, policies=("uniform-0.9",), attacks=("all",))
     here = audit.attack(replace(asked, device="cpu"), tmp_path / "here")
     with pretend_device():
         there = audit.attack(replace(asked, device=NAME), tmp_path / "there")

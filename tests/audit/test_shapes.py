@@ -47,7 +47,7 @@ EVERY_SHAPE = pytest.mark.parametrize(
     ],
 )
 # What an attack needs that makes up for knowledge the server has, `black-box` grants.
-THREATS = {"server": (), "black-box": ("shadow", "identify")}
+THREATS = {"server": ("all",), "black-box": ("shadow", "identify")}
 POLICY, IMAGES = "uniform-0.6", 12
 
 

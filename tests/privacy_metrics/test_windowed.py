@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import structural_similarity
 
+from atm.signals import ImageSignal
 from privacy_metrics import ssim as reported
 from privacy_metrics.windowed import SsimTo, ssim
 
@@ -75,6 +76,23 @@ def test_its_gradient_is_the_slope():
         with torch.no_grad():
             slope = float(measure(start + step) - measure(start - step)) / 0.02
         assert float(start.grad[0, 0, row, column]) == pytest.approx(slope, rel=0.05, abs=1e-4)
+
+
+def test_a_stride_looks_at_some_rows_only():
+    images, originals = pair((1, 1, 64, 64), noise=0.0)
+    spoilt = images.clone()
+    spoilt[..., 8:18, :] = 1 - spoilt[..., 8:18, :]  # between the windows around rows 0 and 24
+    assert float(ssim(spoilt, originals, 24)) > 0.999 > float(ssim(spoilt, originals))
+
+
+@pytest.mark.parametrize("side", [32, 224, 512, 1024])
+def test_the_windows_of_the_loss_see_every_pixel(side):
+    signal = ImageSignal((1, side, side), (1, 1))
+    truth = torch.zeros(1, 1, side, side)
+    estimate = torch.full_like(truth, 0.5).requires_grad_()
+    signal.loss(estimate, truth).backward()
+    l1 = 1 / truth.numel()
+    assert bool((estimate.grad != l1).float().mean() > 0.98)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 7])
