@@ -87,20 +87,37 @@ class _Canary(_Part):
     images: Count
 
 
-class _Shared(_Part):
+class _Name(_Part):
+    name: Line
+
+
+class _Counted(_Part):
+    name: Line
+    victims: Count
+
+
+class _Comparison(_Part):
+    victim: _Name
+    data: _Counted
+    channel: Line
+    threat_in_words: str
+    task: Line | None
+
+
+class _Sweep(_Part):
+    victim: _Name
+    data: _Counted
+    threat_in_words: str
+    codecs: Annotated[list[_Name], Field(min_length=1)]
+
+
+class _Settings(_Part):
     victim: _Victim
     threat_in_words: str
     data: _Data
     policies: Annotated[list[_Policy], Field(min_length=1)]
     attacks: list[Line]
     task: Line | None
-
-
-class _Sweep(_Shared):
-    codecs: Annotated[list[_Codec], Field(min_length=1)]
-
-
-class _Settings(_Shared):
     config: _Config
     codec: dict[str, _Codec]
     wire: dict[str, list[_Field]]
@@ -138,7 +155,7 @@ def check_settings(run: Run) -> None:
 
 def check_comparison(about: dict[str, Any], where: Path) -> None:
     """Refuse settings with which no page of a comparison can be made. Raises `AtmError`, as `check_settings` does."""
-    _refuse_unless(_Shared, about, str(where))
+    _refuse_unless(_Comparison, about, str(where))
 
 
 def check_sweep(about: dict[str, Any], where: Path) -> None:
