@@ -29,8 +29,8 @@ class Method(ABC):
         instead_of: knowledge that the attack makes up for; who has it runs the attack only if asked to.
         order: place in the suite; closed forms come first.
         signals: kinds of signal that it can rebuild (`atm.signals`).
-        standard: whether it runs without being asked for; an attack that found nothing that others had not found, in
-            `benchmarks/attacks.md`, leaves them its time.
+        standard: whether it runs without being asked for; an attack that hardly ever found what others had not found,
+            in `benchmarks/attacks.md`, leaves them its time.
         QUICK: parameters for a first look.
         history: what happened in its steps, if it has any.
     """
