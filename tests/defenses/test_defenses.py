@@ -298,7 +298,7 @@ def test_what_cem_is_trained_on_counts_the_noise_once(link, images, monkeypatch)
         Cem, "_within_classes", lambda self, sent, rows, classes: seen.append(sent) or sent.values.sum() * 0
     )
     system = under(link.with_policy(MergePolicy.uniform(1.0, 3, exit_layer=2)), "cem:1:1000", images)
-    assert max(float(values.abs().max()) for values in seen) < 50, "no noise of a thousand deviations in it"
+    assert max(float(sent.values.abs().max()) for sent in seen) < 50, "no noise of a thousand deviations in it"
     assert float(system.transmit(images, 1).sent.values.std()) > 50 * float(system.defence.scale)
 
 
