@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from atm import channels, merging
 from atm.link import Link
 from atm.policy import MergePolicy
-from atm.threat import Knowledge, ThreatModel
+from atm.threat import PRESETS, Knowledge, ThreatModel
 from atm.tokens import TokenBatch
 from attacks.alignment import Alignment, _discriminant, assigned
+from attacks.alternating import Alternating
 from attacks.objective import Likelihood, _matches, per_patch
 from attacks.session import Campaign, Session
+from audit.suite import choose_attacks
 from tests.atm.models import tiny_encoder
 from tests.attacks.planted import pictures
 
@@ -113,6 +115,39 @@ def test_a_map_that_is_there_is_kept(shuffled):
     told = replace(seen, tokens=replace(seen.tokens, source=truth))
     assert isinstance(likelihood.alignment, Alignment)
     assert likelihood.align(told) is told
+
+
+class Known:
+    """A start that is given by somebody who knows the originals."""
+
+    def __init__(self, originals):
+        self.originals = originals
+
+    def reconstruct(self, seen):
+        return self.originals
+
+
+def test_alternating_puts_tokens_where_its_reconstruction_expects_them(shuffled):
+    _, victims, seen, truth = shuffled
+    link = Link(tiny_encoder(), MergePolicy.uniform(1.0, 3), channel=channels.parse("noiseless"))
+    torch.manual_seed(0)
+    attack = Session(link, SHUFFLED, pictures(80), campaign=Campaign(quick=True)).fitted(Alternating)
+    posterior = attack.posterior
+    torch.testing.assert_close(attack.reconstruct(seen), posterior.begin(seen)[1])
+    posterior.start, posterior.rounds = Known(victims), 0
+    assert float((attack.recover(seen) == truth).double().mean()) < 0.9
+    posterior.rounds = 1
+    assert torch.equal(attack.recover(seen), truth) and torch.equal(attack.reconstruct(seen), victims)
+
+
+@pytest.mark.parametrize("name", ["server", "server-shuffled", "server-no-map"])
+def test_alternating_runs_where_the_map_is_hidden_and_claims_no_map_that_it_was_told(name):
+    link = Link(tiny_encoder(), MergePolicy.uniform(1.0, 3))
+    hidden = Knowledge.MERGE_MAP not in PRESETS[name].knows
+    assert ("alternating" in choose_attacks((), PRESETS[name])[0]) == hidden
+    session = Session(link, PRESETS[name], pictures(40), campaign=Campaign(quick=True))
+    found = session.fitted(Alternating).recover(session.victims(pictures(4, seed=1))[1])
+    assert (found is not None) == hidden
 
 
 def test_the_order_of_unmerged_tokens_is_their_place():
