@@ -26,7 +26,19 @@ from audit.train import policy
 from privacy_metrics.statistics import bootstrap_mean
 from reports.verdict import verdicts
 
-HEADINGS = ("saves", "exit", "accuracy", "GFLOPs", "tokens", "leakage (SSIM)", "recognised", "blind", "verdict")
+HEADINGS = (
+    "order",
+    "defence",
+    "saves",
+    "exit",
+    "accuracy",
+    "GFLOPs",
+    "tokens",
+    "leakage (SSIM)",
+    "recognised",
+    "blind",
+    "verdict",
+)
 
 
 def rows(config: AttackConfig, exits: list[int], saves: list[float], out: Path, say: Any) -> Iterator[dict[str, Any]]:
@@ -47,6 +59,7 @@ def rows(config: AttackConfig, exits: list[int], saves: list[float], out: Path, 
     for name, (part, layer) in cells.items():
         order = "known" if "order" in run.about["threat"]["knows"] else "hidden"
         about = {"victim": config.victim, "exit_layer": layer, "order": order, "policy": name, "saves": part}
+        about["defense"] = config.defense or "none"
         about["auxiliary"] = run.about["data"]["auxiliary"]
         for each in run.attacks:
             found = {
@@ -75,7 +88,8 @@ def table(found: list[dict[str, Any]]) -> str:
     lines = ["| victim | " + " | ".join(HEADINGS) + " |", "| --- |" + " --- |" * len(HEADINGS)]
     for row in (row for row in found if row["attack"] == "worst case"):
         cells = [
-            row["victim"], f"{row['saves']:.0%}", str(row["exit_layer"]), f"{row['correct']:.0%}",
+            row["victim"], row["order"], row["defense"],
+            f"{row['saves']:.0%}", str(row["exit_layer"]), f"{row['correct']:.0%}",
             f"{row['gflops']:.2f}", f"{row['tokens']:.0f}",
             f"{row['ssim']:.3f} [{row['ssim_low']:.3f}, {row['ssim_high']:.3f}]",
             f"{row['recognised'] * row['images']:.0f} of {row['images']}", f"{row['blind']:.3f}", row["verdict"],
@@ -94,6 +108,7 @@ def main() -> None:
     parser.add_argument("--codec", default="uncoded")
     parser.add_argument("--channel", default="awgn:10")
     parser.add_argument("--threat", default="server")
+    parser.add_argument("--defense")
     parser.add_argument("--exits", type=int, nargs="+", default=[3, 6, 9, 12])
     parser.add_argument("--saves", type=float, nargs="+", default=[0.0, 0.3, 0.5])
     parser.add_argument("--attack", nargs="+", default=["ridge"])
@@ -110,7 +125,18 @@ def main() -> None:
         return
     fields = {
         name: getattr(asked, name)
-        for name in ("weights", "image_size", "head", "auxiliary_data", "victim", "data", "codec", "channel", "threat")
+        for name in (
+            "weights",
+            "image_size",
+            "head",
+            "auxiliary_data",
+            "victim",
+            "data",
+            "codec",
+            "channel",
+            "threat",
+            "defense",
+        )
     }
     sizes = {"images": asked.images, "auxiliary": asked.auxiliary, "budget": asked.budget or None}
     config = AttackConfig(**fields, **sizes, policies=("none",), attacks=tuple(asked.attack), device=asked.device)
