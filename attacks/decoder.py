@@ -14,8 +14,9 @@ from atm.knowledge import Knowledge
 from atm.rows import few, kept
 from atm.threat import Observation, ThreatModel
 from atm.tokens import TokenBatch
-from attacks.alignment import ALIGNABLE, token_features
+from attacks.alignment import ALIGNABLE
 from attacks.base import Attack, held_out, mean_and_scale, patch_features, require
+from attacks.discriminant import token_features
 from attacks.network import InversionNetwork, Size
 from attacks.oracle import Oracle
 from attacks.ridge import Ridge

@@ -13,8 +13,9 @@ from atm.knowledge import Knowledge
 from atm.link import Link
 from atm.threat import Observation
 from atm.tokens import NOWHERE, TokenBatch
-from attacks.alignment import Alignment, assigned
+from attacks.alignment import Alignment
 from attacks.base import held_out
+from attacks.discriminant import assigned
 from attacks.oracle import Oracle
 
 WHITE_BOX = Knowledge.WEIGHTS | Knowledge.CODEC | Knowledge.POLICY | Knowledge.AUXILIARY

@@ -15,8 +15,9 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import PRESETS, Knowledge, ThreatModel
 from atm.tokens import TokenBatch
-from attacks.alignment import Alignment, _discriminant, assigned
+from attacks.alignment import Alignment
 from attacks.alternating import Alternating
+from attacks.discriminant import _fitted, assigned
 from attacks.objective import Likelihood, _matches, per_patch
 from attacks.session import Campaign, Session
 from audit.suite import choose_attacks
@@ -61,7 +62,7 @@ def test_the_discriminant_is_bayes_rule_for_gaussians_of_one_covariance():
     centres, mix = torch.randn(patches, width) * 2, torch.randn(width, width)
     values = centres + torch.randn(images, patches, width) @ mix
     source = torch.arange(patches).expand(images, -1)
-    slopes, offsets = _discriminant(values.flatten(0, 1), source, torch.arange(images) * patches)
+    slopes, offsets = _fitted(values.flatten(0, 1), source, torch.arange(images) * patches)
     gaussian = [torch.distributions.MultivariateNormal(centre, mix.T @ mix) for centre in centres]
     x = values[:50].flatten(0, 1)
     wanted = torch.stack([own.log_prob(x) for own in gaussian], 1).log_softmax(1)
