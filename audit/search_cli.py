@@ -71,6 +71,9 @@ def search(
     images: Annotated[int, typer.Option(help="Pictures to evaluate each policy on.")] = 200,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures for the full suite, at most.")] = 4000,
     lowest: Annotated[float, typer.Option(help="Lowest threshold of any layer.")] = 0.3,
+    held_out: Annotated[
+        bool, typer.Option("--held-out/--no-held-out", help="Measure the front again on other pictures at the end.")
+    ] = True,
     rescore: Annotated[
         bool, typer.Option("--rescore/--no-rescore", help="Attack the front with the full suite at the end.")
     ] = True,
@@ -104,6 +107,7 @@ def search(
             out_folder,
             resume=resume,
             force=force,
+            held_out=held_out,
             rescore=rescored_policies if rescore else 0,
             budget=budget or None,
             ray=ray,
@@ -126,11 +130,15 @@ def pick(
     from audit.pareto.pick import pick_policy
     from reports.numbers import plain
 
-    trial, path = pick_policy(run, at_least or (), at_most or (), minimize, maximize)
+    picked = pick_policy(run, at_least or (), at_most or (), minimize, maximize)
+    trial, path = picked.trial, picked.path
     if as_json:
-        print(json.dumps({"policy": str(path), "thresholds": list(trial.thresholds), **trial.values}))
+        content = {"policy": str(path), "thresholds": list(trial.thresholds), "notes": picked.notes, **picked.values}
+        print(json.dumps(content))
         return
-    shown = ", ".join(f"{name} {plain(value, 4)}" for name, value in trial.values.items())
+    shown = ", ".join(f"{name} {plain(value, 4)}" for name, value in picked.values.items())
     out.print(f"{trial.name}: {shown}", soft_wrap=True)
+    for note in picked.notes:
+        out.print(f"note: {note}", soft_wrap=True)
     out.print(f"thresholds: {' '.join(f'{t:.3f}' for t in trial.thresholds)}", soft_wrap=True)
     out.print(f"policy: {path}", soft_wrap=True)

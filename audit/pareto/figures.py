@@ -97,11 +97,11 @@ def price(outcome: Outcome) -> go.Figure:
     prices = outcome.price()
     names = [p.ignoring.name for p in prices]
     figure = go.Figure()
-    for label, colour, trials in (
-        ("front without leakage", STAR, [p.ignoring for p in prices]),
-        ("as accurate and as cheap, with leakage minded", FRONT, [p.minding for p in prices]),
+    for which, label, colour in (
+        (0, "front without leakage", STAR),
+        (1, "as accurate and as cheap, with leakage minded", FRONT),
     ):
-        figure.add_trace(go.Bar(x=names, y=[t.values["leakage"] for t in trials], name=label, marker_color=colour))
+        figure.add_trace(go.Bar(x=names, y=[p.leakage[which] for p in prices], name=label, marker_color=colour))
     figure.update_yaxes(title="leakage (SSIM)")
     return _plain(figure, 340)
 

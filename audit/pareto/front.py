@@ -92,34 +92,18 @@ def front(trials: Sequence[Trial], objectives: Sequence[Objective], limits: Sequ
 
 
 def hypervolume(points: Tensor) -> float:
-    """Volume that ``[n, m]`` points dominate above the origin; slicing along the last objective, exact (Fonseca 2006).
+    """Volume that ``[n, m]`` points dominate above the origin, exact.
 
     Args:
         points: all to be maximised; those that are not above 0 everywhere count for nothing.
     """
-    points = points[(points > 0).all(1)]
+    # BoTorch takes seconds to import, and whoever only reads a front does not need it.
+    from botorch.utils.multi_objective.box_decompositions.dominated import DominatedPartitioning
+
+    points = points[(points > 0).all(1)].double()
     if not len(points):
         return 0.0
-    if points.shape[1] == 1:
-        return float(points.max())
-    if points.shape[1] == 2:
-        return _area(points)
-    points = points[non_dominated(points)]
-    points = points[points[:, -1].argsort(descending=True)]
-    heights = torch.cat([points[:, -1], points.new_zeros(1)])
-    total = 0.0
-    for k in range(len(points)):
-        thickness = float(heights[k] - heights[k + 1])
-        if thickness > 0:
-            total += thickness * hypervolume(points[: k + 1, :-1])
-    return total
-
-
-def _area(points: Tensor) -> float:
-    points = points[points[:, 0].argsort(descending=True)]
-    top = points[:, 1].cummax(0).values
-    width = points[:, 0] - torch.cat([points[1:, 0], points.new_zeros(1)])
-    return float((width * top).sum())
+    return float(DominatedPartitioning(points.new_zeros(points.shape[1]), points).compute_hypervolume())
 
 
 def curve(trials: Sequence[Trial], frame: Frame, limits: Sequence[Bound] = ()) -> list[float]:

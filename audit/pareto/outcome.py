@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,12 +14,13 @@ from pydantic import Field
 from atm import documents
 from atm.store import StoredRun
 from audit.pareto.config import SearchConfig
-from audit.pareto.front import Frame, curve, feasible, front, stagnation, unkept
+from audit.pareto.front import Frame, curve, feasible, front, hypervolume, stagnation, unkept
 from audit.pareto.objectives import OBJECTIVES, Bound, Objective
 from audit.pareto.trials import Trial, read_trials
 
 STOPPED = "stopped by the user"  # how a note begins that says so
 RESCORED = "rescored"
+FULL_SUITE = "the full suite"
 SUITE_IMAGES = 100  # that the full suite attacks, at most
 GIVEN_UP = 0.05  # accuracy that the privacy-first and the efficiency-first recommendation may cost
 SAME_ACCURACY, SAME_COMPUTE = 0.005, 0.02  # what "equal" means when the price of ignoring privacy is asked
@@ -32,6 +33,8 @@ class _Settings(documents.Fields):
     start: int = 0
     notes: list[str] = Field(default_factory=list)
     full: dict[str, Annotated[list[float], Field(min_length=3, max_length=3)]] = Field(default_factory=dict)
+    again: dict[str, dict[str, float]] = Field(default_factory=dict)
+    again_images: int = 0
     made_with: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -48,16 +51,37 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What is known of the leakage of some policies, all by the same measurement.
+
+    Attributes:
+        words: by which one.
+        leakage: of each of those that it was made of, by name.
+        missing: policies that it was not made of.
+    """
+
+    words: str
+    leakage: dict[str, float]
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Price:
     """A policy of the front without privacy, and the most private one of equal accuracy and compute."""
 
     ignoring: Trial
     minding: Trial
+    evidence: Evidence
+
+    @property
+    def leakage(self) -> tuple[float, float]:
+        """Of the two, by the strongest evidence that there is of both."""
+        return self.evidence.leakage[self.ignoring.name], self.evidence.leakage[self.minding.name]
 
     @property
     def saved(self) -> float:
         """Leakage that minding privacy saves at no cost."""
-        return self.ignoring.values["leakage"] - self.minding.values["leakage"]
+        return self.leakage[0] - self.leakage[1]
 
 
 @dataclass(frozen=True)
@@ -71,6 +95,8 @@ class Outcome:
         start: how many of them were starting policies.
         notes: on how it ended.
         full: leakage by the full suite ``(estimate, low, high)`` by policy name, where it was re-scored.
+        again: objectives by policy name, measured on pictures that the search never saw (`audit.pareto.again`).
+        again_images: how many pictures these were.
         made_with: digests of weights and data, and versions; empty for searches that did not write them down.
     """
 
@@ -80,6 +106,8 @@ class Outcome:
     start: int
     notes: tuple[str, ...] = ()
     full: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    again: dict[str, dict[str, float]] = field(default_factory=dict)
+    again_images: int = 0
     made_with: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -118,6 +146,42 @@ class Outcome:
         """Hypervolume after each trial."""
         return curve(self.trials, self.frame, self.limits)
 
+    def known(self, trial: Trial) -> dict[str, float]:
+        """A policy's numbers by the strongest evidence that all policies of the front share: those on other pictures,
+        if the front was measured on them, else those of the search.
+        """
+        return {**trial.values, **self.again.get(trial.name, {})}
+
+    @cached_property
+    def lasting(self) -> list[Trial]:
+        """Policies of the front that are on it on other pictures too; all of them if there are none."""
+        if not self.again:
+            return self.front
+        there = [replace(trial, values=self.known(trial)) for trial in self.front if trial.name in self.again]
+        kept = {trial.number for trial in front(there, self.objectives, self.limits)}
+        return [trial for trial in self.front if trial.number in kept] or self.front
+
+    @cached_property
+    def volume_again(self) -> float | None:
+        """Hypervolume of the front's policies on other pictures, in the units of the search; None if there are none."""
+        there = [replace(trial, values=self.known(trial)) for trial in self.front if trial.name in self.again]
+        able = [trial for trial in there if feasible(trial, self.limits)]
+        return hypervolume(self.frame.points(able)) if there else None
+
+    def evidence(self, trials: Sequence[Trial], needed: Sequence[Trial] = ()) -> Evidence:
+        """The strongest on the leakage of some policies: the full suite if it attacked any of them, else the score.
+
+        Args:
+            trials: the policies.
+            needed: those of them that must have been measured by it.
+        """
+        attacked = {trial.name: self.full[trial.name][0] for trial in trials if trial.name in self.full}
+        if attacked and all(trial.name in attacked for trial in needed):
+            missing = tuple(trial.name for trial in trials if trial.name not in attacked)
+            return Evidence(FULL_SUITE, attacked, missing)
+        words = f"the {self.config.score} score" + (" on other pictures" if self.again else "")
+        return Evidence(words, {trial.name: self.known(trial)["leakage"] for trial in trials})
+
     @property
     def stopped(self) -> bool:
         """Whether the user stopped it."""
@@ -132,6 +196,11 @@ class Outcome:
     def warnings(self) -> list[str]:
         """Everything that a reader must know."""
         found = list(self.notes)
+        if self.front and not self.full and any(o.name == "leakage" for o in self.objectives):
+            found.append(
+                f"leakage is that of the {self.config.score} score, which ranks policies and is no worst case: attack "
+                "the front with the full suite (--resume --rescore) before believing it"
+            )
         notice = stagnation(self.volumes, self.start)
         if notice:
             found.append(notice)
@@ -151,24 +220,29 @@ class Outcome:
         accurate = self._accurate()
         allowed = f"among policies that lose at most {GIVEN_UP:.0%} of accuracy" if "accuracy" in names else "of all"
         if "leakage" in names and accurate:
-            trial = min(accurate, key=lambda t: t.values["leakage"])
-            found.append(Recommendation("privacy first", trial, f"the least leakage {allowed}"))
-        if self.front:
-            worst = [float(row.min()) for row in self.frame.points(self.front)]
-            trial = self.front[max(range(len(worst)), key=worst.__getitem__)]
+            evidence = self.evidence(accurate)
+            trial = next(t for t in accurate if t.name == min(evidence.leakage, key=evidence.leakage.__getitem__))
+            left = f", of which {len(evidence.missing)} were not attacked by it" if evidence.missing else ""
+            found.append(
+                Recommendation("privacy first", trial, f"the least leakage by {evidence.words} {allowed}{left}")
+            )
+        if self.lasting:
+            rows = [replace(trial, values=self.known(trial)) for trial in self.lasting]
+            worst = [float(row.min()) for row in self.frame.points(rows)]
+            trial = self.lasting[max(range(len(worst)), key=worst.__getitem__)]
             reason = "its worst objective, as a part of the range from reference to best, is better than any other's"
             found.append(Recommendation("balanced", trial, reason))
         cheap = next((name for name in ("gflops", "latency", "tokens", "symbols") if name in names), None)
         if cheap and accurate:
-            trial = min(accurate, key=lambda t: t.values[cheap])
+            trial = min(accurate, key=lambda t: self.known(t)[cheap])
             found.append(Recommendation("efficiency first", trial, f"the least {OBJECTIVES[cheap].label} {allowed}"))
-        return found
+        return _told_apart(found)
 
     def _accurate(self) -> list[Trial]:
         if not any(o.name == "accuracy" for o in self.objectives):
-            return self.front
-        best = max((trial.values["accuracy"] for trial in self.front), default=0.0)
-        return [trial for trial in self.front if trial.values["accuracy"] >= best - GIVEN_UP]
+            return self.lasting
+        accuracy = {trial.name: self.known(trial)["accuracy"] for trial in self.lasting}
+        return [t for t in self.lasting if accuracy[t.name] >= max(accuracy.values()) - GIVEN_UP]
 
     def price(self) -> list[Price]:
         """For each policy of the front without leakage, the most private one that is as accurate and as cheap."""
@@ -176,8 +250,15 @@ class Outcome:
         if len(others) == len(self.objectives) or not {"accuracy", "gflops"} <= {o.name for o in others}:
             return []
         able = [trial for trial in self.trials if feasible(trial, self.limits)]
-        return [Price(trial, min(_equals(trial, able), key=lambda t: t.values["leakage"]))
-                for trial in sorted(front(able, others), key=lambda t: -t.values["gflops"])]  # fmt: skip
+        found = []
+        for trial in sorted(front(able, others), key=lambda t: -t.values["gflops"]):
+            equal = _equals(trial, able)
+            evidence = self.evidence(equal, [trial])
+            if evidence.words != FULL_SUITE:  # not all of them are on the front, and only that was measured again
+                evidence = Evidence(f"the {self.config.score} score", {t.name: t.values["leakage"] for t in equal})
+            least = min(evidence.leakage, key=evidence.leakage.__getitem__)
+            found.append(Price(trial, next(t for t in equal if t.name == least), evidence))
+        return found
 
     def table(self) -> pd.DataFrame:
         """A row per trial."""
@@ -188,6 +269,9 @@ class Outcome:
             row |= {o.name: trial.values.get(o.name, float("nan")) for o in self.measured}
             if self.full:
                 row["leakage_full_suite"] = self.full.get(trial.name, (float("nan"),))[0]
+            if self.again:
+                found = self.again.get(trial.name, {})
+                row |= {f"{o.name}_again": found.get(o.name, float("nan")) for o in self.measured}
             row |= {f"threshold_{layer}": t for layer, t in enumerate(trial.thresholds)}
             rows.append({**row, "source": trial.source, "front": trial.number in kept})
         return pd.DataFrame(rows)
@@ -207,7 +291,19 @@ class Outcome:
         full = {name: (v[0], v[1], v[2]) for name, v in about.get("full", {}).items()}
         start = about.get("start", 0)  # a search that was killed while it loaded has not got that far
         notes, made_with = (*about.get("notes", ()), *stored.notes), about.get("made_with", {})
-        return cls(stored.path, config, tuple(trials), start, notes, full, made_with)
+        again, images = about.get("again", {}), about.get("again_images", 0)
+        return cls(stored.path, config, tuple(trials), start, notes, full, again, images, made_with)
+
+
+def _told_apart(found: list[Recommendation]) -> list[Recommendation]:
+    """The same, where a policy that is recommended once more says so."""
+    first: dict[int, str] = {}
+    said = []
+    for each in found:
+        same = first.setdefault(each.trial.number, each.title)
+        reason = each.reason if same == each.title else f"the same policy as {same}: {each.reason}"
+        said.append(replace(each, reason=reason))
+    return said
 
 
 def _equals(trial: Trial, others: Sequence[Trial]) -> list[Trial]:

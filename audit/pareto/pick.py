@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atm.errors import AtmError
@@ -13,14 +14,34 @@ from audit.pareto.run import write_policy
 from audit.pareto.trials import Trial
 
 
+@dataclass(frozen=True)
+class Picked:
+    """A policy, and why.
+
+    Attributes:
+        trial: the evaluation that it comes from.
+        path: its YAML file.
+        values: its objectives, by the strongest evidence.
+        notes: on that evidence.
+    """
+
+    trial: Trial
+    path: Path
+    values: dict[str, float]
+    notes: list[str]
+
+
 def pick_policy(
     folder: str | Path,
     at_least: Iterable[str] = (),
     at_most: Iterable[str] = (),
     minimize: str | None = None,
     maximize: str | None = None,
-) -> tuple[Trial, Path]:
-    """The policy that is best in one objective among all that keep the bounds, and its YAML file.
+) -> Picked:
+    """The policy that is best in one objective among all that keep the bounds.
+
+    What was measured on other pictures than the search's counts for the front's policies; and where leakage is to be
+    least, of those that the full suite attacked the one that it found least in, if it attacked any.
 
     Raises:
         AtmError: not exactly one objective, one that the search did not measure, or no policy keeps the bounds.
@@ -30,14 +51,25 @@ def pick_policy(
     objective, sign = OBJECTIVES[canonical(minimize or maximize or "")], 1 if minimize else -1
     limits = bounds(at_least, at_most)
     outcome = Outcome.read(folder)
-    known = [o.name for o in outcome.measured]
+    measured = [o.name for o in outcome.measured]
     for asked in [*(limit.objective for limit in limits), objective]:
-        if asked.name not in known:
-            raise AtmError(f"{folder} did not measure {asked.name}; it has {', '.join(known)}")
-    able = [trial for trial in outcome.trials if feasible(trial, limits)]
+        if asked.name not in measured:
+            raise AtmError(f"{folder} did not measure {asked.name}; it has {', '.join(measured)}")
+    known = {trial.number: outcome.known(trial) for trial in outcome.trials}
+    able = [trial for trial in outcome.trials if feasible(replace(trial, values=known[trial.number]), limits)]
     if not able:
         asked_for = " and ".join(map(str, limits)) or "anything: every evaluation failed"
         raise AtmError(f"none of the {len(outcome.trials)} policies of {folder} keeps {asked_for}; relax a bound")
     front = {trial.number for trial in outcome.front}
-    best = min(able, key=lambda t: (sign * t.values[objective.name], t.number not in front, t.number))
-    return best, write_policy(outcome, best)
+    notes: list[str] = []
+    values = {trial.name: known[trial.number][objective.name] for trial in able}
+    if objective.name == "leakage":
+        evidence = outcome.evidence(able)
+        values, notes = evidence.leakage, [f"leakage by {evidence.words}"]
+        if evidence.missing:
+            notes.append(f"{len(evidence.missing)} more policies that keep the bounds were not attacked by it")
+    best = min(
+        (trial for trial in able if trial.name in values),
+        key=lambda t: (sign * values[t.name], t.number not in front, t.number),
+    )
+    return Picked(best, write_policy(outcome, best), {**known[best.number], objective.name: values[best.name]}, notes)

@@ -15,6 +15,7 @@ from atm.errors import AtmError
 from atm.store import RunStore, make_folder, settings_of, write
 from audit import cluster
 from audit.evaluate import attack
+from audit.pareto.again import measured_again, other_pictures, unseen
 from audit.pareto.config import SearchConfig
 from audit.pareto.execution import Executor, InProcess, OnRay
 from audit.pareto.outcome import RESCORED, STOPPED, SUITE_IMAGES, Outcome
@@ -35,6 +36,7 @@ def search(
     *,
     resume: bool = False,
     force: bool = False,
+    held_out: bool = True,
     rescore: int = 0,
     budget: float | None = SUITE_SECONDS,
     ray: str | None = None,
@@ -47,6 +49,7 @@ def search(
         out: the folder.
         resume: go on with the search that is there.
         force: replace the search that is there.
+        held_out: whether the front is measured again on as many other pictures at the end.
         rescore: how many policies of the front the full suite attacks at the end: the recommended ones first.
         budget: seconds of the full suite for each of them; None sets no limit.
         ray: address of a Ray cluster that evaluates and attacks, or ``local``; None does all in this process.
@@ -68,6 +71,8 @@ def search(
         made_with = {key: problem.setting.about[key] for key in MADE_WITH}
         store.begin({"config": config.as_dict(), "made_with": made_with})
         outcome = explore(problem, config, store, executor, say)
+        if held_out and outcome.front and not outcome.stopped:
+            outcome = measured_again(outcome, store, partial(_on_other_pictures, config, problem), say)
         if rescore and outcome.front and not outcome.stopped:
             outcome = rescored(outcome, store, rescore, say, budget, ray)
         finish(outcome)
@@ -84,6 +89,14 @@ def make_problem(config: SearchConfig) -> PolicyProblem:
         assert setting.victim is not None
         setting.victim.need_task("atm search")
     return PolicyProblem(setting, measured, privacy, config.lowest, config.seed)
+
+
+def _on_other_pictures(config: SearchConfig, problem: PolicyProblem) -> PolicyProblem | None:
+    other = make_problem(other_pictures(config))
+    setting = unseen(other.setting, problem.setting)
+    if setting is None:
+        return None
+    return PolicyProblem(setting, other.measured, create_score(config.score), config.lowest, other.seed)
 
 
 def explore(problem: Problem, config: SearchConfig, store: RunStore, executor: Executor, say: Say) -> Outcome:

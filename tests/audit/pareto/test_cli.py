@@ -13,6 +13,7 @@ from atm.policy import load
 from atm.store import RunStore
 from atm.weight_files import read_weights, write_weights
 from attacks import BLIND, available
+from audit.pareto.outcome import Outcome
 from audit.pareto.problem import PolicyProblem
 from tests.atm.models import tiny_vit
 from tests.audit.conftest import parse
@@ -60,7 +61,9 @@ def test_the_report_is_whole_and_fetches_nothing(searched):
 
 def test_pick_finds_the_best_policy_within_bounds(atm, searched):
     folder, _ = searched
-    trials = [json.loads(line)["values"] for line in (folder / "trials.jsonl").read_text().splitlines()]
+    found = Outcome.read(folder)
+    trials = [found.known(trial) for trial in found.trials]
+    assert found.again and found.again_images > 2
     limit = sorted(t["tokens"] for t in trials)[5]
     code, out, _ = atm("pick", folder, "--at-most", f"tokens={limit}", "--maximize", "accuracy", "--json")
     picked = parse(out)

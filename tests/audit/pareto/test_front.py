@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 import torch
-from botorch.utils.multi_objective.box_decompositions import DominatedPartitioning
 from botorch.utils.multi_objective.pareto import is_non_dominated
 
 from atm.errors import AtmError
@@ -17,11 +18,15 @@ from audit.pareto.trials import Trial
 
 
 @pytest.mark.parametrize("width", [2, 3, 4])
-def test_hypervolume_is_botorchs(width):
-    points = torch.rand(25, width, generator=torch.Generator().manual_seed(width), dtype=torch.float64) * 1.2 - 0.2
-    reference = torch.zeros(width, dtype=torch.float64)
-    expected = DominatedPartitioning(reference, points).compute_hypervolume()
-    assert hypervolume(points) == pytest.approx(float(expected), rel=1e-9)
+def test_hypervolume_is_that_of_a_union_of_boxes(width):
+    """By inclusion and exclusion; two points lie outside."""
+    points = torch.rand(8, width, generator=torch.Generator().manual_seed(width), dtype=torch.float64)
+    inside = [
+        points[list(rows)].amin(0).prod() * (-1) ** (k + 1) for k in range(1, 9) for rows in combinations(range(8), k)
+    ]
+    outside = torch.cat([points[:2] - 1, torch.full((1, width), 2.0)])
+    outside[2, 0] = -0.1
+    assert hypervolume(torch.cat([points, outside])) == pytest.approx(float(sum(inside)), rel=1e-9)
 
 
 def test_hypervolume_of_one_box_and_of_two_that_overlap():

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from atm.errors import AtmError, KnowledgeError
 from atm.link import Link
 from atm.policy import MergePolicy
-from atm.threat import Knowledge, ThreatModel
+from atm.threat import PRESETS, Knowledge, ThreatModel
 from attacks import linear
 from attacks.base import patch_features
 from attacks.ridge import Ridge
@@ -19,6 +19,7 @@ from audit.pareto.privacy import CrossFittedRidge, create_score
 from privacy_metrics import ssim
 from privacy_metrics.windowed import SsimTo
 from tests.atm.models import tiny_encoder
+from tests.attacks.planted import SIGNAL, PlantedLink
 
 THREAT = ThreatModel("server")
 
@@ -50,8 +51,9 @@ def test_each_fold_is_rebuilt_as_the_ridge_attack_of_the_other_folds_would(link,
     score.prepare(link, THREAT, images)
     features = patch_features(THREAT.observe(link.transmit(images), link)).double().float()
     rebuilt = score.rebuild(features)
-    fold = 1
-    train, test = score.fold != fold, score.fold == fold
+    test = torch.zeros(60, dtype=torch.bool)
+    test[score.folds[1]] = True
+    train = ~test
     positions = features.shape[1]
 
     def design(x):
@@ -75,9 +77,10 @@ def test_no_image_takes_part_in_its_own_reconstruction(link):
     score.prepare(link, THREAT, changed)
     after = score.rebuild(features)
     moved = (before - after).abs().flatten(1).amax(1)
-    own_fold = [i for i in range(24) if score.fold[i] == score.fold[3] and i != 3]
-    assert moved[own_fold].max() < 1e-4, "its fold was rebuilt without it"
-    assert moved[score.fold != score.fold[3]].min() > 1e-4, "the other folds were rebuilt with it"
+    own = next(rows for rows in score.folds if 3 in rows)
+    assert moved[own[own != 3]].max() < 1e-4, "its fold was rebuilt without it"
+    others = [i for i in range(24) if i not in own]
+    assert moved[others].min() > 1e-4, "the other folds were rebuilt with it"
 
 
 def test_noise_for_tokens_leaks_no_more_than_the_mean_image(link):
@@ -103,10 +106,66 @@ def test_it_ranks_policies_as_the_attack_with_its_own_images_does(link):
     assert spearmanr(cheap, dear).statistic > 0.85
 
 
-def test_what_the_adversary_may_not_know_the_score_may_not_use(link):
-    denied = ThreatModel("blind", knows=Knowledge.EVERYTHING & ~Knowledge.MERGE_MAP)
-    with pytest.raises(KnowledgeError, match="merge map"):
-        CrossFittedRidge().prepare(link, denied, pictures(8, link.encoder.input_shape[1]))
+def leakage(link, threat, images, seed=3):
+    score = CrossFittedRidge()
+    score.prepare(link, threat, images)
+    return float(score.score(link, link.transmit(images, 1), seed).mean())
+
+
+def planted(strength):
+    """Patches in the clear, each with a mark of its place."""
+    mark = torch.randn(SIGNAL.places, SIGNAL.unit, generator=torch.Generator().manual_seed(3)) * strength
+    return PlantedLink(lambda units: units + mark)
+
+
+SHUFFLED, NO_MAP = PRESETS["server-shuffled"], PRESETS["server-no-map"]
+BLIND = ThreatModel("blind").without_knowledge(Knowledge.ORDER | Knowledge.SIZES | Knowledge.WEIGHTS)
+
+
+def test_hidden_places_are_no_privacy_where_tokens_tell_them():
+    images = pictures(60, 32)
+    known = leakage(planted(2.0), THREAT, images)
+    assert leakage(planted(2.0), SHUFFLED, images) == pytest.approx(known, abs=0.01)
+    assert leakage(planted(0.0), SHUFFLED, images) < known - 0.1, "and some where they do not"
+
+
+def test_who_lacks_the_device_regresses_on_the_set_of_tokens():
+    """Behind whoever can place them, before whoever sees noise; the order in which they come does not matter."""
+    images = pictures(60, 32)
+    link = planted(2.0)
+    of_set = leakage(link, BLIND, images)
+    assert of_set == pytest.approx(leakage(link, BLIND, images, seed=4), abs=1e-4)
+    noise = torch.randn(60, 1, 9, generator=torch.Generator().manual_seed(0))
+    score = CrossFittedRidge()
+    score.prepare(link, BLIND, images)
+    floor = float(score.quality(score.rebuild(noise)).mean())
+    assert floor + 0.02 < of_set < leakage(link, SHUFFLED, images)
+
+
+def test_a_fold_is_placed_without_its_own_maps():
+    """With maps that are wrong in one fold alone, its own tokens go where they did, and other folds' do not."""
+    images, link = pictures(60, 32), planted(0.0)
+    score = CrossFittedRidge()
+    score.prepare(link, SHUFFLED, images)
+    heard = SHUFFLED.hear(link.transmit(images, 1), link, 0)
+    seen, truth = SHUFFLED.told(heard, link, 0), SHUFFLED.true_map(heard, link, 0)
+    wrong, rows = truth.clone(), score.folds[1]
+    wrong[rows] = wrong[rows].flip(1)
+    found, misled = (score._placed(seen, own, False).tokens.source for own in (truth, wrong))
+    assert torch.equal(found[rows], misled[rows])
+    assert not torch.equal(found, misled)
+
+
+@pytest.mark.parametrize("threat", [*PRESETS, "blind"])
+def test_every_adversary_has_a_score_and_who_knows_less_has_a_lower_one(link, threat):
+    images = pictures(48, link.encoder.input_shape[1])
+    found = leakage(link, PRESETS.get(threat, BLIND), images)
+    assert 0 < found <= leakage(link, PRESETS["before-codec"], images) + 0.01
+
+
+def test_whoever_has_no_pictures_has_no_score(link):
+    with pytest.raises(KnowledgeError, match="auxiliary"):
+        CrossFittedRidge().prepare(link, ThreatModel("none", knows=Knowledge.NOTHING), pictures(8, 32))
 
 
 def test_an_unknown_score_is_named():

@@ -1,0 +1,62 @@
+"""The front once more, on pictures that the search never saw: what was lucky on its own pictures is not on these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from atm.data.duplicates import apart
+from atm.store import RunStore
+from audit.pareto.config import FEWEST, SearchConfig
+from audit.pareto.execution import evaluate
+from audit.pareto.outcome import STOPPED, Outcome
+from audit.pareto.problem import PolicyProblem
+from audit.setting import Setting
+
+NONE_LEFT = "the data have no pictures that the search did not see, so its front was not measured again"
+
+
+def other_pictures(config: SearchConfig) -> SearchConfig:
+    """The same search on another draw of pictures."""
+    return replace(config, seed=config.seed + 1)
+
+
+def unseen(setting: Setting, seen: Setting) -> Setting | None:
+    """A setting without the pictures that resemble those of another; None where too few are left."""
+    victims, removed = apart(setting.data.victims, seen.data.victims)
+    if len(victims) < FEWEST:
+        return None
+    if not removed:
+        return setting
+    truth = None if setting.victim is None else setting.victim.answers(victims).truth
+    return replace(setting, data=replace(setting.data, victims=victims), truth=truth)
+
+
+def measured_again(
+    outcome: Outcome, store: RunStore, make: Callable[[], PolicyProblem | None], say: Callable[[str], None]
+) -> Outcome:
+    """The outcome with its front's numbers on other pictures, which are kept for whoever goes on with the search.
+
+    Args:
+        outcome: of a search that has ended.
+        store: its folder.
+        make: the problem on other pictures, or None where there are none.
+        say: called with a line for each policy.
+    """
+    known = {trial.name: outcome.again[trial.name] for trial in outcome.front if trial.name in outcome.again}
+    try:
+        problem = make() if len(known) < len(outcome.front) else None
+        if problem is None and len(known) < len(outcome.front):
+            return replace(outcome, notes=(*outcome.notes, NONE_LEFT))
+        for number, trial in enumerate(outcome.front, 1):
+            if problem is not None and trial.name not in known:
+                measured = evaluate(problem, trial.number, trial.policy).measured
+                if measured is not None:
+                    known[trial.name] = dict(measured.values)
+                say(f"other pictures [{number}/{len(outcome.front)}] {trial.name}")
+    except KeyboardInterrupt:
+        note = f"{STOPPED} while the front was measured on other pictures; --resume goes on with it"
+        outcome = replace(outcome, notes=(*outcome.notes, note))
+    images = outcome.again_images if problem is None else len(problem.images)
+    store.update(again=known, again_images=images)
+    return replace(outcome, again=known, again_images=images)

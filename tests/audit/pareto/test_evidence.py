@@ -1,0 +1,181 @@
+"""What a policy is recommended for: other pictures than the search's, the full suite, and what is said of both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from markupsafe import escape
+
+from atm.data.duplicates import apart
+from audit.pareto.again import NONE_LEFT, measured_again, other_pictures, unseen
+from audit.pareto.config import SearchConfig
+from audit.pareto.front import hypervolume
+from audit.pareto.outcome import FULL_SUITE, STOPPED, Outcome
+from audit.pareto.pick import pick_policy
+from audit.pareto.report import lasting, render
+from audit.pareto.run import make_problem, open_folder
+from tests.audit.pareto.toy import CONFIG, Toy, run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("search") / "s"
+    run(path, say=lambda line: None)
+    return path
+
+
+@pytest.fixture
+def outcome(folder):
+    return Outcome.read(folder)
+
+
+class OtherPictures(Toy):
+    """The same problem, where the accuracy of one policy was luck, and a policy without numbers."""
+
+    def __init__(self, lucky, broken=()) -> None:
+        super().__init__()
+        self.images, self.lucky, self.fails = torch.zeros(50, 1), lucky, broken
+
+    def measure(self, policy):
+        if policy.name in self.fails:
+            raise ValueError("nothing works here")
+        measured = super().measure(policy)
+        if policy.name == self.lucky:
+            measured.values["accuracy"] = 0.01
+            measured.values["leakage"] = 0.99
+        return measured
+
+
+def again(outcome, problem, say=lambda line: None):
+    with open_folder(outcome.folder, CONFIG, True, False) as store:
+        return measured_again(outcome, store, lambda: problem, say)
+
+
+def test_a_policy_that_was_lucky_is_not_recommended(outcome):
+    lucky = next(r.trial for r in outcome.recommended() if r.title == "privacy first")
+    found = again(outcome, OtherPictures(lucky.name))
+    assert found.again_images == 50 and found.again.keys() == {trial.name for trial in outcome.front}
+    assert lucky in found.front and lucky not in found.lasting
+    assert lucky not in [r.trial for r in found.recommended()]
+    assert found.known(lucky)["accuracy"] == 0.01 and lucky.values["accuracy"] > 0.5
+    rows = [replace(trial, values=found.known(trial)) for trial in found.front]
+    assert found.volume_again == hypervolume(found.frame.points(rows)) < found.volumes[-1]
+    assert str(escape(lasting(found))) in render(found) and "50 pictures that the search never saw" in lasting(found)
+    assert Outcome.read(outcome.folder).again == found.again
+
+
+def test_where_nothing_was_luck_the_front_stays(outcome):
+    found = again(replace(outcome, again={}), OtherPictures(None))
+    assert found.lasting == found.front and found.volume_again == pytest.approx(found.volumes[-1])
+    assert [r.trial for r in found.recommended()] == [r.trial for r in replace(outcome, again={}).recommended()]
+    table = found.table().set_index("policy")
+    for trial in found.front:
+        assert table.loc[trial.name, "leakage_again"] == pytest.approx(trial.values["leakage"])
+    assert table.leakage_again.isna().sum() == len(found.trials) - len(found.front)
+
+
+def test_a_policy_that_fails_on_other_pictures_is_out_and_the_others_stay(outcome):
+    broken = outcome.front[0].name
+    found = again(replace(outcome, again={}), OtherPictures(None, (broken,)))
+    assert broken not in found.again and len(found.again) == len(outcome.front) - 1
+    assert broken not in [trial.name for trial in found.lasting]
+
+
+def test_what_was_measured_is_not_measured_again(outcome):
+    first = again(replace(outcome, again={}), OtherPictures(None))
+    said = []
+    second = again(first, None, said.append)
+    assert second.again == first.again and second.again_images == 50 and not said
+
+
+def test_stopping_keeps_what_was_measured(outcome):
+    class Stopped(OtherPictures):
+        def measure(self, policy):
+            if len(self.asked) == 2:
+                raise KeyboardInterrupt
+            return super().measure(policy)
+
+    found = again(replace(outcome, again={}), Stopped(None))
+    assert len(found.again) == 2 and found.stopped and found.notes[-1].startswith(STOPPED)
+
+
+def test_where_there_are_no_other_pictures_it_is_said(outcome):
+    found = again(replace(outcome, again={}), None)
+    assert NONE_LEFT in found.warnings and found.volume_again is None and found.lasting == found.front
+
+
+def test_the_full_suite_counts_more_than_the_score(folder, outcome):
+    """It found less in one that the score ranks behind, and a third that it did not attack cannot be chosen."""
+    outcome = replace(outcome, again={}, full={})
+    accurate = sorted(outcome._accurate(), key=lambda trial: trial.values["leakage"])
+    first, second, third = accurate[0], accurate[1], accurate[2]
+    full = {second.name: (0.7, 0.6, 0.8), third.name: (0.5, 0.4, 0.6)}
+    (said,) = [r for r in replace(outcome, full=full).recommended() if r.title == "privacy first"]
+    assert said.trial == third and FULL_SUITE in said.reason
+    assert f"{len(accurate) - 2} were not attacked" in said.reason
+    (before,) = [r for r in outcome.recommended() if r.title == "privacy first"]
+    assert before.trial == first and "ridge score" in before.reason
+    with open_folder(folder, CONFIG, True, False) as store:
+        store.update(full=full, again={})
+    picked = pick_policy(folder, at_least=["accuracy=0.5"], minimize="leakage")
+    assert picked.trial.name == third.name and picked.values["leakage"] == 0.5
+    assert "by the full suite" in picked.notes[0] and "were not attacked" in picked.notes[1]
+    with open_folder(folder, CONFIG, True, False) as store:
+        store.update(full={})
+    picked = pick_policy(folder, minimize="leakage")
+    assert picked.notes == ["leakage by the ridge score"]
+    assert picked.values["leakage"] == min(trial.values["leakage"] for trial in outcome.trials)
+
+
+def test_a_bound_is_kept_on_other_pictures(folder, outcome):
+    best = max(outcome.front, key=lambda trial: trial.values["accuracy"])
+    with open_folder(folder, CONFIG, True, False) as store:
+        store.update(again={best.name: {**best.values, "accuracy": 0.1}}, again_images=50)
+    picked = pick_policy(folder, at_least=["accuracy=0.5"], maximize="accuracy")
+    assert picked.trial.name != best.name
+    with open_folder(folder, CONFIG, True, False) as store:
+        store.update(again={}, again_images=0)
+    assert pick_policy(folder, at_least=["accuracy=0.5"], maximize="accuracy").trial.name == best.name
+
+
+def test_a_price_compares_by_one_measurement(outcome):
+    """By the suite where it attacked the policy that ignores privacy, else by the score for both."""
+    plain = replace(outcome, again={}, full={})
+    price = next(p for p in plain.price() if p.minding is not p.ignoring)
+    assert price.evidence.words == "the ridge score" and price.saved > 0
+    full = {price.minding.name: (0.1, 0.0, 0.2)}
+    same = next(p for p in replace(plain, full=full).price() if p.ignoring == price.ignoring)
+    assert same.evidence.words == "the ridge score" and same.saved == price.saved
+    full[price.ignoring.name] = (0.9, 0.8, 1.0)
+    dear = next(p for p in replace(plain, full=full).price() if p.ignoring == price.ignoring)
+    assert dear.evidence.words == FULL_SUITE and dear.leakage == (0.9, 0.1) and dear.minding == price.minding
+
+
+def test_two_recommendations_of_one_policy_say_so(outcome):
+    alone = replace(outcome, again={}, full={}, trials=outcome.trials[:1])
+    first, *others = alone.recommended()
+    assert len(others) == 2 and all(r.reason.startswith(f"the same policy as {first.title}: ") for r in others)
+    assert "the same policy" not in first.reason
+
+
+def test_that_no_suite_attacked_the_front_is_said_at_the_top(outcome):
+    plain = replace(outcome, again={}, full={})
+    assert any("no worst case" in line for line in plain.warnings)
+    named = {plain.front[0].name: (0.5, 0.4, 0.6)}
+    assert not any("no worst case" in line for line in replace(plain, full=named).warnings)
+
+
+def test_other_pictures_resemble_none_that_the_search_saw(victim, pictures):
+    config = SearchConfig(victim=str(victim), data=str(pictures), images=16)
+    seen, other = make_problem(config).setting, make_problem(other_pictures(config)).setting
+    left = unseen(other, seen)
+    assert left is not None and len(left.data.victims) == len(left.truth) > 2
+    assert apart(left.data.victims, seen.data.victims)[1] == 0
+    assert unseen(seen, seen) is None
+    both = left.data.victims.images[:].flatten(1)
+    truth = {
+        tuple(row.tolist()): int(t) for row, t in zip(other.data.victims.images[:].flatten(1), other.truth, strict=True)
+    }
+    assert [truth[tuple(row.tolist())] for row in both] == left.truth.tolist()
