@@ -143,7 +143,7 @@ def _verdict(system: System, size: Size, seed: int) -> Verdict:
     pictures = system.pictures(images, size.auxiliary, seed)
     config = AttackConfig(
         policies=(system.policy.name,), attacks=system.attacks, victim="planted", data=pictures.victims.name,
-        images=images, auxiliary=size.auxiliary, seed=seed, repeats=size.repeats, budget=None,
+        images=images, auxiliary=size.auxiliary, seed=seed, repeats=size.repeats, budget=None, quick=system.quick,
     )  # fmt: skip
     setting = _setting(system, config, pictures)
     with tempfile.TemporaryDirectory() as folder:

@@ -128,6 +128,12 @@ def places(images: Tensor) -> TokenBatch:
     return TokenBatch.dense((torch.arange(-1, PATCHES)[:, None] / PATCHES).expand(len(images), -1, WIDTH), 1)
 
 
+def placed(images: Tensor) -> TokenBatch:
+    """The patches, each beside a secret mark of its place."""
+    marks = 2 * torch.randn(PATCHES, WIDTH, generator=_secret())
+    return patchwise(SIGNAL.to_units(images) - 0.5 + marks)
+
+
 def one_constant_token(images: Tensor) -> TokenBatch:
     """All patches merged into one token, the same for every picture."""
     count = len(images)

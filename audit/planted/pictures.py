@@ -11,6 +11,7 @@ from torch import Tensor
 
 from atm import data
 from atm.data import ImageSet, Splits
+from atm.data.duplicates import apart
 from audit.planted.encoders import SIDE, SIGNAL, WIDTH, label
 
 Pictures = Callable[[int, int, int], Splits]
@@ -73,6 +74,13 @@ def twins(percent: int) -> Pictures:
         return _relabelled(found.victims, own, found.validation)
 
     return make
+
+
+def untwinned(victims: int, auxiliary: int, seed: int) -> Splits:
+    """The same once her near-duplicates of attacked pictures are taken from her, as from every user's data."""
+    found = twins(100)(victims, auxiliary, seed)
+    own, alike = apart(found.auxiliary, found.victims)
+    return replace(found, auxiliary=own, alike=alike)
 
 
 def one_number(victims: int, auxiliary: int, seed: int) -> Splits:

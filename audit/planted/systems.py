@@ -39,6 +39,7 @@ class System:
         policy: after which layer the tokens leave.
         threat: who attacks.
         images: attacked at most; None is no limit.
+        quick: whether attacks take the few steps of a first look.
         labels: whether to look for the label and for the picture among candidates too.
         least_error: mean squared error per pixel that is claimed to be the least possible, or None where none is.
     """
@@ -54,6 +55,7 @@ class System:
     policy: MergePolicy = POLICY
     threat: ThreatModel = PRESETS["server"]
     images: int | None = None
+    quick: bool = False
     labels: bool = False
     least_error: float | None = None
 
@@ -82,6 +84,8 @@ HIDES_NOTHING = (
            pictures.one_number),
     System("secret fixed permutation of tokens", LEAKS, encoders.permuted, ("ridge", "whole")),
     System("patches in their neighbours' tokens", LEAKS, encoders.beside, ("ridge", "context")),
+    System("patches in an order that nobody tells, but their tokens", LEAKS, encoders.placed, ("position",),
+           threat=PRESETS["server-shuffled"], quick=True),
     System("secret fixed rotation of features", LEAKS, encoders.rotated),
     System("secret fixed flip of features", LEAKS, defence=parts.SecretFlip()),
     System("secret fixed mask", LEAKS, defence=parts.SecretMask()),
@@ -136,6 +140,8 @@ NULL = (
     System("random token count", NOT_FOUND, encoders.constant, defence=parts.RandomLength(), labels=True,
            threat=EAVESDROPPER),
     System("one constant token", NOT_FOUND, encoders.one_constant_token, attacks=("ridge", "whole"), labels=True),
+    System("near-duplicates taken from the adversary", NOT_FOUND, encoders.hashed, ("nearest", "ridge"),
+           pictures.untwinned),
     System("position told to the adversary anyway", NOT_FOUND, encoders.places, ("ridge", "codes")),
     System("sound defence with a known bound", NOT_FOUND, encoders.without_class_token, pictures=pictures.gaussian,
            defence=parts.GaussianNoise(NOISE), least_error=gaussian_least_error(NOISE)),
