@@ -14,7 +14,7 @@ from pydantic import Field
 from atm import documents
 from atm.store import StoredRun
 from audit.pareto.config import SearchConfig
-from audit.pareto.front import Frame, curve, feasible, front, hypervolume, stagnation, unkept
+from audit.pareto.front import Frame, curve, feasible, front, stagnation, unkept
 from audit.pareto.objectives import OBJECTIVES, Bound, Objective
 from audit.pareto.trials import Trial, read_trials
 
@@ -160,13 +160,6 @@ class Outcome:
         there = [replace(trial, values=self.known(trial)) for trial in self.front if trial.name in self.again]
         kept = {trial.number for trial in front(there, self.objectives, self.limits)}
         return [trial for trial in self.front if trial.number in kept] or self.front
-
-    @cached_property
-    def volume_again(self) -> float | None:
-        """Hypervolume of the front's policies on other pictures, in the units of the search; None if there are none."""
-        there = [replace(trial, values=self.known(trial)) for trial in self.front if trial.name in self.again]
-        able = [trial for trial in there if feasible(trial, self.limits)]
-        return hypervolume(self.frame.points(able)) if there else None
 
     def evidence(self, trials: Sequence[Trial], needed: Sequence[Trial] = ()) -> Evidence:
         """The strongest on the leakage of some policies: the full suite if it attacked any of them, else the score.

@@ -45,7 +45,7 @@ def render(outcome: Outcome) -> str:
         price=_html(figures.price(outcome)) if prices else "",
         recommended=outcome.recommended(),
         failures=len(outcome.failures),
-        lasting=lasting(outcome) if outcome.volume_again is not None else "",
+        lasting=lasting(outcome) if outcome.again else "",
         suite_images=min(outcome.config.images, SUITE_IMAGES),
     )
 
@@ -65,13 +65,13 @@ def export(outcome: Outcome) -> Export:
         "out": str(outcome.folder),
         "front": [{"policy": t.name, "thresholds": list(t.thresholds), **t.values} for t in outcome.front],
         "recommended": {r.title: r.trial.name for r in recommended},
-        "other_pictures": {"images": outcome.again_images, "front": outcome.again, "hypervolume": outcome.volume_again},
+        "other_pictures": {"images": outcome.again_images, "front": outcome.again},
         "full_suite": {n: dict(zip(("estimate", "low", "high"), v, strict=True)) for n, v in outcome.full.items()},
         "hypervolume": outcome.volumes[-1:],
         "notes": outcome.warnings,
     }
     lines = [f"{r.title}: {r.trial.name}, {r.reason}" for r in recommended]
-    if outcome.volume_again is not None:
+    if outcome.again:
         lines.append(f"on other pictures: {lasting(outcome)}")
     lines += [f"note: {n}" for n in outcome.warnings]
     title = f"Pareto front: {len(outcome.front)} of {len(outcome.trials)} policies"
@@ -82,8 +82,7 @@ def lasting(outcome: Outcome) -> str:
     """What is left of the front on other pictures, in words."""
     return (
         f"{len(outcome.lasting)} of {len(outcome.again)} policies of the front are on it on {outcome.again_images} "
-        f"pictures that the search never saw; its hypervolume is {outcome.volume_again:.3f} there, and "
-        f"{outcome.volumes[-1]:.3f} on the search's own"
+        "pictures that the search never saw"
     )
 
 

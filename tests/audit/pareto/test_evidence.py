@@ -11,7 +11,6 @@ from markupsafe import escape
 from atm.data.duplicates import apart
 from audit.pareto.again import NONE_LEFT, measured_again, other_pictures, unseen
 from audit.pareto.config import SearchConfig
-from audit.pareto.front import hypervolume
 from audit.pareto.outcome import FULL_SUITE, STOPPED, Outcome
 from audit.pareto.pick import pick_policy
 from audit.pareto.report import lasting, render
@@ -60,15 +59,13 @@ def test_a_policy_that_was_lucky_is_not_recommended(outcome):
     assert lucky in found.front and lucky not in found.lasting
     assert lucky not in [r.trial for r in found.recommended()]
     assert found.known(lucky)["accuracy"] == 0.01 and lucky.values["accuracy"] > 0.5
-    rows = [replace(trial, values=found.known(trial)) for trial in found.front]
-    assert found.volume_again == hypervolume(found.frame.points(rows)) < found.volumes[-1]
     assert str(escape(lasting(found))) in render(found) and "50 pictures that the search never saw" in lasting(found)
     assert Outcome.read(outcome.folder).again == found.again
 
 
 def test_where_nothing_was_luck_the_front_stays(outcome):
     found = again(replace(outcome, again={}), OtherPictures(None))
-    assert found.lasting == found.front and found.volume_again == pytest.approx(found.volumes[-1])
+    assert found.lasting == found.front
     assert [r.trial for r in found.recommended()] == [r.trial for r in replace(outcome, again={}).recommended()]
     table = found.table().set_index("policy")
     for trial in found.front:
@@ -103,7 +100,7 @@ def test_stopping_keeps_what_was_measured(outcome):
 
 def test_where_there_are_no_other_pictures_it_is_said(outcome):
     found = again(replace(outcome, again={}), None)
-    assert NONE_LEFT in found.warnings and found.volume_again is None and found.lasting == found.front
+    assert NONE_LEFT in found.warnings and found.lasting == found.front
 
 
 def test_the_full_suite_counts_more_than_the_score(folder, outcome):
