@@ -59,6 +59,11 @@ def test_a_policy_that_was_lucky_is_not_recommended(outcome):
     assert lucky in found.front and lucky not in found.lasting
     assert lucky not in [r.trial for r in found.recommended()]
     assert found.known(lucky)["accuracy"] == 0.01 and lucky.values["accuracy"] > 0.5
+    chosen = found.recommended()[0].trial
+    assert found.again[chosen.name] == pytest.approx(chosen.values)
+    moved = replace(found, again={**found.again, chosen.name: {**chosen.values, "gflops": 0.012345}})
+    recommended = [r for r in moved.recommended() if r.trial == chosen]
+    assert recommended and render(moved).count("0.01235") == 1 + len(recommended), "and in the table of all"
     assert str(escape(lasting(found))) in render(found) and "50 pictures that the search never saw" in lasting(found)
     assert Outcome.read(outcome.folder).again == found.again
 
