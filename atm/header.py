@@ -1,4 +1,4 @@
-"""A frame's header as bits: every field of `atm.wire` in as many as the table counts, and what a receiver reads of them.
+"""A frame's header as bits: every field of `atm.wire` in as many as it counts, and what a receiver reads of them.
 
 Choices and divisions are numbered (Cover 1973, "Enumerative source encoding"): a set of places by its rank among all
 sets of as many, a division of patches among tokens by the set of its boundaries.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -127,7 +128,7 @@ class Header:
             raise HeaderError(f"{arrived} patches cannot be divided among {holding} tokens")
         cuts = chosen_of(bits.below(_ways(arrived - 1, holding - 1)), holding - 1)
         edges = [0, *(cut + 1 for cut in cuts), arrived]
-        return [float(after - before) for before, after in zip(edges, edges[1:], strict=False)]
+        return [float(after - before) for before, after in pairwise(edges)]
 
 
 def rank(chosen: list[int]) -> int:

@@ -71,7 +71,8 @@ def _place_bits(tokens: TokenBatch, side: Tensor) -> Tensor:
     """Of the number of ways to choose the places of the tokens that are no padding among all, in order."""
     free = (tokens.lengths - tokens.prefix).double()
     if tokens.padding is not None:
-        free -= torch.zeros(len(tokens)).index_add(0, tokens.image_of_token.cpu(), tokens.padding.cpu().float()).double()
+        padding = tokens.padding.cpu().double()
+        free -= torch.zeros_like(free).index_add(0, tokens.image_of_token.cpu(), padding)
     return _choice_bits(torch.full_like(free, float(_patches(tokens))), free)
 
 

@@ -1,0 +1,208 @@
+"""The device: encodes what its camera sees, sends it and waits for the answer, one frame in flight at a time.
+
+Whatever happens to the server or to the way there, the device goes on: it says hello again, and sends what was not
+answered again, or where pictures come at a pace of their own the newest one instead.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+import zmq
+from torch import Tensor
+
+from atm.errors import AtmError
+from atm.seeds import seed_of
+from atm.tokens import TokenBatch
+from audit.live.protocol import Answer, Frame, Hello, Message, MessageError, Refused, Welcome, unpack
+from audit.live.sources import Shot
+from audit.live.system import Live
+
+
+@dataclass(frozen=True)
+class Sending:
+    """One picture as it leaves the device.
+
+    Attributes:
+        shot: the picture.
+        tokens: as the encoder and the defence left them, with their merge map.
+        symbols: ``[T, k]``.
+        header: its bytes.
+        bits: of the header that count.
+        seconds: by stage.
+    """
+
+    shot: Shot
+    tokens: TokenBatch
+    symbols: Tensor
+    header: bytes
+    bits: int
+    seconds: dict[str, float]
+
+    def frame(self, session: bytes) -> Frame:
+        """The message."""
+        return Frame.of(session, self.shot.number, self.symbols, self.header)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A frame with its answer, or with why there is none."""
+
+    sending: Sending
+    answer: Answer | None
+    refused: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def logits(self) -> Tensor | None:
+        """``[classes]``."""
+        return None if self.answer is None else self.answer.tensor()
+
+
+@torch.no_grad()
+def encode(live: Live, shot: Shot, seed: int) -> Sending:
+    """The device's part for one picture.
+
+    Args:
+        live: the system.
+        shot: the picture.
+        seed: of the defence's randomness, which differs between frames.
+    """
+    link, began = live.link, time.perf_counter()
+    encoded = link.encoder(shot.image[None].to(link.device), link.policy)
+    ready = time.perf_counter()
+    generator = torch.Generator().manual_seed(seed_of("defence", seed, shot.number))
+    tokens, symbols, side = link.emit(encoded.tokens, generator)
+    header, bits = live.header.write(tokens, side.cpu())
+    done = time.perf_counter()
+    seconds = {"capture": shot.seconds, "encoder": ready - began, "codec": done - ready}
+    return Sending(shot, tokens, symbols.cpu(), header, bits, seconds)
+
+
+class Uplink:
+    """The way to the server and back.
+
+    Args:
+        socket: a connected DEALER.
+        live: the system.
+        timeout: seconds after which a message counts as lost.
+        patience: seconds without a word from the server after which the device gives up.
+        say: called with a line when the server is gone, and when it is back.
+    """
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        live: Live,
+        timeout: float,
+        patience: float,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        if not (timeout > 0 and patience > 0):
+            raise AtmError("--timeout and --patience are seconds above 0")
+        self._socket, self._timeout, self._patience, self._say = socket, timeout, patience, say
+        self._hello = Hello(system=live.agreement)
+        self._session: bytes | None = None
+        self._heard = time.monotonic()
+        self._lost = True
+
+    def ask(self, sending: Sending, again: bool) -> Answer | Refused | None:
+        """Send a frame and wait.
+
+        Args:
+            sending: the frame.
+            again: whether to send it until there is an answer; else None comes back where it was lost.
+
+        Raises:
+            AtmError: the server runs another system, or has not said a word for too long.
+        """
+        while True:
+            session = self._joined()
+            reply = self._exchange(sending.frame(session), partial(_is_of, sending.shot.number))
+            if isinstance(reply, Refused) and reply.reason == "session":
+                self._session = None
+                continue
+            if isinstance(reply, Answer | Refused):
+                return reply
+            self._session = None  # whoever does not answer may have forgotten it
+            if not again:
+                return None
+
+    def _joined(self) -> bytes:
+        while self._session is None:
+            reply = self._exchange(self._hello, lambda m: isinstance(m, Welcome) or _is_refusal(m))
+            if isinstance(reply, Refused) and reply.reason in ("system", "version"):
+                raise AtmError(reply.words)
+            if isinstance(reply, Welcome):
+                self._session = reply.session
+        return self._session
+
+    def _exchange(self, message: Message, wanted: Callable[[Message], bool]) -> Message | None:
+        """Send, and wait for what is wanted; what else comes is late and of no use any more."""
+        end = time.monotonic() + self._timeout
+        if self._socket.poll(_milliseconds(self._timeout), zmq.POLLOUT):
+            self._socket.send(message.pack(), zmq.NOBLOCK)
+            while (left := end - time.monotonic()) > 0 and self._socket.poll(_milliseconds(left)):
+                try:
+                    reply: Message = unpack(self._socket.recv(), Welcome, Answer, Refused)
+                except MessageError:
+                    continue
+                if wanted(reply):
+                    self._heard = time.monotonic()
+                    if self._lost:
+                        self._say("the server answers")
+                    self._lost = False
+                    return reply
+        silent = time.monotonic() - self._heard
+        if silent > self._patience:
+            raise AtmError(f"the server has not answered for {silent:.0f} s; is it running, with the same --key?")
+        if not self._lost:
+            self._say("the server does not answer; trying again")
+        self._lost = True
+        return None
+
+
+def stream(
+    live: Live, uplink: Uplink, shots: Iterable[Shot], seed: int, again: bool, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Answered]:
+    """Every picture that is taken, with its answer.
+
+    Args:
+        live: the system.
+        uplink: to the server.
+        shots: pictures.
+        seed: of the defence.
+        again: whether a frame that is lost is sent again.
+        stop: asked before each.
+    """
+    for shot in shots:
+        if stop():
+            return
+        sending = encode(live, shot, seed)
+        began = time.perf_counter()
+        reply = uplink.ask(sending, again)
+        waited = time.perf_counter() - began
+        if isinstance(reply, Answer):
+            seconds = {**sending.seconds, "air and network": max(waited - reply.seconds, 0.0), "server": reply.seconds}
+            yield Answered(sending, reply, seconds=seconds)
+        else:
+            yield Answered(sending, None, "lost" if reply is None else reply.words, sending.seconds)
+
+
+def _is_of(number: int, message: Message) -> bool:
+    if isinstance(message, Answer):
+        return message.number == number
+    return isinstance(message, Refused) and (message.number == number or message.reason == "session")
+
+
+def _is_refusal(message: Message) -> bool:
+    return isinstance(message, Refused) and message.number is None
+
+
+def _milliseconds(seconds: float) -> int:
+    return math.ceil(1000 * seconds)

@@ -1,0 +1,233 @@
+"""``atm serve``, ``atm device``, ``atm channel``, ``atm listen`` and ``atm key``: the link as processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from audit.options import (
+    AuxiliaryData,
+    Channel,
+    Classes,
+    Codec,
+    Data,
+    Defense,
+    Device,
+    Experiment,
+    GroupBy,
+    Head,
+    ImageSize,
+    Json,
+    Mean,
+    Seed,
+    Std,
+    Victim,
+    Weights,
+    configured,
+    console,
+    out,
+)  # fmt: skip
+
+Policy = Annotated[str, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file.")]
+Images = Annotated[int, typer.Option(help="Pictures of --data: those that atm attack would attack.")]
+Auxiliary = Annotated[int, typer.Option(help="The adversary's own pictures, and a defence's to be fitted to, at most.")]
+Key = Annotated[str | None, typer.Option(help="File of atm key, the same for all; needed beyond this machine.")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Without a key beyond this machine: anybody may join.")]
+Listen = Annotated[str, typer.Option(help="HOST:PORT to listen on.")]
+SERVER, AIR, EARS = "127.0.0.1:5555", "127.0.0.1:5556", "127.0.0.1:5557"
+
+
+def serve(
+    context: typer.Context,
+    experiment: Experiment = None,
+    listen: Listen = SERVER,
+    key: Key = None,
+    insecure: Insecure = False,
+    policy: Policy = "moderate",
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
+    codec: Codec = "auto",
+    channel: Channel = "awgn:10",
+    defense: Defense = None,
+    device: Device = "auto",
+) -> None:
+    """Answer devices: decode their tokens, run the remaining layers and the task head. Ctrl-C ends it."""
+    import zmq
+
+    from audit.live.server import Server
+    from audit.live.server import serve as run_server
+    from audit.live.sockets import Address, key_for, network
+    from audit.live.system import LiveConfig, resolve
+
+    where = Address.parse(listen)
+    shared = key_for(key, insecure, [where])
+    live = resolve(configured(context, LiveConfig, experiment), sends=False)
+    with network(shared) as sockets, _until_asked() as stop:
+        socket = sockets.bind(zmq.ROUTER, where, live.most_bytes)
+        server = Server(live, _say)
+        _say(f"serving on {where}")
+        run_server(server, socket, stop)
+        _say(f"{server.answered} frames answered, {server.refused} messages refused")
+
+
+def device(
+    context: typer.Context,
+    experiment: Experiment = None,
+    connect: Annotated[str, typer.Option(help="HOST:PORT of the server, or of atm channel.")] = SERVER,
+    frames: Annotated[
+        str | None, typer.Option(help="camera, camera:1, a folder or tar; default: --images of --data.")
+    ] = None,
+    passes: Annotated[int, typer.Option(help="How often the pictures are sent; 0 is without end.")] = 1,
+    fps: Annotated[
+        float, typer.Option(help="Pictures a second, of which a slow server gets the newest; 0: as it answers, all.")
+    ] = 0.0,
+    timeout: Annotated[float, typer.Option(help="Seconds after which a frame counts as lost.")] = 5.0,
+    patience: Annotated[float, typer.Option(help="Seconds without a word from the server before giving up.")] = 60.0,
+    key: Key = None,
+    insecure: Insecure = False,
+    policy: Policy = "moderate",
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
+    codec: Codec = "auto",
+    data: Data = "photos",
+    auxiliary_data: AuxiliaryData = None,
+    group_by: GroupBy = None,
+    channel: Channel = "awgn:10",
+    defense: Defense = None,
+    images: Images = 100,
+    auxiliary: Auxiliary = 4000,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Send pictures: encode, merge, defend and code them, and print the answers."""
+    import zmq
+
+    from atm.errors import AtmError
+    from audit.live.device import Uplink, stream
+    from audit.live.sockets import Address, key_for, network
+    from audit.live.sources import Newest, shots, source_of
+    from audit.live.system import LiveConfig, resolve
+
+    where = Address.parse(connect)
+    shared = key_for(key, insecure, [where])
+    if not 0 <= fps <= 1000:
+        raise AtmError(f"--fps {fps:g} must be from 0 to 1000 pictures a second")
+    config = configured(context, LiveConfig, experiment)
+    live = resolve(config, sends=True)
+    source = source_of(frames, config, live.link.encoder.input_shape, passes)
+    paced = Newest(source, fps) if fps else None
+    with network(shared) as sockets, _until_asked() as stop:
+        uplink = Uplink(sockets.connect(zmq.DEALER, where, live.most_bytes), live, timeout, patience, _say)
+        answered = lost = 0
+        for each in stream(live, uplink, paced or shots(source), config.seed, again=paced is None, stop=stop):
+            answered, lost = answered + (each.answer is not None), lost + (each.answer is None)
+            _show_answer(live, each, as_json)
+        dropped = 0 if paced is None else paced.dropped
+        _say(f"{answered} frames answered, {lost} lost or refused, {dropped} dropped for newer ones")
+
+
+def channel(
+    listen: Listen = AIR,
+    connect: Annotated[str, typer.Option(help="HOST:PORT of the server.")] = SERVER,
+    ears: Annotated[str | None, typer.Option(help="HOST:PORT at which atm listen hears it; default: none.")] = None,
+    channel: Channel = "awgn:10",
+    schedule: Annotated[
+        str | None, typer.Option(help="YAML file of channels by the frame that they begin with, in place of --channel.")
+    ] = None,
+    bandwidth: Annotated[float | None, typer.Option(help="Symbols a second; default: no limit.")] = None,
+    delay: Annotated[float, typer.Option(help="Milliseconds one way.")] = 0.0,
+    key: Key = None,
+    insecure: Insecure = False,
+    seed: Seed = 0,
+) -> None:
+    """Stand between devices and a server as the air does: noise, fading, bursts, bandwidth and delay."""
+    import zmq
+
+    from audit.live.protocol import MOST_BYTES
+    from audit.live.relay import Air, Relay, schedule_of
+    from audit.live.sockets import Address, key_for, network
+
+    here, there, heard = Address.parse(listen), Address.parse(connect), None if ears is None else Address.parse(ears)
+    shared = key_for(key, insecure, [here, there, *([heard] if heard else [])])
+    air = Air(schedule_of(channel, schedule), seed, bandwidth, delay / 1000)
+    with network(shared) as sockets, _until_asked() as stop:
+        listeners = None if heard is None else sockets.bind(zmq.PUB, heard, MOST_BYTES, waiting=1000)
+        front, back = sockets.bind(zmq.ROUTER, here, MOST_BYTES), sockets.connect(zmq.DEALER, there, MOST_BYTES)
+        relay = Relay(air, front, back, listeners)
+        _say(f"on the air at {here}")
+        relay.run(stop)
+        _say(f"{relay.carried} frames carried, {relay.refused} messages refused")
+
+
+def key(path: Annotated[Path, typer.Argument(help="File to write, for its owner alone.")]) -> None:
+    """Write a new key, which device, server, channel and listener share."""
+    from audit.live.keys import write
+
+    write(path)
+    out.print(f"wrote {path}", soft_wrap=True, markup=False)
+
+
+def _show_answer(live: Any, each: Any, as_json: bool) -> None:
+    shot, answer = each.sending.shot, each.answer
+    row = {"number": shot.number, "tokens": each.sending.tokens.counts[0]}
+    if answer is None:
+        row = {**row, "refused": each.refused}
+    else:
+        logits = answer.tensor()
+        best = int(logits.argmax())
+        row = {**row, "answer": best, "name": live.name(best), "symbols": answer.symbols, "snr_db": answer.snr_db,
+               "milliseconds": {stage: round(1000 * s, 2) for stage, s in each.seconds.items()}}  # fmt: skip
+    if as_json:
+        print(json.dumps({**row, "logits": None if answer is None else answer.tensor().tolist()}), flush=True)
+        return
+    if answer is None:
+        out.print(f"{shot.number}: {each.refused}", soft_wrap=True, markup=False)
+        return
+    total = sum(each.seconds.values())
+    out.print(
+        f"{shot.number}: {row['name']}, {row['tokens']} tokens, {answer.symbols} symbols, {1000 * total:.0f} ms",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _say(line: str) -> None:
+    from atm.text import printable
+
+    console.print(printable(line), soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _until_asked() -> Iterator[Callable[[], bool]]:
+    """Whether the user or the system has asked for the end, by Ctrl-C or SIGTERM; a second time ends it at once."""
+    asked = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
