@@ -302,6 +302,9 @@ app.command(epilog="Examples: `atm device --fps 5 --passes 0`, `atm device --fra
 app.command(epilog="Example: `atm channel --channel rayleigh:10 --bandwidth 100000 --ears 127.0.0.1:5557`")(
     live_cli.channel
 )
+app.command(epilog="Example: `atm listen --attack ridge --threat eavesdropper:awgn:5 --originals --out runs/heard`")(
+    live_cli.listen
+)
 app.command(epilog="Example: `atm key link.key`")(live_cli.key)
 
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -28,10 +23,10 @@ from audit.options import (
     Mean,
     Seed,
     Std,
+    Threat,
     Victim,
     Weights,
     configured,
-    console,
     out,
 )  # fmt: skip
 
@@ -64,22 +59,21 @@ def serve(
     device: Device = "auto",
 ) -> None:
     """Answer devices: decode their tokens, run the remaining layers and the task head. Ctrl-C ends it."""
-    import zmq
-
     from audit.live.server import Server
     from audit.live.server import serve as run_server
-    from audit.live.sockets import Address, key_for, network
+    from audit.live.showing import say_line, until_asked
+    from audit.live.sockets import ROUTER, Address, key_for, network
     from audit.live.system import LiveConfig, resolve
 
     where = Address.parse(listen)
     shared = key_for(key, insecure, [where])
     live = resolve(configured(context, LiveConfig, experiment), sends=False)
-    with network(shared) as sockets, _until_asked() as stop:
-        socket = sockets.bind(zmq.ROUTER, where, live.most_bytes)
-        server = Server(live, _say)
-        _say(f"serving on {where}")
+    with network(shared) as sockets, until_asked() as stop:
+        socket = sockets.bind(ROUTER, where, live.most_bytes)
+        server = Server(live, say_line)
+        say_line(f"serving on {where}")
         run_server(server, socket, stop)
-        _say(f"{server.answered} frames answered, {server.refused} messages refused")
+        say_line(f"{server.answered} frames answered, {server.refused} messages refused")
 
 
 def device(
@@ -118,11 +112,10 @@ def device(
     as_json: Json = False,
 ) -> None:
     """Send pictures: encode, merge, defend and code them, and print the answers."""
-    import zmq
-
     from atm.errors import AtmError
     from audit.live.device import Uplink, stream
-    from audit.live.sockets import Address, key_for, network
+    from audit.live.showing import say_line, show_answer, until_asked
+    from audit.live.sockets import DEALER, Address, key_for, network
     from audit.live.sources import Newest, shots, source_of
     from audit.live.system import LiveConfig, resolve
 
@@ -134,14 +127,14 @@ def device(
     live = resolve(config, sends=True)
     source = source_of(frames, config, live.link.encoder.input_shape, passes)
     paced = Newest(source, fps) if fps else None
-    with network(shared) as sockets, _until_asked() as stop:
-        uplink = Uplink(sockets.connect(zmq.DEALER, where, live.most_bytes), live, timeout, patience, _say)
+    with network(shared) as sockets, until_asked() as stop:
+        uplink = Uplink(sockets.connect(DEALER, where, live.most_bytes), live, timeout, patience, say_line)
         answered = lost = 0
         for each in stream(live, uplink, paced or shots(source), config.seed, again=paced is None, stop=stop):
             answered, lost = answered + (each.answer is not None), lost + (each.answer is None)
-            _show_answer(live, each, as_json)
+            show_answer(live, each, as_json)
         dropped = 0 if paced is None else paced.dropped
-        _say(f"{answered} frames answered, {lost} lost or refused, {dropped} dropped for newer ones")
+        say_line(f"{answered} frames answered, {lost} lost or refused, {dropped} dropped for newer ones")
 
 
 def channel(
@@ -159,22 +152,82 @@ def channel(
     seed: Seed = 0,
 ) -> None:
     """Stand between devices and a server as the air does: noise, fading, bursts, bandwidth and delay."""
-    import zmq
-
     from audit.live.protocol import MOST_BYTES
     from audit.live.relay import Air, Relay, schedule_of
-    from audit.live.sockets import Address, key_for, network
+    from audit.live.showing import say_line, until_asked
+    from audit.live.sockets import DEALER, PUB, ROUTER, Address, key_for, network
 
     here, there, heard = Address.parse(listen), Address.parse(connect), None if ears is None else Address.parse(ears)
     shared = key_for(key, insecure, [here, there, *([heard] if heard else [])])
     air = Air(schedule_of(channel, schedule), seed, bandwidth, delay / 1000)
-    with network(shared) as sockets, _until_asked() as stop:
-        listeners = None if heard is None else sockets.bind(zmq.PUB, heard, MOST_BYTES, waiting=1000)
-        front, back = sockets.bind(zmq.ROUTER, here, MOST_BYTES), sockets.connect(zmq.DEALER, there, MOST_BYTES)
+    with network(shared) as sockets, until_asked() as stop:
+        listeners = None if heard is None else sockets.bind(PUB, heard, MOST_BYTES, waiting=1000)
+        front, back = sockets.bind(ROUTER, here, MOST_BYTES), sockets.connect(DEALER, there, MOST_BYTES)
         relay = Relay(air, front, back, listeners)
-        _say(f"on the air at {here}")
+        say_line(f"on the air at {here}")
         relay.run(stop)
-        _say(f"{relay.carried} frames carried, {relay.refused} messages refused")
+        say_line(f"{relay.carried} frames carried, {relay.refused} messages refused")
+
+
+def listen(
+    context: typer.Context,
+    experiment: Experiment = None,
+    connect: Annotated[str, typer.Option(help="HOST:PORT of atm channel --ears.")] = EARS,
+    attack: Annotated[str, typer.Option(help="Attack, fitted before the first frame.")] = "ridge",
+    threat: Threat = "eavesdropper",
+    originals: Annotated[
+        bool, typer.Option("--originals", help="She may see the pictures of --images and --data, and scores hers.")
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Few steps for an attack with a loop.")] = False,
+    budget: Annotated[float, typer.Option(help="Seconds that fitting may take, at most, where it has a loop.")] = 120.0,
+    stop_after: Annotated[int | None, typer.Option(help="Frames, then end; default: never.")] = None,
+    out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for her pictures, a PNG for each.")] = None,
+    publish: Annotated[str | None, typer.Option(help="HOST:PORT at which atm device --page shows them.")] = None,
+    key: Key = None,
+    insecure: Insecure = False,
+    policy: Policy = "moderate",
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
+    codec: Codec = "auto",
+    data: Data = "photos",
+    auxiliary_data: AuxiliaryData = None,
+    group_by: GroupBy = None,
+    channel: Channel = "awgn:10",
+    defense: Defense = None,
+    images: Images = 100,
+    auxiliary: Auxiliary = 4000,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Listen at the air, rebuild every frame with a fitted attack, and show what comes out."""
+    from atm.errors import AtmError
+    from audit.live.ear import fitted
+    from audit.live.listening import Pictures, listen_to
+    from audit.live.showing import say_line, show_rebuilt, until_asked
+    from audit.live.sockets import Address, key_for, network
+    from audit.live.system import LiveConfig
+    from audit.progress import Progress
+
+    where, told = Address.parse(connect), None if publish is None else Address.parse(publish)
+    shared = key_for(key, insecure, [where, *([told] if told else [])])
+    if not budget > 0 or (stop_after is not None and stop_after < 1):
+        raise AtmError("--budget is a number of seconds above 0, --stop-after a number of frames from 1")
+    config = configured(context, LiveConfig, experiment)
+    folder = None if out_folder is None else Pictures(out_folder)
+    with Progress() as say:
+        ear = fitted(config, attack, quick=quick, budget=budget, originals=originals, say=say)
+    with network(shared) as sockets, until_asked() as stop:
+        say_line(f"listening at {where}")
+        for rebuilt in listen_to(ear, sockets, where, told, stop, stop_after):
+            if folder is not None:
+                folder.add(rebuilt)
+            show_rebuilt(rebuilt, as_json)
 
 
 def key(path: Annotated[Path, typer.Argument(help="File to write, for its owner alone.")]) -> None:
@@ -183,51 +236,3 @@ def key(path: Annotated[Path, typer.Argument(help="File to write, for its owner 
 
     write(path)
     out.print(f"wrote {path}", soft_wrap=True, markup=False)
-
-
-def _show_answer(live: Any, each: Any, as_json: bool) -> None:
-    shot, answer = each.sending.shot, each.answer
-    row = {"number": shot.number, "tokens": each.sending.tokens.counts[0]}
-    if answer is None:
-        row = {**row, "refused": each.refused}
-    else:
-        logits = answer.tensor()
-        best = int(logits.argmax())
-        row = {**row, "answer": best, "name": live.name(best), "symbols": answer.symbols, "snr_db": answer.snr_db,
-               "milliseconds": {stage: round(1000 * s, 2) for stage, s in each.seconds.items()}}  # fmt: skip
-    if as_json:
-        print(json.dumps({**row, "logits": None if answer is None else answer.tensor().tolist()}), flush=True)
-        return
-    if answer is None:
-        out.print(f"{shot.number}: {each.refused}", soft_wrap=True, markup=False)
-        return
-    total = sum(each.seconds.values())
-    out.print(
-        f"{shot.number}: {row['name']}, {row['tokens']} tokens, {answer.symbols} symbols, {1000 * total:.0f} ms",
-        soft_wrap=True,
-        markup=False,
-    )
-
-
-def _say(line: str) -> None:
-    from atm.text import printable
-
-    console.print(printable(line), soft_wrap=True, markup=False)
-
-
-@contextmanager
-def _until_asked() -> Iterator[Callable[[], bool]]:
-    """Whether the user or the system has asked for the end, by Ctrl-C or SIGTERM; a second time ends it at once."""
-    asked = []
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-        if len(asked) > 1:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -12,6 +12,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from atm.errors import AtmError
 from audit.live.keys import SharedKey
 
+ROUTER, DEALER, PUB, SUB = zmq.ROUTER, zmq.DEALER, zmq.PUB, zmq.SUB
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 WAITING = 4  # messages of one peer that a socket keeps; whoever sends more has to wait
 SILENCE = 10_000  # milliseconds after which a peer that does not even answer heartbeats is gone

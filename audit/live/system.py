@@ -61,14 +61,7 @@ class Live:
     @property
     def header(self) -> Header:
         """How headers are written and read."""
-        rows, columns = self.link.encoder.patch_grid
-        side = 1 if self.link.codec.sends_side else 0
-        return Header(self.link.wire, self.prefix, rows * columns, side)
-
-    @property
-    def prefix(self) -> int:
-        """Protected tokens of every picture."""
-        return int(self.link.encoder.vit.num_prefix_tokens)
+        return header_of(self.link)
 
     @property
     def most_tokens(self) -> int:
@@ -86,6 +79,12 @@ class Live:
     def name(self, answer: int) -> str:
         """Of an answer."""
         return self.classes[answer] if answer < len(self.classes) else f"class {answer}"
+
+
+def header_of(link: Link) -> Header:
+    """How the headers of a link are written and read."""
+    rows, columns = link.encoder.patch_grid
+    return Header(link.wire, int(link.encoder.vit.num_prefix_tokens), rows * columns, int(link.codec.sends_side))
 
 
 def frame_symbols(tokens: int, per_token: int, bits: int) -> int:

@@ -1,0 +1,165 @@
+"""Somebody who listens: an antenna of her own at the air, and an attack that was fitted before the first frame.
+
+She has what is on the wire and what her threat model grants beside it, but no live adversary is told the merge map of
+other people's pictures: where tokens merge, her attack finds it out (`attacks.alignment`).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from atm.errors import AtmError
+from atm.knowledge import Knowledge
+from atm.link import Link
+from atm.seeds import seed_of
+from atm.threat import Observation, ThreatModel
+from attacks import Attack, available
+from attacks.session import Campaign, Session
+from audit.live.protocol import Frame
+from audit.live.system import LiveConfig, header_of
+from audit.setting import Setting, prepare
+from privacy_metrics import score
+
+MOST_FIT = 120.0  # seconds that an attack with a loop may take, unless the user says otherwise
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What she makes of one frame.
+
+    Attributes:
+        number: of the frame.
+        image: ``[C, H, W]`` in [0, 1].
+        snr_db: at her antenna.
+        original: the picture itself, where she may see it.
+        score: SSIM of the two.
+    """
+
+    number: int
+    image: Tensor
+    snr_db: float
+    original: Tensor | None = None
+    score: float | None = None
+
+    def png(self) -> bytes:
+        """Her picture, behind the original where she may see that."""
+        shown = [self.image] if self.original is None else [self.original, self.image]
+        return png_of(torch.cat(shown, -1))
+
+
+class Ear:
+    """One who listens, ready to rebuild frames.
+
+    Args:
+        link: the system; she decodes with its codec where she knows it.
+        threat: who she is.
+        attack: fitted.
+        seed: of the noise at her antenna, which differs between frames.
+        originals: ``[N, C, H, W]``, what she may see of the pictures that are sent; frame n shows picture n modulo N.
+    """
+
+    def __init__(
+        self, link: Link, threat: ThreatModel, attack: Attack, seed: int, originals: Tensor | None = None
+    ) -> None:
+        self.link, self.threat, self.attack, self.header = link, threat, attack, header_of(link)
+        self.seed, self.originals = seed, originals
+
+    @torch.no_grad()
+    def observe(self, frame: Frame) -> Observation:
+        """What she sees of a frame.
+
+        Raises:
+            AtmError: it is none of this system's.
+        """
+        symbols = frame.tensor().to(self.link.device)
+        if symbols.shape[1] != self.link.codec.symbols_per_token:
+            raise AtmError("a frame of another system: its tokens have another number of symbols")
+        sent, side, _ = self.header.read(frame.header, len(symbols))
+        sent = sent.to(self.link.device)
+        if in_place(self.link):
+            places = torch.arange(self.header.prefix, self.header.prefix + self.header.patches)
+            sent = replace(sent, source=places[None].to(self.link.device))
+        seed = seed_of("ear", self.seed, frame.number)
+        heard = self.threat.overhear(sent, symbols, side.to(self.link.device), self.link, seed)
+        return self.threat.told(heard, self.link, seed)
+
+    def rebuild(self, frame: Frame) -> Rebuilt:
+        """What she makes of a frame; see `observe`."""
+        seen = self.observe(frame)
+        image = self.attack.reconstruct(seen)[0].cpu()
+        snr = float("nan") if seen.snr_db is None else float(torch.as_tensor(seen.snr_db, dtype=torch.float32).mean())
+        if self.originals is None:
+            return Rebuilt(frame.number, image, snr)
+        original = self.originals[frame.number % len(self.originals)]
+        scores, _ = score(image[None], original[None], ("ssim",))
+        return Rebuilt(frame.number, image, snr, original, float(scores["ssim"][0]))
+
+
+def in_place(link: Link) -> bool:
+    """Whether every frame has all patches' tokens in their places, so that the merge map is no secret."""
+    merges = any(link.policy.merges_at(layer) for layer in range(link.policy.device_layers))
+    return not merges and (link.defence is None or not (link.defence.drops or Knowledge.MERGE_MAP in link.denies))
+
+
+def live_threat(threat: ThreatModel, link: Link) -> ThreatModel:
+    """An eavesdropper without what no live one has.
+
+    Raises:
+        AtmError: the threat model is no eavesdropper.
+    """
+    if threat.tap != "eavesdropper":
+        raise AtmError(
+            f"threat model {threat.name!r} does not listen on the air; give eavesdropper or eavesdropper:awgn:5"
+        )
+    never = Knowledge.NOTHING if in_place(link) else Knowledge.MERGE_MAP
+    return replace(threat, knows=threat.knows & ~never)
+
+
+def fitted(
+    config: LiveConfig,
+    attack: str,
+    *,
+    quick: bool = False,
+    budget: float = MOST_FIT,
+    originals: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Ear:
+    """Fit an attack to a system, as ``atm attack`` does with the same description.
+
+    Args:
+        config: of the system and the adversary.
+        attack: its name.
+        quick: with few steps.
+        budget: seconds, for an attack with a loop.
+        originals: whether she may see the pictures of the description, to score her own by.
+        say: called with a line for each step.
+
+    Raises:
+        AtmError: anything is unknown or does not fit the rest; an attack that needs what she has not.
+    """
+    setting: Setting = prepare(config.attacked_by(attack))
+    policy, name = setting.policies[0], setting.attacks[0]
+    link = setting.link(policy)
+    threat = live_threat(setting.threat, link)
+    say(f"fitting {name} to {len(setting.data.hers)} pictures of her own")
+    campaign = Campaign(config.seed, setting.secret(config.seed), quick)
+    session = Session(link, threat, setting.data.hers, encoded=setting.encodings(policy), campaign=campaign)
+    torch.manual_seed(session.seeded(name))
+    made = session.fitted(available()[name], session.budget(budget, name))
+    shown = setting.data.victims.images if originals else None
+    return Ear(link, session.threat, made, config.seed, shown)
+
+
+def png_of(image: Tensor) -> bytes:
+    """A picture ``[C, H, W]`` in [0, 1] as PNG."""
+    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)).save(file, "PNG")
+    return file.getvalue()
