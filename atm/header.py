@@ -54,7 +54,7 @@ class Header:
         real = total - sizes.count(0)
         if 0 in sizes[:real]:
             raise AtmError("the defence puts padding before other tokens, which the wire cannot tell; pad at the end")
-        bits.put(total % 2 ** self._length_bits, self._length_bits)
+        bits.put(total % 2**self._length_bits, self._length_bits)
         if PADDING in self.wire.fields:
             bits.put(total - real, _bits_below(total + 1))
         if SIDE in self.wire.fields:
@@ -86,7 +86,7 @@ class Header:
             HeaderError: the header does not fit the tokens, or is none of this link's.
         """
         bits = _Reader(data)
-        if bits.take(self._length_bits) != total % 2 ** self._length_bits or total <= self.prefix:
+        if bits.take(self._length_bits) != total % 2**self._length_bits or total <= self.prefix:
             raise HeaderError(f"a frame of {total} tokens has a header for another number")
         padding = bits.take(_bits_below(total + 1)) if PADDING in self.wire.fields else 0
         real = total - padding

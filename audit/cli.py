@@ -305,6 +305,7 @@ app.command(epilog="Example: `atm channel --channel rayleigh:10 --bandwidth 1000
 app.command(epilog="Example: `atm listen --attack ridge --threat eavesdropper:awgn:5 --originals --out runs/heard`")(
     live_cli.listen
 )
+app.command(epilog="Example: `atm profile --policy moderate --threads 1 --json`")(live_cli.profile)
 app.command(epilog="Example: `atm key link.key`")(live_cli.key)
 
 

@@ -89,6 +89,10 @@ def device(
     ] = 0.0,
     timeout: Annotated[float, typer.Option(help="Seconds after which a frame counts as lost.")] = 5.0,
     patience: Annotated[float, typer.Option(help="Seconds without a word from the server before giving up.")] = 60.0,
+    page: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port of this machine for a live page; 0: any that is free.")
+    ] = None,
+    ear: Annotated[str | None, typer.Option(help="HOST:PORT of atm listen --publish, for the page.")] = None,
     key: Key = None,
     insecure: Insecure = False,
     policy: Policy = "moderate",
@@ -118,21 +122,27 @@ def device(
     from audit.live.sockets import DEALER, Address, key_for, network
     from audit.live.sources import Newest, shots, source_of
     from audit.live.system import LiveConfig, resolve
+    from audit.live.watching import overhearing, watched
 
-    where = Address.parse(connect)
-    shared = key_for(key, insecure, [where])
+    where, heard = Address.parse(connect), None if ear is None else Address.parse(ear)
+    shared = key_for(key, insecure, [where, *([heard] if heard else [])])
+    if heard is not None and page is None:
+        raise AtmError("--ear is for the live page; give --page PORT too")
     if not 0 <= fps <= 1000:
         raise AtmError(f"--fps {fps:g} must be from 0 to 1000 pictures a second")
     config = configured(context, LiveConfig, experiment)
     live = resolve(config, sends=True)
     source = source_of(frames, config, live.link.encoder.input_shape, passes)
     paced = Newest(source, fps) if fps else None
-    with network(shared) as sockets, until_asked() as stop:
+    watch = None if page is None else watched(page, live, config)
+    with network(shared) as sockets, until_asked() as stop, overhearing(watch, sockets, heard):
         uplink = Uplink(sockets.connect(DEALER, where, live.most_bytes), live, timeout, patience, say_line)
         answered = lost = 0
         for each in stream(live, uplink, paced or shots(source), config.seed, again=paced is None, stop=stop):
             answered, lost = answered + (each.answer is not None), lost + (each.answer is None)
             show_answer(live, each, as_json)
+            if watch is not None:
+                watch.frame(each, answered, lost, 0 if paced is None else paced.dropped)
         dropped = 0 if paced is None else paced.dropped
         say_line(f"{answered} frames answered, {lost} lost or refused, {dropped} dropped for newer ones")
 
@@ -228,6 +238,45 @@ def listen(
             if folder is not None:
                 folder.add(rebuilt)
             show_rebuilt(rebuilt, as_json)
+
+
+def profile(
+    context: typer.Context,
+    experiment: Experiment = None,
+    frames: Annotated[
+        str | None, typer.Option(help="camera, camera:1, a folder or tar; default: --images of --data.")
+    ] = None,
+    passes: Annotated[int, typer.Option(min=1, help="How often the pictures are run.")] = 1,
+    warmup: Annotated[int, typer.Option(min=0, help="Frames at the beginning that do not count.")] = 10,
+    threads: Annotated[int, typer.Option(help="Threads, each pinned to a processor where the system can.")] = 1,
+    policy: Policy = "moderate",
+    victim: Victim = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    classes: Classes = None,
+    codec: Codec = "auto",
+    data: Data = "photos",
+    channel: Channel = "awgn:10",
+    defense: Defense = None,
+    images: Images = 100,
+    auxiliary: Auxiliary = 4000,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure the latency of every stage of a frame on this machine, memory, and energy where it is counted."""
+    from audit.live.profiling import profile as run_profile
+    from audit.live.showing import show_profile
+    from audit.live.sources import shots, source_of
+    from audit.live.system import LiveConfig, resolve
+
+    config = configured(context, LiveConfig, experiment)
+    live = resolve(config, sends=True)
+    source = source_of(frames, config, live.link.encoder.input_shape, passes)
+    show_profile(run_profile(live, shots(source), warmup, threads), as_json)
 
 
 def key(path: Annotated[Path, typer.Argument(help="File to write, for its owner alone.")]) -> None:

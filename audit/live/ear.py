@@ -6,13 +6,10 @@ other people's pictures: where tokens merge, her attack finds it out (`attacks.a
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from atm.errors import AtmError
@@ -22,6 +19,7 @@ from atm.seeds import seed_of
 from atm.threat import Observation, ThreatModel
 from attacks import Attack, available
 from attacks.session import Campaign, Session
+from audit.live.drawing import png_of
 from audit.live.protocol import Frame
 from audit.live.system import LiveConfig, header_of
 from audit.setting import Setting, prepare
@@ -155,11 +153,3 @@ def fitted(
     made = session.fitted(available()[name], session.budget(budget, name))
     shown = setting.data.victims.images if originals else None
     return Ear(link, session.threat, made, config.seed, shown)
-
-
-def png_of(image: Tensor) -> bytes:
-    """A picture ``[C, H, W]`` in [0, 1] as PNG."""
-    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)).save(file, "PNG")
-    return file.getvalue()

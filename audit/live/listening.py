@@ -11,7 +11,8 @@ import zmq
 from atm.errors import AtmError
 from atm.store import write
 from atm.store.files import storing
-from audit.live.ear import Ear, Rebuilt, png_of
+from audit.live.drawing import png_of
+from audit.live.ear import Ear, Rebuilt
 from audit.live.protocol import MOST_BYTES, Frame, Overheard, unpack
 from audit.live.sockets import Address, Network
 

@@ -13,8 +13,10 @@ from typing import Any
 from atm.text import printable
 from audit.live.device import Answered
 from audit.live.ear import Rebuilt
+from audit.live.profiling import QUANTILES, Profile
 from audit.live.system import Live
 from audit.options import console, out
+from audit.showing import show_table
 
 
 def say_line(line: str) -> None:
@@ -61,6 +63,18 @@ def show_rebuilt(rebuilt: Rebuilt, as_json: bool) -> None:
         return
     scored = "" if rebuilt.score is None else f", SSIM {rebuilt.score:.2f}"
     _print(f"{rebuilt.number}: rebuilt at {rebuilt.snr_db:.1f} dB{scored}")
+
+
+def show_profile(found: Profile, as_json: bool) -> None:
+    """Print a profile: a table, or JSON."""
+    if as_json:
+        print(json.dumps(found.as_dict()))
+        return
+    about = found.about
+    title = f"milliseconds of {about['frames']} frames, threads: {about['threads']}, device {about['device']}"
+    show_table(title, ["stage", *QUANTILES], found.rows())
+    energy = "not measured: no counter can be read" if found.joules is None else f"{found.joules:.3f} J a frame"
+    _print(f"peak memory of the process: {found.peak_bytes / 2**20:.0f} MiB; energy: {energy}")
 
 
 def finite(number: float) -> float | None:
