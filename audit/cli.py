@@ -306,7 +306,7 @@ app.command(epilog="Example: `atm listen --attack ridge --threat eavesdropper:aw
     live_cli.listen
 )
 app.command(epilog="Example: `atm profile --policy moderate --threads 1 --json`")(live_cli.profile)
-app.command(epilog="Example: `atm key link.key`")(live_cli.key)
+app.command(epilog="Example: `atm key --out link.key`")(live_cli.key)
 
 
 def main() -> None:

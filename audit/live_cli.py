@@ -279,9 +279,12 @@ def profile(
     show_profile(run_profile(live, shots(source), warmup, threads), as_json)
 
 
-def key(path: Annotated[Path, typer.Argument(help="File to write, for its owner alone.")]) -> None:
+def key(
+    out_file: Annotated[Path, typer.Option("--out", help="File to write, for its owner alone.")] = Path("link.key"),
+) -> None:
     """Write a new key, which device, server, channel and listener share."""
     from audit.live.keys import write
+    from audit.showing import foreign
 
-    write(path)
-    out.print(f"wrote {path}", soft_wrap=True, markup=False)
+    write(out_file)
+    out.print(f"wrote {foreign(out_file)}", soft_wrap=True)

@@ -23,6 +23,8 @@ from audit.live.protocol import Answer, Frame, Hello, Message, MessageError, Ref
 from audit.live.sources import Shot
 from audit.live.system import Live
 
+LONGEST = 3600  # seconds that one message may be waited for
+
 
 @dataclass(frozen=True)
 class Sending:
@@ -103,8 +105,8 @@ class Uplink:
         patience: float,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        if not (timeout > 0 and patience > 0):
-            raise AtmError("--timeout and --patience are seconds above 0")
+        if not (0 < timeout <= LONGEST and patience > 0):
+            raise AtmError(f"--timeout is a number of seconds above 0 and up to {LONGEST}, --patience one above 0")
         self._socket, self._timeout, self._patience, self._say = socket, timeout, patience, say
         self._hello = Hello(system=live.agreement)
         self._session: bytes | None = None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from atm.errors import AtmError
+from atm.errors import AtmError, one_line, unknown
 from atm.knowledge import Knowledge
 from atm.link import Link
 from atm.seeds import seed_of
@@ -20,9 +20,9 @@ from atm.threat import Observation, ThreatModel
 from attacks import Attack, available
 from attacks.session import Campaign, Session
 from audit.live.drawing import png_of
-from audit.live.protocol import Frame
+from audit.live.protocol import Frame, MessageError
 from audit.live.system import LiveConfig, header_of
-from audit.setting import Setting, prepare
+from audit.setting import prepare
 from privacy_metrics import score
 
 MOST_FIT = 120.0  # seconds that an attack with a loop may take, unless the user says otherwise
@@ -74,11 +74,12 @@ class Ear:
         """What she sees of a frame.
 
         Raises:
-            AtmError: it is none of this system's.
+            MessageError: it is none of this system's.
+            HeaderError: likewise.
         """
         symbols = frame.tensor().to(self.link.device)
         if symbols.shape[1] != self.link.codec.symbols_per_token:
-            raise AtmError("a frame of another system: its tokens have another number of symbols")
+            raise MessageError("a frame of another system: its tokens have another number of symbols")
         sent, side, _ = self.header.read(frame.header, len(symbols))
         sent = sent.to(self.link.device)
         if in_place(self.link):
@@ -89,9 +90,16 @@ class Ear:
         return self.threat.told(heard, self.link, seed)
 
     def rebuild(self, frame: Frame) -> Rebuilt:
-        """What she makes of a frame; see `observe`."""
+        """What she makes of a frame; see `observe`.
+
+        Raises:
+            AtmError: the attack fails, whose file anybody may have written.
+        """
         seen = self.observe(frame)
-        image = self.attack.reconstruct(seen)[0].cpu()
+        try:
+            image = self.attack.reconstruct(seen)[0].cpu()
+        except Exception as error:
+            raise AtmError(f"attack {self.attack.name!r} failed on frame {frame.number}: {one_line(error)}") from error
         snr = float("nan") if seen.snr_db is None else float(torch.as_tensor(seen.snr_db, dtype=torch.float32).mean())
         if self.originals is None:
             return Rebuilt(frame.number, image, snr)
@@ -107,7 +115,7 @@ def in_place(link: Link) -> bool:
 
 
 def live_threat(threat: ThreatModel, link: Link) -> ThreatModel:
-    """An eavesdropper without what no live one has.
+    """An eavesdropper without what no live one has: the merge map, and sizes that are not on the wire.
 
     Raises:
         AtmError: the threat model is no eavesdropper.
@@ -116,8 +124,8 @@ def live_threat(threat: ThreatModel, link: Link) -> ThreatModel:
         raise AtmError(
             f"threat model {threat.name!r} does not listen on the air; give eavesdropper or eavesdropper:awgn:5"
         )
-    never = Knowledge.NOTHING if in_place(link) else Knowledge.MERGE_MAP
-    return replace(threat, knows=threat.knows & ~never)
+    never = Knowledge.SIZES if in_place(link) else Knowledge.SIZES | Knowledge.MERGE_MAP
+    return replace(threat, knows=threat.knows & ~never).on(link)
 
 
 def fitted(
@@ -142,14 +150,16 @@ def fitted(
     Raises:
         AtmError: anything is unknown or does not fit the rest; an attack that needs what she has not.
     """
-    setting: Setting = prepare(config.attacked_by(attack))
-    policy, name = setting.policies[0], setting.attacks[0]
+    if attack not in available():
+        raise unknown("attack", attack, available())
+    setting = prepare(config.attacked_by(attack))  # with blind baselines before it
+    policy = setting.policies[0]
     link = setting.link(policy)
     threat = live_threat(setting.threat, link)
-    say(f"fitting {name} to {len(setting.data.hers)} pictures of her own")
+    say(f"fitting {attack} to {len(setting.data.hers)} pictures of her own")
     campaign = Campaign(config.seed, setting.secret(config.seed), quick)
     session = Session(link, threat, setting.data.hers, encoded=setting.encodings(policy), campaign=campaign)
-    torch.manual_seed(session.seeded(name))
-    made = session.fitted(available()[name], session.budget(budget, name))
+    torch.manual_seed(session.seeded(attack))
+    made = session.fitted(available()[attack], session.budget(budget, attack))
     shown = setting.data.victims.images if originals else None
     return Ear(link, session.threat, made, config.seed, shown)

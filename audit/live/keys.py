@@ -17,6 +17,7 @@ from zmq.utils import z85
 
 from atm.errors import AtmError, StorageError
 from atm.foreign import read_text
+from atm.text import printable
 
 BYTES = 32
 
@@ -71,9 +72,11 @@ def write(path: Path) -> None:
         path.touch(mode=0o600, exist_ok=False)
         path.write_text(secrets.token_hex(BYTES) + "\n", encoding="ascii")
     except FileExistsError:
-        raise AtmError(f"{path} is there already; choose another name") from None
+        raise AtmError(f"{printable(path)} is there already; choose another name") from None
     except OSError as error:
-        raise StorageError(f"key file {path} cannot be written: {error.strerror}") from None
+        raise StorageError(f"key file {printable(path)} cannot be written: {error.strerror}") from None
+    except ValueError as error:  # a null byte, or what no file system can name
+        raise AtmError(f"key file {printable(path)} cannot be written: {error}") from None
 
 
 def _pair(shared: bytes, end: bytes) -> Pair:

@@ -9,11 +9,13 @@ from pathlib import Path
 import zmq
 
 from atm.errors import AtmError
+from atm.header import HeaderError
 from atm.store import write
 from atm.store.files import storing
+from atm.text import printable
 from audit.live.drawing import png_of
 from audit.live.ear import Ear, Rebuilt
-from audit.live.protocol import MOST_BYTES, Frame, Overheard, unpack
+from audit.live.protocol import MOST_BYTES, Frame, MessageError, Overheard, unpack
 from audit.live.sockets import Address, Network
 
 POLL = 200  # milliseconds
@@ -33,11 +35,12 @@ class Pictures:
         self._folder = folder
         with storing(folder):
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise AtmError(f"{folder} is there and holds something; choose another --out")
-            folder.mkdir(parents=True, exist_ok=True)
+                raise AtmError(f"{printable(folder)} is there and holds something; choose another --out")
 
     def add(self, rebuilt: Rebuilt) -> None:
         """Write one; the last one of a number counts."""
+        with storing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
         write(self._folder / f"{rebuilt.number:06d}.png", rebuilt.png())
         line = {"number": rebuilt.number, "snr_db": rebuilt.snr_db, "ssim": rebuilt.score}
         with storing(self._folder / SCORES), open(self._folder / SCORES, "a", encoding="utf-8") as file:
@@ -71,7 +74,7 @@ def listen_to(
             continue
         try:
             rebuilt = ear.rebuild(unpack(socket.recv(), Frame))
-        except AtmError:  # noise that is no frame of this system
+        except (MessageError, HeaderError):  # no frame of this system
             continue
         count += 1
         if out is not None:

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,8 +99,8 @@ def source_of(frames: str | None, config: LiveConfig, shape: tuple[int, int, int
     if frames is None:
         return Stills(pictures(config, shape).victims.images, passes)
     kind, _, number = frames.partition(":")
-    if kind == CAMERA and not Path(frames).exists():
-        if number and not number.isdecimal():
+    if kind == CAMERA:
+        if number and not (number.isdecimal() and len(number) < 4):
             raise AtmError(f"--frames {frames!r}: write camera or camera:1")
         return Camera(int(number or 0), shape)
     return Stills(load(frames, "test", size=shape[1:], channels=shape[0]).images, passes)

@@ -41,6 +41,7 @@ class Watch:
     def __init__(self, page: Page, live: Live, words: str) -> None:
         self._page, self._live = page, live
         self._kept: OrderedDict[int, Tensor] = OrderedDict()
+        self._early: Overheard | None = None  # of a frame whose answer is not there yet
         self._lock = threading.Lock()
         page.show("about", {"words": words})
 
@@ -51,6 +52,7 @@ class Watch:
             self._kept[shot.number] = shot.image
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
+            early, self._early = self._early, None
         grid = self._live.link.encoder.patch_grid
         source = torch.full((grid[0] * grid[1],), NOWHERE) if tokens.source is None else tokens.source[0]
         self._page.show(
@@ -65,11 +67,16 @@ class Watch:
                 "dropped": dropped,
             },
         )
+        if early is not None:
+            self.overheard(early)
 
     def overheard(self, told: Overheard) -> None:
         """What a listener made of a frame; scored here, where the picture is."""
         with self._lock:
             original = self._kept.get(told.number)
+            if original is None and (not self._kept or told.number > next(reversed(self._kept))):
+                self._early = told
+                return
         rebuilt = _picture(told.png)
         score = told.score
         if original is not None and rebuilt is not None and rebuilt.shape == original.shape:

@@ -24,14 +24,16 @@ from attacks.ridge import Ridge
 from attacks.session import Session
 from audit.live.device import Uplink, encode, stream
 from audit.live.ear import Ear, in_place, live_threat
+from audit.live.ear import fitted as fitted_to
 from audit.live.listening import Pictures, listen_to
 from audit.live.protocol import MOST_BYTES, Frame, Overheard, unpack
 from audit.live.relay import Air, Schedule
 from audit.live.server import Server
 from audit.live.sockets import network
-from audit.live.system import Live
+from audit.live.system import Live, LiveConfig
+from tests.atm.models import tiny_encoder
 from tests.audit.live.systems import free_port, live, on_air, served, shot
-from tests.systems import pictures
+from tests.systems import SHAPE, pictures
 
 SESSION = bytes(16)
 
@@ -69,7 +71,7 @@ def test_she_observes_what_she_would_in_one_process(merges, codec, threat):
         assert torch.equal(got.tokens.values, known.tokens.values) and torch.equal(got.symbols, known.symbols)
         assert (got.tokens.source is None) == (known.tokens.source is None) == merges
         for own, other in ((got.tokens.sizes, known.tokens.sizes), (got.tokens.source, known.tokens.source)):
-            assert own is None or torch.equal(own, other)
+            assert (own is None) == (other is None) and (own is None or torch.equal(own, other))
 
 
 def test_no_live_adversary_is_told_a_merge_map_that_is_a_secret():
@@ -100,6 +102,23 @@ def test_a_planted_leak_is_found_and_where_there_is_nothing_nothing():
         scores[who] = sum(each.score for each in rebuilt) / 8
     assert scores["eavesdropper:awgn:60"] > 0.55, "tokens of a random victim after one layer, hardly any noise"
     assert scores["eavesdropper:awgn:-40"] < 0.3, "noise alone"
+
+
+def test_an_attack_that_fails_is_named(monkeypatch):
+    here = live()
+    ear = Ear(here.link, live_threat(load("eavesdropper"), here.link), Grey(), 0)
+    monkeypatch.setattr(Grey, "reconstruct", lambda self, seen: seen.nothing)
+    with pytest.raises(AtmError, match="attack 'grey' failed on frame 0"):
+        ear.rebuild(frame(here, 0))
+
+
+def test_where_tokens_merge_what_is_fitted_is_what_is_heard():
+    here = live(exit_layer=2)  # whose sizes are on the wire, and then where they are not
+    plain = replace(here, link=Link(tiny_encoder(**SHAPE), here.link.policy, here.link.codec, here.link.channel))
+    for each in (here, plain):
+        attack, threat = fitted(each.link, "eavesdropper:awgn:10")
+        rebuilt = Ear(each.link, threat, attack, 0).rebuild(frame(each, 0))
+        assert rebuilt.image.shape == (3, 32, 32) and rebuilt.score is None
 
 
 def test_frames_of_other_systems_are_not_listened_to():
@@ -151,3 +170,16 @@ def test_every_frame_on_the_air_is_heard_published_and_kept(tmp_path: Path):
     assert {path.name for path in (tmp_path / "heard").glob("*.png")} == {f"{number:06d}.png" for number in numbers}
     with pytest.raises(AtmError, match="holds something"):
         Pictures(tmp_path / "heard")
+
+
+def test_the_attack_that_is_asked_for_is_the_one_that_is_fitted(victim, pictures):
+    config = LiveConfig(
+        victim=str(victim), data=str(pictures), policy="none", images=4, auxiliary=40, threat="eavesdropper:awgn:5"
+    )
+    lines: list[str] = []
+    ear = fitted_to(config, "ridge", quick=True, originals=True, say=lines.append)
+    assert isinstance(ear.attack, Ridge) and "fitting ridge" in lines[0] and len(ear.originals) == 4
+    with pytest.raises(AtmError, match="unknown attack 'rigde'"):
+        fitted_to(config, "rigde")
+    with pytest.raises(AtmError, match="does not listen"):
+        fitted_to(replace(config, threat="server"), "ridge")

@@ -132,10 +132,21 @@ def test_a_slow_watcher_gets_the_newest_and_there_are_not_too_many(page):
     assert seen == sorted(set(seen)), "none twice"
 
 
+def test_a_listener_who_is_quicker_than_the_server_is_scored_all_the_same(page):
+    told = []
+    page.show = lambda kind, what: told.append((kind, what))  # type: ignore[method-assign]
+    watched = watch(page)
+    watched.overheard(Overheard(number=0, attack="a", png=png_of(shot(0).image), score=None, snr_db=0.0))
+    assert [kind for kind, _ in told] == ["about"]
+    watched.frame(answered(), 1, 0, 0)
+    assert [kind for kind, _ in told] == ["about", "frame", "heard"] and told[-1][1]["score"] > 0.98
+
+
 @pytest.mark.parametrize("png", [b"", b"\x89PNG", b"GIF89a", png_of(torch.zeros(3, 4, 4))[:45]])
 def test_a_listeners_picture_that_is_none_is_not_shown(page, png):
     told = []
     page.show = lambda kind, what: told.append(kind)  # type: ignore[method-assign]
     watched = watch(page)
+    watched.frame(answered(), 1, 0, 0)
     watched.overheard(Overheard(number=0, attack="a", png=png, score=None, snr_db=0.0))
-    assert told == ["about"]
+    assert told == ["about", "frame"]
