@@ -100,21 +100,27 @@ class Air:
         return (frame.tokens * frame.per_token + 8 * len(frame.header) / HEADER_BITS_PER_SYMBOL) / self.bandwidth
 
 
-class _Way:
-    """Messages on their way in one direction, in order, each there at its time."""
+class Way:
+    """Messages on their way in one direction, in order, each there at its time.
 
-    def __init__(self, delay: float) -> None:
-        self._delay, self._free = delay, 0.0
+    Args:
+        delay: seconds.
+        clock: in seconds.
+    """
+
+    def __init__(self, delay: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._delay, self._clock, self._free = delay, clock, 0.0
         self._coming: deque[tuple[float, list[bytes]]] = deque()
 
     def send(self, parts: list[bytes], airtime: float = 0.0) -> None:
+        """A message that holds the channel for some seconds, after those before it; lost where there are too many."""
         if len(self._coming) < ON_WAY:
-            self._free = max(self._free, time.monotonic()) + airtime
+            self._free = max(self._free, self._clock()) + airtime
             self._coming.append((self._free + self._delay, parts))
 
     def deliver(self, socket: zmq.Socket[bytes]) -> None:
         """Hand over what is there by now; what the other end has no room for is lost."""
-        while self._coming and self._coming[0][0] <= time.monotonic():
+        while self._coming and self._coming[0][0] <= self._clock():
             try:
                 socket.send_multipart(self._coming.popleft()[1], zmq.NOBLOCK)
             except zmq.ZMQError:
@@ -122,7 +128,7 @@ class _Way:
 
     def wait(self) -> int:
         """Milliseconds until the next one is there."""
-        return max(math.ceil(1000 * (self._coming[0][0] - time.monotonic())), 0) if self._coming else POLL
+        return max(math.ceil(1000 * (self._coming[0][0] - self._clock())), 0) if self._coming else POLL
 
 
 class Relay:
@@ -139,7 +145,7 @@ class Relay:
         self, air: Air, front: zmq.Socket[bytes], back: zmq.Socket[bytes], ears: zmq.Socket[bytes] | None
     ) -> None:
         self._air, self._front, self._back, self._ears = air, front, back, ears
-        self._up, self._down = _Way(air.delay), _Way(air.delay)
+        self._up, self._down = Way(air.delay), Way(air.delay)
         self.carried = self.refused = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
