@@ -81,7 +81,7 @@ def device(
     experiment: Experiment = None,
     connect: Annotated[str, typer.Option(help="HOST:PORT of the server, or of atm channel.")] = SERVER,
     frames: Annotated[
-        str | None, typer.Option(help="camera, camera:1, a folder or tar; default: --images of --data.")
+        str | None, typer.Option(help="camera, camera:1, a picture, folder or tar; default: --images of --data.")
     ] = None,
     passes: Annotated[int, typer.Option(help="How often the pictures are sent; 0 is without end.")] = 1,
     fps: Annotated[
@@ -136,7 +136,7 @@ def device(
     paced = Newest(source, fps) if fps else None
     watch = None if page is None else watched(page, live, config)
     with network(shared) as sockets, until_asked() as stop, overhearing(watch, sockets, heard):
-        uplink = Uplink(sockets.connect(DEALER, where, live.most_bytes), live, timeout, patience, say_line)
+        uplink = Uplink(sockets.connect(DEALER, where, live.most_bytes), live, timeout, patience, say_line, stop)
         answered = lost = 0
         for each in stream(live, uplink, paced or shots(source), config.seed, again=paced is None, stop=stop):
             answered, lost = answered + (each.answer is not None), lost + (each.answer is None)
@@ -244,7 +244,7 @@ def profile(
     context: typer.Context,
     experiment: Experiment = None,
     frames: Annotated[
-        str | None, typer.Option(help="camera, camera:1, a folder or tar; default: --images of --data.")
+        str | None, typer.Option(help="camera, camera:1, a picture, folder or tar; default: --images of --data.")
     ] = None,
     passes: Annotated[int, typer.Option(min=1, help="How often the pictures are run.")] = 1,
     warmup: Annotated[int, typer.Option(min=0, help="Frames at the beginning that do not count.")] = 10,

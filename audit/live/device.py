@@ -95,6 +95,7 @@ class Uplink:
         timeout: seconds after which a message counts as lost.
         patience: seconds without a word from the server after which the device gives up.
         say: called with a line when the server is gone, and when it is back.
+        stop: asked between messages; nothing is sent again once it says so.
     """
 
     def __init__(
@@ -104,27 +105,28 @@ class Uplink:
         timeout: float,
         patience: float,
         say: Callable[[str], None] = lambda line: None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         if not (0 < timeout <= LONGEST and patience > 0):
             raise AtmError(f"--timeout is a number of seconds above 0 and up to {LONGEST}, --patience one above 0")
-        self._socket, self._timeout, self._patience, self._say = socket, timeout, patience, say
+        self._socket, self._timeout, self._patience, self._say, self._stop = socket, timeout, patience, say, stop
         self._hello = Hello(system=live.agreement)
         self._session: bytes | None = None
-        self._heard = time.monotonic()
-        self._lost = True
+        self._lost_at: float | None = None  # since when nothing was answered
+        self._silent = True
 
     def ask(self, sending: Sending, again: bool) -> Answer | Refused | None:
         """Send a frame and wait.
 
         Args:
             sending: the frame.
-            again: whether to send it until there is an answer; else None comes back where it was lost.
+            again: whether to send it until there is an answer; else, and once asked to stop, None comes back where it
+                was lost.
 
         Raises:
             AtmError: the server runs another system, or has not said a word for too long.
         """
-        while True:
-            session = self._joined()
+        while (session := self._joined()) is not None:
             reply = self._exchange(sending.frame(session), partial(_is_of, sending.shot.number))
             if isinstance(reply, Refused) and reply.reason == "session":
                 self._session = None
@@ -133,10 +135,12 @@ class Uplink:
                 return reply
             self._session = None  # whoever does not answer may have forgotten it
             if not again:
-                return None
+                break
+        return None
 
-    def _joined(self) -> bytes:
-        while self._session is None:
+    def _joined(self) -> bytes | None:
+        """The session, begun if there is none; None where the device was asked to stop before."""
+        while self._session is None and not self._stop():
             reply = self._exchange(self._hello, lambda m: isinstance(m, Welcome) or _is_refusal(m))
             if isinstance(reply, Refused) and reply.reason in ("system", "version"):
                 raise AtmError(reply.words)
@@ -146,27 +150,29 @@ class Uplink:
 
     def _exchange(self, message: Message, wanted: Callable[[Message], bool]) -> Message | None:
         """Send, and wait for what is wanted; what else comes is late and of no use any more."""
-        end = time.monotonic() + self._timeout
+        began = time.monotonic()
         if self._socket.poll(_milliseconds(self._timeout), zmq.POLLOUT):
             self._socket.send(message.pack(), zmq.NOBLOCK)
-            while (left := end - time.monotonic()) > 0 and self._socket.poll(_milliseconds(left)):
+            while (left := began + self._timeout - time.monotonic()) > 0 and self._socket.poll(_milliseconds(left)):
                 try:
                     reply: Message = unpack(self._socket.recv(), Welcome, Answer, Refused)
                 except MessageError:
                     continue
                 if wanted(reply):
-                    self._heard = time.monotonic()
-                    if self._lost:
-                        self._say("the server answers")
-                    self._lost = False
+                    self._tell("the server answers", silent=False)
+                    self._lost_at = None
                     return reply
-        silent = time.monotonic() - self._heard
-        if silent > self._patience:
-            raise AtmError(f"the server has not answered for {silent:.0f} s; is it running, with the same --key?")
-        if not self._lost:
-            self._say("the server does not answer; trying again")
-        self._lost = True
+        self._lost_at = began if self._lost_at is None else self._lost_at
+        silence = time.monotonic() - self._lost_at
+        if silence > self._patience:
+            raise AtmError(f"the server has not answered for {silence:.0f} s; is it running, with the same --key?")
+        self._tell("the server does not answer; trying again", silent=True)
         return None
+
+    def _tell(self, line: str, silent: bool) -> None:
+        if silent != self._silent:
+            self._say(line)
+        self._silent = silent
 
 
 def stream(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ import torch
 from torch import Tensor
 
 from atm.data import load
-from atm.data.pictures import fit, grey
-from atm.errors import AtmError
+from atm.data.folders import natural
+from atm.data.pictures import SUFFIXES, UnusableError, decode, fit, grey
+from atm.errors import AtmError, one_line
+from atm.text import printable
 from audit.live.system import LiveConfig
 from audit.setting import pictures
 
@@ -53,6 +56,45 @@ class Stills:
         return image
 
 
+class Files:
+    """Picture files, each read when its turn comes.
+
+    Args:
+        paths: in their order.
+        shape: channels, height and width that they are cropped and resized to.
+        passes: how often each is sent; 0 is without end.
+    """
+
+    def __init__(self, paths: Sequence[Path], shape: tuple[int, int, int], passes: int = 1) -> None:
+        self._paths, self._shape, self._passes = paths, shape, passes
+
+    def __call__(self, number: int) -> Tensor | None:
+        """The picture of some number.
+
+        Raises:
+            AtmError: its file is no usable picture.
+        """
+        if self._passes and number >= self._passes * len(self._paths):
+            return None
+        path = self._paths[number % len(self._paths)]
+        try:
+            pixels, _ = decode(path.read_bytes(), (self._shape[1], self._shape[2]), self._shape[0])
+        except (OSError, UnusableError) as error:
+            raise AtmError(f"frame {printable(path)} cannot be used: {one_line(error)}") from None
+        return torch.from_numpy(pixels).float() / 255
+
+
+def picture_files(path: Path) -> list[Path]:
+    """The file itself, or the files of a folder without folders in natural order; pictures alone, so it may be none."""
+    try:
+        found = [path] if path.is_file() else sorted(path.iterdir(), key=lambda each: natural(each.name))
+        if any(each.is_dir() for each in found if not each.name.startswith(".")):
+            return []
+        return [each for each in found if each.suffix.lower() in SUFFIXES and each.is_file()]
+    except (OSError, ValueError):
+        return []
+
+
 class Camera:
     """What a camera sees, cropped and resized as pictures are.
 
@@ -85,8 +127,8 @@ def source_of(frames: str | None, config: LiveConfig, shape: tuple[int, int, int
     """Where a device's frames come from.
 
     Args:
-        frames: ``camera`` or ``camera:1``, a picture, or what `atm.data.load` takes; None takes the pictures that
-            ``atm attack`` would attack with the same description.
+        frames: ``camera`` or ``camera:1``, a picture or a folder of them, or what `atm.data.load` takes; None takes the
+            pictures that ``atm attack`` would attack with the same description.
         config: the description.
         shape: channels, height and width that the victim takes.
         passes: over pictures that end; 0 is without end.
@@ -103,6 +145,8 @@ def source_of(frames: str | None, config: LiveConfig, shape: tuple[int, int, int
         if number and not (number.isdecimal() and len(number) < 4):
             raise AtmError(f"--frames {frames!r}: write camera or camera:1")
         return Camera(int(number or 0), shape)
+    if frames.strip() and (files := picture_files(Path(frames))):
+        return Files(files, shape, passes)
     return Stills(load(frames, "test", size=shape[1:], channels=shape[0]).images, passes)
 
 
