@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--policy", nargs="+", default=["none", "moderate", "aggressive"])
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--auxiliary", type=int, default=400)
-    parser.add_argument("--floor", type=float, nargs="+", default=[1.0, 0.4])
+    parser.add_argument("--floor", type=float, nargs="+", default=[1.0, 0.6, 0.5])
     parser.add_argument("--trace", type=Path, default=TRACE)
     parser.add_argument("--write-trace", action="store_true", help="make the trace again, and nothing else")
     parser.add_argument("--device", default="auto")

@@ -30,7 +30,7 @@ from privacy_metrics.similarity import ssim
 from privacy_metrics.statistics import bootstrap_mean
 
 FRAMES = (1, 2, 4, 8, 16, 32)
-HEADINGS = ("policy", "her channel", "frames", "tokens averaged", "recognised", "symbols averaged", "recognised")
+HEADINGS = ("policy", "her channel", "frames", "tokens averaged", "0.5 or more", "symbols averaged", "0.5 or more")
 AT_ONCE = 64  # pictures whose features are in memory together
 
 Average = Callable[[Sequence[Observation], Link], Observation]
