@@ -22,12 +22,14 @@ class Defence(ABC):
         name: on the command line and in reports.
         denies: what its secret randomness keeps from an adversary whatever else she knows.
         pads: whether it sends tokens that stand for nothing, of which the server must be told.
+        drops: whether it may leave tokens out, so that patches end nowhere.
         fitted_at: the layer after whose tokens it was made, from 1; it protects no others. None before it was fitted.
     """
 
     name: str
     denies: Knowledge = Knowledge.NOTHING
     pads: ClassVar[bool] = False
+    drops: ClassVar[bool] = False
     fitted_at: int | None = None
 
     def fit(self, link: Link, images: Tensor) -> None:  # noqa: B027 (most defences need no preparation)

@@ -213,7 +213,7 @@ class Encoder(nn.Module):
     def _layer(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> TokenBatch:
         tokens, keys, values = self.mix(tokens, policy, layer)
         if policy.merges_at(layer):
-            tokens = _merge(tokens, merging_metric(policy.match, tokens, keys, values), policy, layer)
+            tokens = merged(tokens, merging_metric(policy.match, tokens, keys, values), policy, layer)
         del keys, values  # views of all that the attention projected; the MLP needs the memory
         return self.transform(tokens, layer)
 
@@ -268,7 +268,8 @@ def merging_metric(match: Match, tokens: TokenBatch, keys: Tensor, values: Tenso
     return keys.mean(1) if match == "key" else values.flatten(1)
 
 
-def _merge(tokens: TokenBatch, metric: Tensor, policy: MergePolicy, layer: int) -> TokenBatch:
+def merged(tokens: TokenBatch, metric: Tensor, policy: MergePolicy, layer: int) -> TokenBatch:
+    """The tokens that a layer's rule leaves, by their `merging_metric`."""
     matches = merging.match(tokens, metric, policy.order, policy.similarity)
     if policy.remove:
         matches = merging.most_similar(tokens, matches, policy.remove[layer])

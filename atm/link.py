@@ -122,6 +122,7 @@ class Link:
             sizes=self.encoder.counts_sizes(self.policy),
             padding=self.defence is not None and self.defence.pads,
             places=self.encoder.uses_places and self.policy.device_layers < self.encoder.depth,
+            drops=self.defence is not None and self.defence.drops,
         )
 
     @cached_property
@@ -196,8 +197,15 @@ class Link:
         self, channel: Channel, symbols: Tensor, lengths: Tensor, generator: torch.Generator | None
     ) -> Received:
         """What arrives over a channel, the server's or another's, in the form that the codec decodes best."""
-        arrived = channel.carry(symbols, generator, lengths)
+        return self.tuned(channel.carry(symbols, generator, lengths), lengths)
+
+    def tuned(self, arrived: Received, lengths: Tensor) -> Received:
+        """What an antenna gave, in the form that the codec decodes best."""
         return arrived if self.codec.soft else Received(*arrived.per_image(lengths))
+
+    def answer(self, received: TokenBatch) -> Tensor:
+        """The rest of the server's part: logits ``[B, classes]`` from the tokens that it decoded."""
+        return self.encoder.finish(received.without_padding()[0], self.policy)
 
     def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Transmission:
         """One batch from end to end, differentiable in ``images``."""
@@ -216,7 +224,7 @@ class Link:
             side=side,
             received_symbols=arrived.symbols,
             received=received,
-            logits=self.encoder.finish(received.without_padding()[0], self.policy),
+            logits=self.answer(received),
             flops=encoded.flops,
             coding_flops=coding if self.defence is None else coding + self.defence.flops(tokens.lengths),
             symbols=tokens.lengths * symbols.shape[1] + header,

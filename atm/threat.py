@@ -142,13 +142,25 @@ class ThreatModel:
         if self.tap == "server":
             tokens = sent.with_values(transmission.received.values)
             return Observation(tokens, transmission.received_symbols, transmission.side, transmission.snr_db)
+        return self.overhear(sent, transmission.on_air, transmission.side, link, seed)
+
+    def overhear(self, sent: TokenBatch, on_air: Tensor, side: Tensor, link: Link, seed: int = 0) -> Observation:
+        """What an eavesdropper's antenna and decoder give her of symbols ``[T, k]`` on the air.
+
+        Args:
+            sent: the tokens that they carry, of which no values are read.
+            on_air: as they were radiated.
+            side: ``[B, s]``, what the codec sent beside them.
+            link: the system.
+            seed: of the noise on her own channel.
+        """
         channel = link.channel if self.channel is None else channels.parse(self.channel)
-        heard = link.tune_in(channel, transmission.on_air, sent.lengths, torch.Generator().manual_seed(seed))
+        heard = link.tune_in(channel, on_air, sent.lengths, torch.Generator().manual_seed(seed))
         values = torch.view_as_real(heard.symbols).flatten(1)  # she cannot decode them, unless
         if Knowledge.CODEC in self.knows:
             told = sent if Knowledge.SIZES in self.on(link).knows else replace(sent, sizes=None)  # not even of padding
-            values = link.receive(heard.symbols, transmission.side, told, heard.snr_db).values
-        return Observation(sent.with_values(values), heard.symbols, transmission.side, heard.snr_db)
+            values = link.receive(heard.symbols, side, told, heard.snr_db).values
+        return Observation(sent.with_values(values), heard.symbols, side, heard.snr_db)
 
     def ears(self, link: Link) -> ThreatModel:
         """The adversary without what `hear` does not ask for: whoever has the same ears hears the same."""

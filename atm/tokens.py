@@ -98,6 +98,16 @@ class TokenBatch:
             places=_cat([b.places for b in batches]),
         )
 
+    def to(self, device: torch.device) -> TokenBatch:
+        """The same tokens elsewhere; lengths stay on the CPU."""
+        return replace(
+            self,
+            values=self.values.to(device),
+            sizes=None if self.sizes is None else self.sizes.to(device),
+            source=None if self.source is None else self.source.to(device),
+            places=None if self.places is None else self.places.to(device),
+        )
+
     def with_values(self, values: Tensor) -> TokenBatch:
         """The same tokens with other values ``[T, any]``."""
         return replace(self, values=values)

@@ -63,9 +63,16 @@ def _padding_bits(tokens: TokenBatch, side: Tensor) -> Tensor:
     return (tokens.lengths.double() + 1).log2().ceil()
 
 
+def _arrived_bits(tokens: TokenBatch, side: Tensor) -> Tensor:
+    return torch.full((len(tokens),), _patches(tokens) + 1.0, dtype=torch.float64).log2().ceil()
+
+
 def _place_bits(tokens: TokenBatch, side: Tensor) -> Tensor:
-    """Of the number of ways to choose the tokens' places among all, in order."""
+    """Of the number of ways to choose the places of the tokens that are no padding among all, in order."""
     free = (tokens.lengths - tokens.prefix).double()
+    if tokens.padding is not None:
+        padding = tokens.padding.cpu().double()
+        free -= torch.zeros_like(free).index_add(0, tokens.image_of_token.cpu(), padding)
     return _choice_bits(torch.full_like(free, float(_patches(tokens))), free)
 
 
@@ -74,6 +81,7 @@ SYMBOLS = Field("symbols", "the values of the tokens", "the codec, over the chan
 LENGTH = Field("length", "how many tokens the frame has, padding included", HEADER, ALL, bits=_length_bits)
 SIDE = Field("side", "what the codec sends beside its symbols", HEADER, ALL, bits=_side_bits)
 SIZES = Field("sizes", "how many patches each token stands for", HEADER, ALL, Knowledge.SIZES, _size_bits)
+ARRIVED = Field("arrived", "how many patches the tokens stand for together", HEADER, ALL, bits=_arrived_bits)
 PADDING = Field("padding", "how many of the tokens are padding", HEADER, "the server", bits=_padding_bits)
 PLACES = Field("places", "where each token stood in the picture", HEADER, ALL, Knowledge.ORDER, _place_bits)
 
@@ -89,9 +97,12 @@ class Wire:
     fields: tuple[Field, ...]
 
     @classmethod
-    def of(cls, *, side: bool, sizes: bool, padding: bool, places: bool) -> Wire:
-        """The wire of a link whose server needs some fields beside symbols and length."""
-        wanted = {SIDE: side, SIZES: sizes, PADDING: padding, PLACES: places}
+    def of(cls, *, side: bool, sizes: bool, padding: bool, places: bool, drops: bool = False) -> Wire:
+        """The wire of a link whose server needs some fields beside symbols and length.
+
+        Where tokens may be dropped, sizes say nothing without how many patches they divide.
+        """
+        wanted = {SIDE: side, SIZES: sizes, ARRIVED: sizes and drops, PADDING: padding, PLACES: places}
         return cls((SYMBOLS, LENGTH, *(field for field, there in wanted.items() if there)))
 
     @cached_property

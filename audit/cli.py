@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from audit import live_cli
 from audit.ending import DEBUG, ended
 from audit.options import (
     Accept,
@@ -292,6 +293,20 @@ app.command(epilog="Example: `atm convert checkpoint.pth weights.safetensors`")(
 app.command(epilog="Example: `atm selfcheck --json`")(selfcheck)
 app.command(epilog="Examples: `atm report runs/demo`, `atm report runs/demo --format md --out demo.md`")(report)
 app.command(epilog="Example: `atm leaderboard runs/ their-card.json --out leaderboard.html`")(leaderboard)
+
+
+app.command(epilog="Example: `atm serve --victim vit_photos --policy moderate`")(live_cli.serve)
+app.command(epilog="Examples: `atm device --fps 5 --passes 0`, `atm device --frames camera --key link.key`")(
+    live_cli.device
+)
+app.command(epilog="Example: `atm channel --channel rayleigh:10 --bandwidth 100000 --ears 127.0.0.1:5557`")(
+    live_cli.channel
+)
+app.command(epilog="Example: `atm listen --attack ridge --threat eavesdropper:awgn:5 --originals --out runs/heard`")(
+    live_cli.listen
+)
+app.command(epilog="Example: `atm profile --policy moderate --threads 1 --json`")(live_cli.profile)
+app.command(epilog="Example: `atm key --out link.key`")(live_cli.key)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ import atm.policy
 import atm.threat
 import defenses
 from atm import channels, codecs
+from atm.codec import Codec
 from atm.data import Samples, Splits
 from atm.data.kinds import source
 from atm.encoder import Encoder
@@ -35,7 +36,7 @@ from atm.victims import Victim, load_victim, probe
 from attacks import Attack, inferences
 from audit import harm
 from audit.suite import choose_attacks, choose_inferences, left_out
-from audit.system import STRICT, Names, OnAir
+from audit.system import STRICT, Names, OnAir, System
 from privacy_metrics.registry import metrics_of
 from reports.acceptance import Criterion
 
@@ -150,6 +151,68 @@ class Setting:
         return seed_of("secret", seed, repeat, self.data.victims.digest)
 
 
+@dataclass(frozen=True)
+class Target:
+    """A victim on its device, its policies, and for each layer after which one sends the codec with its digest."""
+
+    victim: Victim
+    policies: list[MergePolicy]
+    codecs: Mapping[int, tuple[Codec, str]]
+
+
+def target(config: OnAir, names: tuple[str, ...]) -> Target:
+    """The part of a system that no pictures are needed for; a head that is to be fitted to some is left out.
+
+    Args:
+        config: of the system.
+        names: of policies.
+
+    Raises:
+        AtmError: anything is unknown, unreadable or does not fit the rest.
+    """
+    device = atm.device.resolve(config.device)
+    victim = load_victim(
+        config.victim,
+        config.weights,
+        image_size=config.image_size,
+        mean=config.mean or None,
+        std=config.std or None,
+        classes=config.classes,
+        head=None if config.head == PROBE else config.head,
+    )
+    victim.encoder.to(device)
+    policies = _policies(names, victim.encoder.depth)
+    exits = dict.fromkeys(policy.device_layers for policy in policies)
+    return Target(victim, policies, {layer: codecs.load_codec(config.codec, victim, layer) for layer in exits})
+
+
+def samples(config: System, signal: Signal, auxiliary: int | None = None) -> Splits:
+    """What a system is attacked on, and the adversary's own, as a victim takes them.
+
+    Args:
+        config: of the system.
+        signal: of the victim.
+        auxiliary: the most of her own that the adversary has; None sets no other limit than the configuration.
+    """
+    return source(signal).splits(
+        signal,
+        config.data,
+        victims=config.images,
+        auxiliary=min(config.auxiliary, auxiliary or config.auxiliary),
+        auxiliary_name=config.auxiliary_data,
+        group_by=config.group_by,
+        seed=config.seed,
+    )
+
+
+def defended(link: Link, defence: str | None, data: Splits, seed: int) -> Link:
+    """A system under a defence, fitted to the first samples of the adversary's kind; None or ``none`` is none."""
+    if defence in (None, "none"):
+        return link
+    made = defenses.create(str(defence))
+    return defenses.fitted(made, link, data.auxiliary.rows[: defenses.CALIBRATION], seed_of(seed, "defence"))
+
+
 def prepare(config: AttackConfig) -> Setting:
     """Load and check all that a configuration names, before anything is written.
 
@@ -173,32 +236,12 @@ def prepare(config: AttackConfig) -> Setting:
     denied_by_defence = Knowledge.NOTHING if asked_defence is None else defenses.create(asked_defence).denies
     threat, channel = _adversary(config), channels.parse(config.channel)
     threat = replace(threat, knows=threat.knows & ~denied_by_defence)
-    device = atm.device.resolve(config.device)
-    victim = load_victim(
-        config.victim,
-        config.weights,
-        image_size=config.image_size,
-        mean=config.mean or None,
-        std=config.std or None,
-        classes=config.classes,
-        head=None if config.head == PROBE else config.head,
-    )
-    victim.encoder.to(device)
+    found = target(config, config.policies)
+    victim, policies, loaded = found.victim, found.policies, found.codecs
     signal = victim.encoder.signal
     attacks, denied = choose_attacks(config.attacks, threat, signal.name)
     wanted = choose_inferences(config.attacks, threat, signal.name)
-    policies = _policies(config.policies, victim.encoder.depth)
-    exits = list(dict.fromkeys(policy.device_layers for policy in policies))
-    loaded = {layer: codecs.load_codec(config.codec, victim, layer) for layer in exits}
-    data = source(signal).splits(
-        signal,
-        config.data,
-        victims=config.images,
-        auxiliary=min(config.auxiliary, threat.auxiliary or config.auxiliary),
-        auxiliary_name=config.auxiliary_data,
-        group_by=config.group_by,
-        seed=config.seed,
-    )
+    data = samples(config, signal, threat.auxiliary)
     if config.head == PROBE:  # after the codecs, since the tokens stay the same
         victim = _probed(victim, config, data.victims)
     own = data  # all that she has, whether or not she has queries left for it
@@ -207,14 +250,9 @@ def prepare(config: AttackConfig) -> Setting:
     if unlearned:
         wanted = [name for name in wanted if not inferences()[name].needs_labels]
     links = {}
-    for layer in exits:
-        link = Link(victim.encoder, next(p for p in policies if p.device_layers == layer), loaded[layer][0], channel)
-        if asked_defence is not None:
-            seed = seed_of(config.seed, "defence")
-            link = defenses.fitted(
-                defenses.create(asked_defence), link, data.auxiliary.rows[: defenses.CALIBRATION], seed
-            )
-        links[layer] = link
+    for layer, (codec, _) in loaded.items():
+        link = Link(victim.encoder, next(p for p in policies if p.device_layers == layer), codec, channel)
+        links[layer] = defended(link, asked_defence, data, config.seed)
     wires = {policy.name: links[policy.device_layers].with_policy(policy).wire for policy in policies}
     for wire in wires.values():
         wire.refuse(threat.name, threat.knows)
@@ -254,7 +292,7 @@ def prepare(config: AttackConfig) -> Setting:
                 {*data.victims.notes, *data.auxiliary.notes, *data.validation.notes, *[harm.UNLEARNED] * unlearned}
             ),
         },
-        "device": str(device),
+        "device": str(atm.device.resolve(config.device)),
         "policies": [policy.as_dict() for policy in policies],
         "attacks": attacks,
         "inferences": wanted,

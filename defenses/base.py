@@ -32,6 +32,11 @@ class Chain(Defence):
         """Whether any of them does."""
         return any(part.pads for part in self.parts)
 
+    @property
+    def drops(self) -> bool:  # type: ignore[override]
+        """Whether any of them does."""
+        return any(part.drops for part in self.parts)
+
     def fit(self, link: Link, images: Tensor) -> None:
         """Fit each part on the tokens that those before it let through."""
         for number, part in enumerate(self.parts):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ class Drop(Defence):
     """
 
     name = "drop"
+    drops: ClassVar[bool] = True
 
     def __init__(self, fraction: float) -> None:
         check(0 <= fraction < 1, self.name, fraction, "the dropped part is at least 0 and below 1")

@@ -60,15 +60,26 @@ class Browser:
 
     def open(self, page: Path, width: int, scheme: str = "light") -> None:
         """Open a file in a window of so many pixels, and wait until it is loaded and at rest."""
+        self.go(page.as_uri(), width, scheme)
+        while self._next(QUIET) is not None:
+            pass
+
+    def go(self, address: str, width: int, scheme: str = "light") -> None:
+        """Open an address in a window of so many pixels, and wait until it is loaded."""
         self.requests, self.complaints = [], []
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self._events = []
-        self.call("Page.navigate", url=page.as_uri())
+        self.call("Page.navigate", url=address)
         while not any(event.get("method") == "Page.loadEventFired" for event in self._events):
             assert self._next(PATIENCE) is not None, "the page does not load"
-        while self._next(QUIET) is not None:
-            pass
+
+    def wait(self, condition: str) -> None:
+        """Wait until an expression in the page is true."""
+        end = time.monotonic() + PATIENCE
+        while not self.run(condition):
+            assert time.monotonic() < end, f"never true: {condition}"
+            self._next(0.05)
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page, awaited if it is a promise."""

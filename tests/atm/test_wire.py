@@ -16,7 +16,7 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import Knowledge, ThreatModel
 from atm.tokens import NOWHERE, TokenBatch
-from atm.wire import HEADER_BITS_PER_SYMBOL, PLACES, SIDE_BITS, SIZES, Wire
+from atm.wire import ARRIVED, HEADER_BITS_PER_SYMBOL, PLACES, SIDE_BITS, SIZES, Wire
 from tests.atm.models import tiny_encoder
 
 IMAGES = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -61,6 +61,25 @@ def test_padding_costs_bits_but_is_no_size():
     padded = replace(tokens, values=torch.zeros(5, 2), lengths=torch.tensor([5]), sizes=torch.tensor([1.0, 2, 1, 0, 0]))
     assert bits_of("sizes", padded) == bits_of("sizes", tokens) == 1
     assert bits_of("padding", padded) == math.ceil(math.log2(6))
+
+
+def test_places_of_padding_cost_nothing():
+    tokens = one_image([0, 0, 1], 2)
+    sizes = torch.tensor([1.0, 2, 1, 0, 0, 0])
+    padded = replace(tokens, values=torch.zeros(6, 2), lengths=torch.tensor([6]), sizes=sizes)
+    assert bits_of("places", padded) == bits_of("places", tokens) == math.ceil(math.log2(3))
+
+
+@pytest.mark.parametrize("defence", [None, "drop:0.5", "drop:0.5+gaussian:0.1", "pad:8"])
+def test_where_tokens_are_dropped_sizes_come_with_how_many_patches_they_divide(defence):
+    link = Link(tiny_encoder(global_pool="avg"), MergePolicy.uniform(0.4, 3))
+    plain = link.transmit(IMAGES)
+    if defence is not None:
+        link = defenses.fitted(defenses.create(defence), link, IMAGES)
+    assert (ARRIVED in link.wire.fields) == (defence is not None and "drop" in defence)
+    assert ARRIVED.bits is not None
+    assert ARRIVED.bits(plain.sent, plain.side).tolist() == [math.ceil(math.log2(16 + 1))] * 4
+    assert ARRIVED not in Link(tiny_encoder(), MergePolicy.uniform(0.4, 3), defence=link.defence).wire.fields
 
 
 @settings(max_examples=20)

@@ -28,6 +28,7 @@ from tests.audit.conftest import SHAPE
 FILES = (
     "victim.safetensors", "codec.safetensors", "head.safetensors", "classes.txt", "policy.yaml", "threat.yaml",
     "attack.yaml", "sweep.json", "pictures", "pictures.tar", "state.pth", "run", "swept", "compared", "searched",
+    "schedule.yaml",
 )  # fmt: skip
 FEW = ("--victim", "victim.safetensors", "--data", "pictures", "--images", "4", "--auxiliary", "20")
 OUT = ("--out", "out")
@@ -52,6 +53,12 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
     "pick": ("pick", "searched", "--minimize", "leakage"),
     "list": ("list", "attacks"),
     "selfcheck": ("selfcheck",),
+    "serve": ("serve", "--victim", "victim.safetensors", "--policy", "policy.yaml"),
+    "device": ("device", *FEW, "--policy", "none"),
+    "channel": ("channel", "--schedule", "schedule.yaml", "--bandwidth", "1e5", "--delay", "5"),
+    "listen": ("listen", *FEW, "--policy", "none", "--threat", "eavesdropper:awgn:5", *OUT),
+    "profile": ("profile", *FEW, "--policy", "none"),
+    "key": ("key", "--out", "new.key"),
 }  # fmt: skip
 # What a command that is accepted here may write; the others begin nothing before the gate.
 WRITES = {
@@ -60,6 +67,7 @@ WRITES = {
     "report": r"[^/]+$|run/(report\.html|card\.json)$",
     "leaderboard": r"[^/]+$",
     "pick": r"searched/policies/",
+    "key": r".+",
 }
 COPIED = {"report": ("run",), "leaderboard": ("run",), "pick": ("searched",)}  # where they write
 
@@ -85,6 +93,7 @@ def build(folder: Path) -> None:
         ("classes.txt", "cat\ndog\n"),
         ("policy.yaml", POLICY),
         ("threat.yaml", THREAT),
+        ("schedule.yaml", "0: awgn:10\n50: burst:10,rate=0.2\n"),
         ("attack.yaml", EXPERIMENT),
         ("sweep.json", SWEEP),
     ):
