@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atm import merging
-from atm.encoder import Encoder, merging_metric
+from atm import matching, merging
+from atm.encoder import Encoder
 from atm.errors import AtmError
 from atm.policy import MergePolicy
+
+SHIFTS = 14  # halvings of an interval of 2: to about a ten-thousandth
 
 
 @torch.no_grad()
@@ -37,8 +39,8 @@ def policy_saving(encoder: Encoder, images: Tensor, saved: float, **options: Any
     thresholds = [1.0] * encoder.depth
     for layer in range(encoder.depth):
         policy = MergePolicy(tuple(thresholds), **options)
-        tokens, keys, values = encoder.mix(tokens, policy, layer)
-        metric = merging_metric(policy.match, tokens, keys, values)
+        tokens, projected = encoder.mix(tokens, policy, layer)
+        metric = matching.metric(policy, layer, tokens, projected)
         matches = merging.match(tokens, metric, policy.order, policy.similarity)
         wanted = round(fraction * len(tokens.values))
         if wanted > 0 and len(matches.similarity):
@@ -47,6 +49,34 @@ def policy_saving(encoder: Encoder, images: Tensor, saved: float, **options: Any
             tokens = merging.merge(tokens, merging.above(matches, thresholds[layer]), policy.average, policy.order)
         tokens = encoder.transform(tokens, layer)
     return MergePolicy(tuple(thresholds), **options, name=f"saves-{saved:.0%}")
+
+
+@torch.no_grad()
+def shifted(encoder: Encoder, images: Tensor, policy: MergePolicy, spend: float) -> MergePolicy:
+    """The policy with all its thresholds moved by the same, so that it spends a part of the device's FLOPs.
+
+    A threshold of 1 stays, since its layer merges nothing. Where no shift is enough, it goes as far as it can.
+
+    Args:
+        encoder: the victim.
+        images: ``[B, C, H, W]`` in [0, 1], on which FLOPs are counted.
+        policy: with thresholds; its exit says which layers are the device's.
+        spend: part of the unmerged FLOPs.
+    """
+    dense = MergePolicy.uniform(1.0, encoder.depth, exit_layer=policy.exit_layer)
+    whole = encoder.flops(encoder(images[:1], dense).layer_tokens, dense)
+
+    def moved(shift: float) -> MergePolicy:
+        return replace(
+            policy, thresholds=tuple(t if t == 1 else min(max(t + shift, 0.0), 1.0) for t in policy.thresholds)
+        )
+
+    low, high = -1.0, 1.0
+    for _ in range(SHIFTS):
+        middle = (low + high) / 2
+        spent = float(encoder(images, moved(middle)).flops.mean() / whole)
+        low, high = (middle, high) if spent < spend else (low, middle)
+    return moved(low)
 
 
 def fixed_ratio_like(encoder: Encoder, layer_tokens: Tensor) -> MergePolicy:
