@@ -7,6 +7,7 @@ the tokens merges.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +15,11 @@ import torch
 from torch import Tensor
 
 from atm import matching, merging
-from atm.encoder import Encoder
+from atm.encoder import Encoded, Encoder
 from atm.errors import AtmError
 from atm.policy import MergePolicy
 
-SHIFTS = 14  # halvings of an interval of 2: to about a ten-thousandth
+HALVINGS = 14  # of the shifts from -1 to 1: to about a ten-thousandth
 
 
 @torch.no_grad()
@@ -55,8 +56,6 @@ def policy_saving(encoder: Encoder, images: Tensor, saved: float, **options: Any
 def shifted(encoder: Encoder, images: Tensor, policy: MergePolicy, spend: float) -> MergePolicy:
     """The policy with all its thresholds moved by the same, so that it spends a part of the device's FLOPs.
 
-    A threshold of 1 stays, since its layer merges nothing. Where no shift is enough, it goes as far as it can.
-
     Args:
         encoder: the victim.
         images: ``[B, C, H, W]`` in [0, 1], on which FLOPs are counted.
@@ -64,19 +63,27 @@ def shifted(encoder: Encoder, images: Tensor, policy: MergePolicy, spend: float)
         spend: part of the unmerged FLOPs.
     """
     dense = MergePolicy.uniform(1.0, encoder.depth, exit_layer=policy.exit_layer)
-    whole = encoder.flops(encoder(images[:1], dense).layer_tokens, dense)
+    whole = float(encoder.flops(encoder(images[:1], dense).layer_tokens, dense))
+    return moved(encoder, images, policy, lambda encoded: float(encoded.flops.mean()) / whole, spend)
 
-    def moved(shift: float) -> MergePolicy:
-        return replace(
-            policy, thresholds=tuple(t if t == 1 else min(max(t + shift, 0.0), 1.0) for t in policy.thresholds)
-        )
+
+def moved(
+    encoder: Encoder, images: Tensor, policy: MergePolicy, measure: Callable[[Encoded], float], wanted: float
+) -> MergePolicy:
+    """The policy with all its thresholds moved by the same, so that something that rises with them is as wanted.
+
+    A threshold of 1 stays, since its layer merges nothing. Where no shift is enough, it goes as far as it can.
+    """
+
+    def by(shift: float) -> MergePolicy:
+        thresholds = (t if t == 1 else min(max(t + shift, 0.0), 1.0) for t in policy.thresholds)
+        return replace(policy, thresholds=tuple(thresholds))
 
     low, high = -1.0, 1.0
-    for _ in range(SHIFTS):
+    for _ in range(HALVINGS):
         middle = (low + high) / 2
-        spent = float(encoder(images, moved(middle)).flops.mean() / whole)
-        low, high = (middle, high) if spent < spend else (low, middle)
-    return moved(low)
+        low, high = (middle, high) if measure(encoder(images, by(middle))) < wanted else (low, middle)
+    return by(low)
 
 
 def fixed_ratio_like(encoder: Encoder, layer_tokens: Tensor) -> MergePolicy:

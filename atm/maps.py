@@ -21,7 +21,7 @@ from atm.weight_files import HEADER, file_digest, read_weights
 KIND = "merging"  # what a file of maps says that it is
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Maps:
     """One linear map for each layer, from a block's normed input to the vectors that are compared.
 
@@ -51,6 +51,9 @@ class Maps:
 
     def __hash__(self) -> int:
         return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"Maps({self.digest})"
 
     def __len__(self) -> int:
         return len(self.weights)

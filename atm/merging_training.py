@@ -121,7 +121,6 @@ class MergingTraining:
         groups: list[dict[str, Any]] = [{"params": [self.gates.thresholds], "peak": recipe.threshold_rate}]
         groups += [{"params": maps, "peak": recipe.map_rate}] if maps else []
         self.optimizer = torch.optim.Adam(groups, betas=BETAS, eps=SMALL)
-        self._answers: Tensor | None = None
 
     def _start(self, victim: Victim, exit_layer: int | None) -> MergePolicy:
         saved = 1 - self.recipe.spend
@@ -134,10 +133,9 @@ class MergingTraining:
 
     def steps(self) -> Iterator[dict[str, float]]:
         """Take the steps that are left; after each, what it lost by."""
-        if self._answers is None:
-            self._answers = self._unmerged()
+        answers = self._unmerged() if self.step < self.recipe.steps else torch.empty(0)
         while self.step < self.recipe.steps:
-            yield self._one(self._answers)
+            yield self._one(answers)
 
     @torch.no_grad()
     def _unmerged(self) -> Tensor:

@@ -71,6 +71,9 @@ def search(
     images: Annotated[int, typer.Option(help="Pictures to evaluate each policy on.")] = 200,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures for the full suite, at most.")] = 4000,
     lowest: Annotated[float, typer.Option(help="Lowest threshold of any layer.")] = 0.3,
+    like: Annotated[
+        str | None, typer.Option(help="Policy file whose rules all share; only its thresholds are searched.")
+    ] = None,
     rescore: Annotated[
         bool, typer.Option("--rescore/--no-rescore", help="Attack the front with the full suite at the end.")
     ] = True,
