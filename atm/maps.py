@@ -80,7 +80,7 @@ class Maps:
     def _content(self) -> bytes:
         parts = {f"{layer}.weight": weight for layer, weight in enumerate(self.weights)}
         parts |= {f"{layer}.bias": bias for layer, bias in enumerate(self.biases)}
-        plain = {name: tensor.detach().float().cpu().contiguous() for name, tensor in sorted(parts.items())}
+        plain = {name: tensor.detach().float().cpu().clone().contiguous() for name, tensor in sorted(parts.items())}
         return save(plain, {HEADER: json.dumps({**self.description, "kind": KIND}, sort_keys=True)})
 
     def write(self, path: Path) -> None:
