@@ -19,7 +19,7 @@ from atm.encoder import Encoded, Encoder
 from atm.errors import AtmError
 from atm.policy import MergePolicy
 
-HALVINGS = 14  # of the shifts from -1 to 1: to about a ten-thousandth
+HALVINGS = 12  # of the shifts from -1 to 1: to half a thousandth
 
 
 @torch.no_grad()

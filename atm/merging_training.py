@@ -32,7 +32,7 @@ from atm.victims import Victim
 Learn = Literal["matching", "thresholds"]
 LEARNS: tuple[Learn, ...] = ("matching", "thresholds")
 WIDE = 1024  # values per token from which on maps have twice a head's size, as in DTEM
-FIRST = 128  # pictures that thresholds and maps start from, and are brought to the target on at the end
+FIRST = 8192  # tokens of the pictures that thresholds and maps start from, and are brought to the target on at the end
 BETAS, SMALL = (0.9, 0.99), 1e-8
 
 
@@ -113,7 +113,7 @@ class MergingTraining:
     ) -> None:
         self.encoder, self.train, self.recipe, self.seed, self.step = victim.encoder, train, recipe, seed, 0
         self.signal = ImageSignal(self.encoder.input_shape, self.encoder.patch_grid)
-        self.first = _images(self.encoder, train, torch.arange(min(FIRST, len(train))))
+        self.first = first_of(self.encoder, train)
         self.gates = Gates(self._start(victim, exit_layer)).to(self.encoder.device)
         self.everything = replace(self.gates.start, thresholds=(0.0,) * self.encoder.depth)  # merges at every layer
         self.dense = MergePolicy.uniform(1.0, self.encoder.depth, exit_layer=exit_layer)
@@ -228,6 +228,12 @@ def value_maps(encoder: Encoder, images: Tensor, description: dict[str, Any], co
         solved = torch.linalg.lstsq(one, values @ directions, driver="gelsd").solution
         found.append((solved[:-1].T.float(), solved[-1].float()))
     return Maps.of(found, description)
+
+
+def first_of(encoder: Encoder, data: ImageSet) -> Tensor:
+    """``[B, C, H, W]`` in [0, 1]: the pictures on which thresholds are chosen, as many as `FIRST` tokens are of."""
+    rows, columns = encoder.patch_grid
+    return _images(encoder, data, torch.arange(min(max(FIRST // (rows * columns), 2), len(data))))
 
 
 def _images(encoder: Encoder, data: ImageSet, rows: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from atm.calibration import moved, policy_saving
 from atm.data import ImageSet, load
 from atm.encoder import Encoded, Encoder
 from atm.link import Link
-from atm.merging_training import FIRST, Learn, MergingTraining, Recipe
+from atm.merging_training import Learn, MergingTraining, Recipe, first_of
 from atm.policy import MergePolicy
 from atm.progress import track
 from atm.store import make_folder
@@ -87,7 +87,7 @@ class Bench:
     def __init__(self, victim: Victim, train: ImageSet, test: ImageSet, options: argparse.Namespace) -> None:
         self.victim, self.train, self.test, self.options = victim, train, test, options
         self.encoder: Encoder = victim.encoder
-        self.first = train.subset(torch.arange(min(FIRST, len(train)))).images
+        self.first = first_of(self.encoder, train)
         self.dense = MergePolicy.uniform(1.0, self.encoder.depth, name="none")
         truth = victim.answers(test).truth
         assert truth is not None
