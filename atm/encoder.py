@@ -78,7 +78,7 @@ class Encoder(nn.Module):
 
     def __init__(self, vit: nn.Module, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> None:
         super().__init__()
-        check_supported(vit)
+        families.check(vit)
         self.vit: Any
         self.vit = vit
         self.mean: Tensor
@@ -296,8 +296,3 @@ def _count_flops(embedding: nn.Module, shape: tuple[int, int, int]) -> float:
         embedding.eval()(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
     embedding.train(was_training)
     return float(counter.get_total_flops())
-
-
-def check_supported(vit: nn.Module) -> None:
-    """Raise `AtmError` in one line if the encoder cannot run this model."""
-    families.check(vit)

@@ -19,6 +19,7 @@ from atm import matching, precision, soft
 from atm.calibration import policy_saving, shifted
 from atm.data import ImageSet
 from atm.encoder import Encoder
+from atm.errors import AtmError
 from atm.leak import explained
 from atm.maps import Maps
 from atm.matching import Projected
@@ -33,7 +34,7 @@ Learn = Literal["matching", "thresholds"]
 LEARNS: tuple[Learn, ...] = ("matching", "thresholds")
 WIDE = 1024  # values per token from which on maps have twice a head's size, as in DTEM
 FIRST = 8192  # tokens of the pictures that thresholds and maps start from, and are brought to the target on at the end
-BETAS, SMALL = (0.9, 0.99), 1e-8
+BETAS = (0.9, 0.99)  # of Adam
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class MergingTraining:
         step: how many are done.
 
     Raises:
-        AtmError: more than merging half of the tokens at every layer would save.
+        AtmError: more than merging half of the tokens at every layer would save, or a loss that is no number.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class MergingTraining:
         maps = [*self.gates.weights, *self.gates.biases]
         groups: list[dict[str, Any]] = [{"params": [self.gates.thresholds], "peak": recipe.threshold_rate}]
         groups += [{"params": maps, "peak": recipe.map_rate}] if maps else []
-        self.optimizer = torch.optim.Adam(groups, betas=BETAS, eps=SMALL)
+        self.optimizer = torch.optim.Adam(groups, betas=BETAS)
 
     def _start(self, victim: Victim, exit_layer: int | None) -> MergePolicy:
         saved = 1 - self.recipe.spend
@@ -166,6 +167,8 @@ class MergingTraining:
         if recipe.privacy > 0:
             leak = explained(tokens.per_patch(), self.signal.to_units(images))
             loss = loss + recipe.privacy * leak
+        if not bool(loss.isfinite()):
+            raise AtmError(f"merging cannot be learned: the loss of step {self.step + 1} is no finite number")
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * (1 + math.cos(math.pi * self.step / recipe.steps)) / 2
         self.optimizer.zero_grad()

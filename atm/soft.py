@@ -118,7 +118,7 @@ def merge(tokens: SoftTokens, assigned: Tensor, average: Average) -> SoftTokens:
         weight = tokens.sizes if average == "size" else torch.ones_like(tokens.sizes)
     weight = weight * tokens.mass
     brought = assigned.transpose(1, 2) * weight[:, None, :]
-    total = (weight + brought.sum(-1)).clamp_min(torch.finfo(x.dtype).tiny)
+    total = (weight + brought.sum(-1)).clamp_min(LEAST)  # of what is gone it is 0, and its inverse a gradient
     moved = brought @ x - brought.sum(-1)[..., None] * x
     source = tokens.source
     return replace(
@@ -183,8 +183,8 @@ def _attentive(tokens: SoftTokens, policy: MergePolicy) -> tuple[TokenBatch, Mer
 
 
 def _felt(mass: Tensor) -> Tensor:
-    return mass * (1 - LEAST) + LEAST
+    return mass.clamp_min(0.0) * (1 - LEAST) + LEAST
 
 
 def _straight(hard: Tensor, soft: Tensor) -> Tensor:
-    return hard + soft - soft.detach()
+    return hard + (soft - soft.detach())  # so that it is hard to the last bit

@@ -154,24 +154,11 @@ def train_merging(
     from audit.train import with_head
     from audit.train_merging import CARD, MergingConfig, merging
 
-    words = f"--head {Path(head).name}" if head else ""
-    MergingConfig(words, data, test_data, target_flops, learn, privacy, exit_layer, steps, batch, images, seed)
+    words = _words(victim, weights, image_size, mean, std) + (f" --head {Path(head).name}" if head else "")
+    config = MergingConfig(words, data, test_data, target_flops, learn, privacy, exit_layer, steps, batch, images, seed)
     with Progress("loading") as say:
-        target, named = _victim(victim, weights, image_size, mean, std, device)
+        target, _ = _victim(victim, weights, image_size, mean, std, device)
         target = with_head(target, head, data, seed)
-        config = MergingConfig(
-            f"{named} {words}".strip(),
-            data,
-            test_data,
-            target_flops,
-            learn,
-            privacy,
-            exit_layer,
-            steps,
-            batch,
-            images,
-            seed,
-        )
         told = merging(target, config, out_folder, resume=resume, force=force, say=say)
     if as_json:
         print(json.dumps(told, allow_nan=False))
@@ -223,15 +210,22 @@ def _victim(
     from atm.victims import load_victim
 
     place = resolve(device)
+    victim = load_victim(name, weights, image_size=image_size, mean=mean, std=std)
+    victim.encoder.to(place)
+    return victim, _words(name, weights, image_size, mean, std)
+
+
+def _words(
+    name: str, weights: str | None, image_size: str | None, mean: list[float] | None, std: list[float] | None
+) -> str:
+    """The options that name a victim, without the folders of this machine."""
     given = {"weights": weights, "image-size": image_size}
     shown = [f"--victim {Path(name).name if Path(name).exists() else name}"]
     shown += [f"--{option} {Path(value).name}" for option, value in given.items() if value]
     shown += [
         f"--{option} {number:g}" for option, numbers in (("mean", mean), ("std", std)) for number in numbers or ()
     ]
-    victim = load_victim(name, weights, image_size=image_size, mean=mean, std=std)
-    victim.encoder.to(place)
-    return victim, " ".join(shown)
+    return " ".join(shown)
 
 
 def convert(

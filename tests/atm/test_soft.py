@@ -71,6 +71,7 @@ def test_nothing_is_lost_and_nothing_doubled(free, prefix, threshold, straight, 
     merged = soft.merge(tokens, assigned, "mean")
     assert bool((assigned >= 0).all() and (assigned.sum(-1) <= 1 + 1e-6).all())
     assert float(assigned[:, :prefix].abs().sum() + assigned[:, :, :prefix].abs().sum()) == 0
+    assert bool((merged.mass >= -1e-6).all())
     torch.testing.assert_close((merged.sizes * merged.mass).sum(1), torch.full((2,), float(count)))
     torch.testing.assert_close(merged.source.sum(-1), torch.ones(2, count))
 
@@ -89,6 +90,19 @@ def test_soft_gradients_are_those_of_the_values(average):
 
     inputs = cosines.requires_grad_(), torch.tensor(0.2, dtype=torch.float64, requires_grad=True), x.requires_grad_()
     assert torch.autograd.gradcheck(through, inputs)
+
+
+@pytest.mark.parametrize("softness", [STRAIGHT, LIMIT], ids=["straight-through", "limit"])
+def test_gradients_are_finite_where_nearly_everything_is_gone(softness):
+    encoder = tiny_encoder(depth=5)
+    policy = MergePolicy.uniform(0.0, 5)
+    thresholds = torch.tensor(policy.thresholds, requires_grad=True)
+    tokens, counts = soft.run(
+        encoder, IMAGES, policy, thresholds, lambda *found: matching.metric(policy, *found), softness
+    )
+    assert counts[-1].min().item() < 4
+    (1e6 * (soft.finish(encoder, tokens, policy).square().sum() + tokens.values.square().sum())).backward()
+    assert bool(thresholds.grad.isfinite().all())
 
 
 @pytest.mark.parametrize("exit_layer", [None, 2])
