@@ -7,16 +7,19 @@ the tokens merges.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from atm import merging
-from atm.encoder import Encoder, merging_metric
+from atm import matching, merging
+from atm.encoder import Encoded, Encoder
 from atm.errors import AtmError
 from atm.policy import MergePolicy
+
+HALVINGS = 12  # of the shifts from -1 to 1: to half a thousandth
 
 
 @torch.no_grad()
@@ -37,8 +40,8 @@ def policy_saving(encoder: Encoder, images: Tensor, saved: float, **options: Any
     thresholds = [1.0] * encoder.depth
     for layer in range(encoder.depth):
         policy = MergePolicy(tuple(thresholds), **options)
-        tokens, keys, values = encoder.mix(tokens, policy, layer)
-        metric = merging_metric(policy.match, tokens, keys, values)
+        tokens, projected = encoder.mix(tokens, policy, layer)
+        metric = matching.metric(policy, layer, tokens, projected)
         matches = merging.match(tokens, metric, policy.order, policy.similarity)
         wanted = round(fraction * len(tokens.values))
         if wanted > 0 and len(matches.similarity):
@@ -47,6 +50,40 @@ def policy_saving(encoder: Encoder, images: Tensor, saved: float, **options: Any
             tokens = merging.merge(tokens, merging.above(matches, thresholds[layer]), policy.average, policy.order)
         tokens = encoder.transform(tokens, layer)
     return MergePolicy(tuple(thresholds), **options, name=f"saves-{saved:.0%}")
+
+
+@torch.no_grad()
+def shifted(encoder: Encoder, images: Tensor, policy: MergePolicy, spend: float) -> MergePolicy:
+    """The policy with all its thresholds moved by the same, so that it spends a part of the device's FLOPs.
+
+    Args:
+        encoder: the victim.
+        images: ``[B, C, H, W]`` in [0, 1], on which FLOPs are counted.
+        policy: with thresholds; its exit says which layers are the device's.
+        spend: part of the unmerged FLOPs.
+    """
+    dense = MergePolicy.uniform(1.0, encoder.depth, exit_layer=policy.exit_layer)
+    whole = float(encoder.flops(encoder(images[:1], dense).layer_tokens, dense))
+    return moved(encoder, images, policy, lambda encoded: float(encoded.flops.mean()) / whole, spend)
+
+
+def moved(
+    encoder: Encoder, images: Tensor, policy: MergePolicy, measure: Callable[[Encoded], float], wanted: float
+) -> MergePolicy:
+    """The policy with all its thresholds moved by the same, so that something that rises with them is as wanted.
+
+    A threshold of 1 stays, since its layer merges nothing. Where no shift is enough, it goes as far as it can.
+    """
+
+    def by(shift: float) -> MergePolicy:
+        thresholds = (t if t == 1 else min(max(t + shift, 0.0), 1.0) for t in policy.thresholds)
+        return replace(policy, thresholds=tuple(thresholds))
+
+    low, high = -1.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if measure(encoder(images, by(middle))) < wanted else (low, middle)
+    return by(low)
 
 
 def fixed_ratio_like(encoder: Encoder, layer_tokens: Tensor) -> MergePolicy:

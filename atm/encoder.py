@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from atm import families, merging
+from atm import families
 from atm.attention import attend
 from atm.errors import AtmError
-from atm.policy import Match, MergePolicy
+from atm.matching import Projected, merged
+from atm.policy import MergePolicy
 from atm.signals import ImageSignal, Signal
 from atm.tokens import TokenBatch
 
@@ -78,7 +79,7 @@ class Encoder(nn.Module):
 
     def __init__(self, vit: nn.Module, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> None:
         super().__init__()
-        check_supported(vit)
+        families.check(vit)
         self.vit: Any
         self.vit = vit
         self.mean: Tensor
@@ -148,11 +149,11 @@ class Encoder(nn.Module):
         Raises:
             AtmError: images of another size than the model's, or a policy of another depth.
         """
-        policy.for_depth(self.depth)
+        policy.for_depth(self.depth, self.width)
         if images.shape[1:] != self.input_shape:
             wanted = "x".join(map(str, self.input_shape))
             raise AtmError(f"images of shape {list(images.shape[1:])} do not fit a victim for {wanted}")
-        orders = policy.order != "place"
+        orders = policy.order == "tome"
         parts = [self.start(part, orders) for part in images.split(self._images_at_once(images))]
         counts = [torch.cat([part.lengths for part in parts])]
         for layer in range(policy.device_layers):
@@ -183,18 +184,19 @@ class Encoder(nn.Module):
         x = families.embed(self.vit, self.normalise(images))
         return TokenBatch.dense(x, self.vit.num_prefix_tokens, places=places or self.uses_places)
 
-    def mix(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> tuple[TokenBatch, Tensor, Tensor]:
-        """The attention half of a layer; also its keys and values ``[T, heads, h]``."""
+    def mix(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> tuple[TokenBatch, Projected]:
+        """The attention half of a layer; also what of it a matching may look at."""
         parts = families.layer(self.vit.blocks[layer])
         x = tokens.values
+        normed = parts.before_attention(x)
         attended, keys, values = attend(
             parts.attention,
-            parts.before_attention(x),
+            normed,
             tokens,
             families.positions(self.vit, layer),
             policy.proportional_attention,
         )
-        return tokens.with_values(x + parts.after_attention(attended)), keys, values
+        return tokens.with_values(x + parts.after_attention(attended)), Projected(normed, keys, values)
 
     def transform(self, tokens: TokenBatch, layer: int) -> TokenBatch:
         """The MLP half of a layer."""
@@ -211,10 +213,10 @@ class Encoder(nn.Module):
         return max(1, min(len(images), TOKENS_AT_ONCE // (rows * columns)))
 
     def _layer(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> TokenBatch:
-        tokens, keys, values = self.mix(tokens, policy, layer)
+        tokens, projected = self.mix(tokens, policy, layer)
         if policy.merges_at(layer):
-            tokens = merged(tokens, merging_metric(policy.match, tokens, keys, values), policy, layer)
-        del keys, values  # views of all that the attention projected; the MLP needs the memory
+            tokens = merged(tokens, projected, policy, layer)
+        del projected  # views of all that the attention projected; the MLP needs the memory
         return self.transform(tokens, layer)
 
     def flops(self, layer_tokens: Tensor, policy: MergePolicy) -> Tensor:
@@ -233,19 +235,26 @@ class Encoder(nn.Module):
         flops = 2 * before * (attention + 2 * before * heads) + 2 * after * mlp
         merging_layers = [layer for layer in range(layers) if policy.merges_at(layer)]
         if merging_layers:
-            compared = torch.tensor([self._compared(layer, policy.match) for layer in merging_layers]).double()
+            compared = torch.tensor([self._compared(layer, policy) for layer in merging_layers]).double()
             free = before[merging_layers] - self.vit.num_prefix_tokens
-            flops[merging_layers] += 2 * torch.ceil(free / 2) * torch.floor(free / 2) * compared[:, None]
+            pairs = torch.ceil(free / 2) * torch.floor(free / 2)
+            if policy.order == "energy":
+                pairs = free.square() * (free > 1)
+            flops[merging_layers] += 2 * pairs * compared[:, None]
+            if policy.maps is not None:
+                flops[merging_layers] += 2 * before[merging_layers] * self.width * compared[:, None]
         return self._embedding_flops + flops.sum(0)
 
-    def _compared(self, layer: int, match: Match) -> int:
+    def _compared(self, layer: int, policy: MergePolicy) -> int:
         """Values per token that the matching compares."""
-        if match == "hidden":
+        if policy.maps is not None:
+            return policy.maps.compared(layer)
+        if policy.match == "hidden":
             return self.width
         attn = self.vit.blocks[layer].attn
         heads = getattr(attn, "num_kv_heads", attn.num_heads)
         head = int(self._layer_weights[layer, 1]) // attn.num_heads
-        return head if match == "key" else heads * head
+        return head if policy.match == "key" else heads * head
 
 
 def _joined(parts: list[TokenBatch]) -> list[TokenBatch]:
@@ -259,23 +268,6 @@ def _joined(parts: list[TokenBatch]) -> list[TokenBatch]:
             total = len(part.values)
         groups[-1].append(part)
     return parts if len(groups) == len(parts) else [TokenBatch.cat(group) for group in groups]
-
-
-def merging_metric(match: Match, tokens: TokenBatch, keys: Tensor, values: Tensor) -> Tensor:
-    """The vectors ``[T, m]`` whose cosines decide what merges; keys are averaged over the heads, as in ToMe."""
-    if match == "hidden":
-        return tokens.values
-    return keys.mean(1) if match == "key" else values.flatten(1)
-
-
-def merged(tokens: TokenBatch, metric: Tensor, policy: MergePolicy, layer: int) -> TokenBatch:
-    """The tokens that a layer's rule leaves, by their `merging_metric`."""
-    matches = merging.match(tokens, metric, policy.order, policy.similarity)
-    if policy.remove:
-        matches = merging.most_similar(tokens, matches, policy.remove[layer])
-    else:
-        matches = merging.above(matches, policy.thresholds[layer])
-    return merging.merge(tokens, matches, policy.average, policy.order)
 
 
 def _layer_weights(block: Any) -> tuple[int, int, int]:
@@ -310,8 +302,3 @@ def _count_flops(embedding: nn.Module, shape: tuple[int, int, int]) -> float:
         embedding.eval()(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
     embedding.train(was_training)
     return float(counter.get_total_flops())
-
-
-def check_supported(vit: nn.Module) -> None:
-    """Raise `AtmError` in one line if the encoder cannot run this model."""
-    families.check(vit)

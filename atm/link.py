@@ -104,7 +104,7 @@ class Link:
         defence: Defence | None = None,
     ) -> None:
         self.encoder = encoder
-        self.policy = policy.for_depth(encoder.depth)
+        self.policy = policy.for_depth(encoder.depth, encoder.width)
         self.codec: Codec = codec if codec is not None else UncodedAnalog(encoder.width)
         self.channel: Channel = channel if channel is not None else Noiseless()
         self.defence = defence

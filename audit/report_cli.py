@@ -46,6 +46,8 @@ def report(
     kind = _kind(run)
     if kind != "attack" and (against or accept):
         raise AtmError(f"--against and --accept judge an attack's run; {run} holds a {KINDS[kind].noun}")
+    if kind == "merging":
+        raise AtmError(f"{run} holds a {KINDS[kind].noun}, which has a card and no report; attack its policy.yaml")
     kept = _attack(run, against or [], accept) if kind == "attack" else READERS[kind](run)
     if form == HTML:
         page = kept.page()

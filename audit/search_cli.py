@@ -74,6 +74,9 @@ def search(
     held_out: Annotated[
         bool, typer.Option("--held-out/--no-held-out", help="Measure the front again on other pictures at the end.")
     ] = True,
+    like: Annotated[
+        str | None, typer.Option(help="Policy file whose rules all share; only its thresholds are searched.")
+    ] = None,
     rescore: Annotated[
         bool, typer.Option("--rescore/--no-rescore", help="Attack the front with the full suite at the end.")
     ] = True,

@@ -181,7 +181,7 @@ def target(config: OnAir, names: tuple[str, ...]) -> Target:
         head=None if config.head == PROBE else config.head,
     )
     victim.encoder.to(device)
-    policies = _policies(names, victim.encoder.depth)
+    policies = _policies(names, victim)
     exits = dict.fromkeys(policy.device_layers for policy in policies)
     return Target(victim, policies, {layer: codecs.load_codec(config.codec, victim, layer) for layer in exits})
 
@@ -356,10 +356,12 @@ def _within(queries: int | None, data: Splits) -> tuple[Splits, Rows | None]:
     return replace(data, auxiliary=sent, validation=data.validation.subset(range(held))), unsent
 
 
-def _policies(names: tuple[str, ...], depth: int) -> list[MergePolicy]:
-    policies = [atm.policy.load(name, depth) for name in names]
+def _policies(names: tuple[str, ...], victim: Victim) -> list[MergePolicy]:
+    policies = [atm.policy.load(name, victim.encoder.depth) for name in names]
     seen = set()
     for policy in policies:
+        if policy.maps is not None and policy.maps.description.get("victim") not in (victim.digest, victim.body):
+            raise AtmError(f"policy {policy.name!r} was learned for another victim than {victim.name!r}")
         if policy.name in seen:
             raise AtmError(f"two policies are named {policy.name!r}; give each its own name")
         if "/" in policy.name or policy.name in ("", ".", "..", "original"):

@@ -20,6 +20,7 @@ from atm.victim_training import RECIPES, train_victim
 from atm.victims import Victim, probe
 from atm.victims.loaded import check_size, parse_size
 from atm.weight_files import file_digest, write_weights
+from audit.setting import PROBE, PROBED
 
 PHOTOGRAPHS = (
     "## Licence of the photographs\n\n" + "\n".join(f"- {name}: {text}" for name, text in LICENCES.items()) + "\n"
@@ -61,8 +62,8 @@ def victim(
     check_size((height, width), (chosen.patch_size, chosen.patch_size))
     vit, description = train_victim(train, test, chosen, seed=seed, device=device, report=say)
     write_weights(path, vit, description)
-    command = f"atm train victim --data {_shown(data)}"
-    command += f" --test-data {_shown(test_data)}" if test_data else ""
+    command = f"atm train victim --data {shown(data)}"
+    command += f" --test-data {shown(test_data)}" if test_data else ""
     command += f" --recipe {name} --epochs {chosen.epochs} --seed {seed}"
     command += (f" --size {size}" if size else "") + (" --grey" if grey else "")
     _write_card(path, description, command, train)
@@ -120,7 +121,7 @@ def codec(
     depth = target.encoder.depth
     if exit_layer is not None and not 1 <= exit_layer <= depth:
         raise AtmError(f"--exit-layer {exit_layer} is not in 1 to {depth}, the layers of victim {target.name!r}")
-    train, test = _pictures(target, data, test_data, seed)
+    train, test = samples_of(target, data, test_data, seed)
     trained, made = train_codec(target, train, rates=rates, exit_layer=exit_layer, steps=steps, seed=seed, report=say)
     description = dict(made)
     if set(test.classes) == set(target.classes) and not set(train.hashes) & set(test.hashes):
@@ -129,8 +130,8 @@ def codec(
         description["test_images"] = len(test)
         say(f"unmerged test accuracy over AWGN: {description['accuracy']}")
     write_weights(path, trained.cpu(), description)
-    command = f"atm train codec {target_options} --data {_shown(data)}"
-    command += f" --test-data {_shown(test_data)}" if test_data else ""
+    command = f"atm train codec {target_options} --data {shown(data)}"
+    command += f" --test-data {shown(test_data)}" if test_data else ""
     command += f" --exit-layer {exit_layer}" if exit_layer else ""
     command += "".join(f" --symbols {rate}" for rate in rates) + f" --steps {steps} --seed {seed}"
     _write_card(path, description, command, train)
@@ -151,7 +152,7 @@ def head(
     Raises:
         AtmError: data that cannot be read, of one class, or with test pictures of others.
     """
-    train, test = _pictures(target, data, test_data, seed)
+    train, test = samples_of(target, data, test_data, seed)
     if train.classes != test.classes:
         raise AtmError(f"{data} and {test_data} have different classes; give a test set of the same ones")
     found = probe.fit(target, train, seed=seed, report=say)
@@ -164,17 +165,33 @@ def head(
         description["test_images"] = len(test)
         say(f"test accuracy {description['accuracy']:.1%} on {len(test)} pictures")
     write_weights(path, found.linear.cpu(), description)
-    command = f"atm train head {target_options} --data {_shown(data)}"
-    command += (f" --test-data {_shown(test_data)}" if test_data else "") + f" --seed {seed}"
+    command = f"atm train head {target_options} --data {shown(data)}"
+    command += (f" --test-data {shown(test_data)}" if test_data else "") + f" --seed {seed}"
     _write_card(path, description, command, train)
     say(f"wrote {path}")
 
 
-def _pictures(target: Victim, data: str, test_data: str | None, seed: int) -> tuple[Samples, Samples]:
-    """Pictures to train and to test on, as the victim takes them."""
+def with_head(target: Victim, head: str | None, data: str, seed: int) -> Victim:
+    """The victim with a task head: of a file, or fitted to training samples (`audit.setting.PROBE`); None keeps it.
+
+    Raises:
+        AtmError: a file that holds no head of this victim, or data that cannot be read.
+    """
+    if head is None:
+        return target
+    if head != PROBE:
+        return probe.with_head_file(target, Path(head))
+    signal = target.encoder.signal
+    return probe.probed(target, source(signal).load(signal, data, "train", limit=PROBED, seed=seed), seed=seed)
+
+
+def samples_of(
+    target: Victim, data: str, test_data: str | None, seed: int, most: int = 8000
+) -> tuple[Samples, Samples]:
+    """Samples to train and to test on, as the victim takes them; of the first at most so many."""
     signal = target.encoder.signal
     load_for = partial(source(signal).load, signal)
-    return load_for(data, "train", limit=8000, seed=seed), load_for(test_data or data, "test", limit=2000, seed=seed)
+    return load_for(data, "train", limit=most, seed=seed), load_for(test_data or data, "test", limit=2000, seed=seed)
 
 
 def _write_card(path: Path, description: Mapping[str, Any], command: str, train: Samples) -> None:
@@ -196,6 +213,6 @@ def _write_card(path: Path, description: Mapping[str, Any], command: str, train:
     write(path.with_suffix(".md"), text)
 
 
-def _shown(data: str | None) -> str:
+def shown(data: str | None) -> str:
     """A data name without the folders of the machine it was read on."""
     return Path(data).name if data and Path(data).exists() else str(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,12 +11,27 @@ from rich.markup import escape
 
 from atm.errors import AtmError
 from atm.text import printable
-from audit.options import Device, ImageSize, Mean, Seed, Std, Victim, Weights, console, out
+from audit.options import (
+    Device,
+    Force,
+    Head,
+    ImageSize,
+    Json,
+    Mean,
+    Resume,
+    Seed,
+    Std,
+    Victim,
+    Weights,
+    console,
+    out,
+)  # fmt: skip
+from audit.progress import Progress
 
 TestData = Annotated[str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")]
 Replace = Annotated[bool, typer.Option("--force", help="Replace the file.")]
 
-train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec or a task head for one.")
+train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec, a task head or merging for one.")
 
 
 @train.command("victim", epilog="Example: `atm train victim --data photos --out my_vit.safetensors`")
@@ -101,6 +117,58 @@ def train_head(
     head(target, words, data, test_data, seed, out_file, _say)
 
 
+@train.command(
+    "merging",
+    epilog="Example: `atm train merging --victim vit_photos --data photos --target-flops 0.5 --out runs/learned`",
+)
+def train_merging(
+    victim: Annotated[str, typer.Option(help="Whose tokens merge; it stays as it is.")] = "vit_photos",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    head: Head = None,
+    data: Annotated[str, typer.Option(help="Pictures to learn from.")] = "photos",
+    test_data: TestData = None,
+    target_flops: Annotated[float, typer.Option(help="Part of the device's unmerged FLOPs to spend.")] = 0.5,
+    learn: Annotated[
+        str, typer.Option(help="matching: what is compared, and thresholds; or thresholds alone.")
+    ] = "matching",
+    privacy: Annotated[float, typer.Option(help="Weight of what a linear adversary reads, against the task.")] = 0.0,
+    exit_layer: Annotated[
+        int | None, typer.Option(help="Layer after which the tokens leave the device; default: the last.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 400,
+    batch: Annotated[int, typer.Option(help="Pictures per step.")] = 32,
+    images: Annotated[int, typer.Option(help="Pictures to learn from, at most.")] = 8000,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out_folder: Annotated[
+        Path, typer.Option("--out", help="Folder to write: policy.yaml, its maps, a card, checkpoints.")
+    ] = Path("runs/merging"),
+    resume: Resume = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Learn what a victim's device merges: thresholds, and what is compared."""
+    from audit.train import with_head
+    from audit.train_merging import CARD, MergingConfig, merging
+
+    words = _words(victim, weights, image_size, mean, std) + (f" --head {Path(head).name}" if head else "")
+    config = MergingConfig(words, data, test_data, target_flops, learn, privacy, exit_layer, steps, batch, images, seed)
+    with Progress("loading") as say:
+        target, _ = _victim(victim, weights, image_size, mean, std, device)
+        target = with_head(target, head, data, seed)
+        told = merging(target, config, out_folder, resume=resume, force=force, say=say)
+    if as_json:
+        print(json.dumps(told, allow_nan=False))
+        return
+    accuracy = f", {told['task']} {told['accuracy']:.1%}" if "accuracy" in told else ""
+    out.print(escape(f"{told['name']}: {told['flops']:.1%} of the FLOPs, {told['tokens']:.1f} tokens{accuracy}"))
+    out.print(escape(f"policy: {told['policy']}"), soft_wrap=True)
+    out.print(escape(f"card: {out_folder / CARD}"), soft_wrap=True)
+
+
 def calibrate(
     saves: Annotated[float, typer.Argument(min=0, max=0.99, help="Part of the encoder's FLOPs to save, such as 0.3.")],
     victim: Victim = "vit_photos",
@@ -142,15 +210,22 @@ def _victim(
     from atm.victims import load_victim
 
     place = resolve(device)
+    victim = load_victim(name, weights, image_size=image_size, mean=mean, std=std)
+    victim.encoder.to(place)
+    return victim, _words(name, weights, image_size, mean, std)
+
+
+def _words(
+    name: str, weights: str | None, image_size: str | None, mean: list[float] | None, std: list[float] | None
+) -> str:
+    """The options that name a victim, without the folders of this machine."""
     given = {"weights": weights, "image-size": image_size}
     shown = [f"--victim {Path(name).name if Path(name).exists() else name}"]
     shown += [f"--{option} {Path(value).name}" for option, value in given.items() if value]
     shown += [
         f"--{option} {number:g}" for option, numbers in (("mean", mean), ("std", std)) for number in numbers or ()
     ]
-    victim = load_victim(name, weights, image_size=image_size, mean=mean, std=std)
-    victim.encoder.to(place)
-    return victim, " ".join(shown)
+    return " ".join(shown)
 
 
 def convert(

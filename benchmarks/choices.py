@@ -26,7 +26,7 @@ from lpips import LPIPS
 from torch import Tensor
 from torch.nn.functional import interpolate, l1_loss
 
-import atm.encoder
+import atm.matching
 from atm import merging
 from atm.signals import arrays
 from atm.threat import Observation
@@ -77,17 +77,17 @@ class FromStart(Rematched):
 
 @contextmanager
 def _merging(record: list[merging.Matches], replayed: list[merging.Matches] | None) -> Iterator[None]:
-    original, left = atm.encoder.merging.above, list(replayed or ())
+    original, left = atm.matching.merging.above, list(replayed or ())
 
     def above(matches: merging.Matches, threshold: float) -> merging.Matches:
         record.append(left.pop(0) if replayed else original(matches, threshold))
         return record[-1]
 
-    atm.encoder.merging.above = above
+    atm.matching.merging.above = above
     try:
         yield
     finally:
-        atm.encoder.merging.above = original
+        atm.matching.merging.above = original
 
 
 def losses(own: Loss) -> dict[str, Loss]:

@@ -1,4 +1,4 @@
-"""The four kinds of folders that commands write."""
+"""The five kinds of folders that commands write."""
 
 from __future__ import annotations
 
@@ -38,5 +38,9 @@ KINDS = {
     "sweep": Kind("sweep", "atm sweep", "sweep.json", ("points.jsonl", "frames.json", "points.csv", "sweep.html")),
     "search": Kind(
         "search", "atm search", "search.json", ("trials.jsonl", "front.csv", "report.html", "policies/", "rescored/")
+    ),
+    "merging": Kind(
+        "training of merging", "atm train merging", "merging.json",
+        ("losses.jsonl", "checkpoint/", "policy.yaml", "card.md"),
     ),
 }  # fmt: skip

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atm.encoder import merged, merging_metric
 from atm.errors import AtmError
+from atm.matching import merged
 from audit.live.sources import Shot
 from audit.live.system import Live
 
@@ -56,16 +56,16 @@ def frame(live: Live, image: Tensor, watch: Stopwatch, generator: torch.Generato
     link = live.link
     encoder, policy = link.encoder, link.policy
     with watch.stage("embed"):
-        tokens = encoder.start(image[None].to(link.device), policy.order != "place")
+        tokens = encoder.start(image[None].to(link.device), policy.order == "tome")
     for layer in range(policy.device_layers):
         with watch.stage(f"layer {layer + 1}, attention"):
-            tokens, keys, values = encoder.mix(tokens, policy, layer)
+            tokens, projected = encoder.mix(tokens, policy, layer)
         if policy.merges_at(layer):
             with watch.stage(f"layer {layer + 1}, merging"):
-                tokens = merged(tokens, merging_metric(policy.match, tokens, keys, values), policy, layer)
+                tokens = merged(tokens, projected, policy, layer)
         with watch.stage(f"layer {layer + 1}, MLP"):
             tokens = encoder.transform(tokens, layer)
-    if policy.order != "place":
+    if policy.order == "tome":
         tokens = tokens.in_place()
     with watch.stage("defence and codec"):
         sent, symbols, side = link.emit(tokens, generator)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic.dataclasses import dataclass as configuration
 
 from atm.errors import AtmError
+from atm.policy import MergePolicy
 from audit.pareto import objectives
 from audit.pareto.objectives import DEFAULT, Bound, Objective
 from audit.setting import AttackConfig
@@ -32,6 +33,8 @@ class SearchConfig(OnAir):
         images: that each policy is evaluated on.
         auxiliary: the adversary's own pictures, at most, when the front is re-scored.
         lowest: lowest threshold of any layer.
+        like: a policy file whose rules all policies share, such as what is compared and the exit; only its thresholds
+            are searched. None takes the default rules.
     """
 
     COMMAND: ClassVar[str] = "atm search"
@@ -45,10 +48,24 @@ class SearchConfig(OnAir):
     score: str = "ridge"
     images: int = 200
     lowest: float = 0.3
+    like: str | None = None
 
     def attack(self, **changes: Any) -> AttackConfig:
         """The attack on the same victim, data, channel and adversary."""
         return AttackConfig.of(self, **changes)
+
+    def rules(self) -> MergePolicy | None:
+        """The policy that all others are like.
+
+        Raises:
+            AtmError: it cannot be read, or has no thresholds that could be searched.
+        """
+        if self.like is None:
+            return None
+        rules = MergePolicy.read(self.like)
+        if rules.remove:
+            raise AtmError(f"--like {self.like} removes fixed numbers of tokens; there are no thresholds to search")
+        return rules
 
     def asked(self) -> tuple[tuple[Objective, ...], tuple[Bound, ...], dict[str, float]]:
         """Objectives, constraints, and what of the reference point the user set.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -46,28 +47,37 @@ class PolicyProblem:
         measured: what to measure.
         privacy: how leakage is scored.
         lowest: lowest threshold of any layer.
+        rules: what all policies share but for their thresholds and names; None takes the default.
 
     Raises:
         KnowledgeError: the threat model denies what the privacy score needs.
     """
 
     def __init__(
-        self, setting: Setting, measured: Sequence[Objective], privacy: PrivacyScore, lowest: float, seed: int = 0
+        self,
+        setting: Setting,
+        measured: Sequence[Objective],
+        privacy: PrivacyScore,
+        lowest: float,
+        seed: int = 0,
+        rules: MergePolicy | None = None,
     ) -> None:
         self.setting, self.measured, self.privacy, self.seed = setting, tuple(measured), privacy, seed
         self.images = setting.data.victims.images
         encoder = setting.encoder
         unmerged = MergePolicy.uniform(1.0, encoder.depth)
-        self.space = Space.of(encoder, self.images[:SPACED], lowest)
+        self.rules = rules or unmerged
+        self.space = Space.of(encoder, self.images[:SPACED], lowest, self.rules)
         if any(objective.name == "leakage" for objective in measured):
-            privacy.prepare(setting.link(unmerged), setting.threat, self.images)
+            privacy.prepare(setting.link(self._ruled(unmerged)), setting.threat, self.images)
         self._base: dict[str, Tensor] = {}
         self._base = self._values(unmerged)
 
     @torch.no_grad()
     def effect(self, policy: MergePolicy) -> str:
         """A digest of the tokens left after each layer and of the merge maps, on a few images."""
-        encoded = self.setting.encoder(self.images[:PROBED].to(self.setting.encoder.device), policy)
+        images = self.images[:PROBED].to(self.setting.encoder.device)
+        encoded = self.setting.encoder(images, self._ruled(policy))
         assert encoded.tokens.source is not None
         digest = hashlib.sha256(encoded.layer_tokens.cpu().numpy().tobytes())
         digest.update(encoded.tokens.source.cpu().contiguous().numpy().tobytes())
@@ -82,6 +92,10 @@ class PolicyProblem:
             {o.name: self._noise(o, values[o.name]) for o in self.measured},
         )
 
+    def _ruled(self, policy: MergePolicy) -> MergePolicy:
+        """The rules with a policy's thresholds and name."""
+        return replace(self.rules, thresholds=policy.thresholds, name=policy.name)
+
     def _noise(self, objective: Objective, values: Tensor) -> float:
         if not objective.per_image:
             return float(values.var(correction=0)) / len(values)
@@ -90,7 +104,9 @@ class PolicyProblem:
         return paired_variance(values - base, unseen)
 
     def _values(self, policy: MergePolicy) -> dict[str, Tensor]:
-        sample = Sample(self.setting.link(policy), self.images, self.setting.truth, self.privacy, self.seed + 1)
+        sample = Sample(
+            self.setting.link(self._ruled(policy)), self.images, self.setting.truth, self.privacy, self.seed + 1
+        )
         return {objective.name: objective.measure(sample).double() for objective in self.measured}
 
 

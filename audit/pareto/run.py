@@ -69,6 +69,7 @@ def search(
         theirs = cluster.placed(config)
         executor = OnRay(partial(make_problem, theirs), theirs.device) if ray else InProcess(problem)
         made_with = {key: problem.setting.about[key] for key in MADE_WITH}
+        made_with |= {"like": problem.rules.as_dict()} if config.like else {}
         store.begin({"config": config.as_dict(), "made_with": made_with})
         outcome = explore(problem, config, store, executor, say)
         if held_out and outcome.front and not outcome.stopped:
@@ -84,11 +85,12 @@ def make_problem(config: SearchConfig) -> PolicyProblem:
     objectives, limits, _ = config.asked()
     measured = tuple(dict.fromkeys([*objectives, *(limit.objective for limit in limits)]))
     privacy = create_score(config.score)
-    setting = prepare(config.attack(policies=("none",), attacks=("mean_image",), auxiliary=20))
+    rules = config.rules()
+    setting = prepare(config.attack(policies=(config.like or "none",), attacks=("mean_image",), auxiliary=20))
     if any(each.name == "accuracy" for each in measured):
         assert setting.victim is not None
         setting.victim.need_task("atm search")
-    return PolicyProblem(setting, measured, privacy, config.lowest, config.seed)
+    return PolicyProblem(setting, measured, privacy, config.lowest, config.seed, rules)
 
 
 def _on_other_pictures(config: SearchConfig, problem: PolicyProblem) -> PolicyProblem | None:
@@ -96,7 +98,7 @@ def _on_other_pictures(config: SearchConfig, problem: PolicyProblem) -> PolicyPr
     setting = unseen(other.setting, problem.setting)
     if setting is None:
         return None
-    return PolicyProblem(setting, other.measured, create_score(config.score), config.lowest, other.seed)
+    return PolicyProblem(setting, other.measured, create_score(config.score), config.lowest, other.seed, other.rules)
 
 
 def explore(problem: Problem, config: SearchConfig, store: RunStore, executor: Executor, say: Say) -> Outcome:
@@ -133,7 +135,9 @@ def write_policy(outcome: Outcome, trial: Trial) -> Path:
     """A trial's policy as a YAML file, ready for ``atm attack --policy``."""
     path = outcome.folder / "policies" / f"{trial.name}.yaml"
     make_folder(path.parent)
-    trial.policy.write(path)
+    rules = outcome.config.rules()
+    ruled = trial.policy if rules is None else replace(rules, thresholds=trial.thresholds, name=trial.name)
+    ruled.write(path)
     return path
 
 

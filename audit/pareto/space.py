@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atm import merging
-from atm.encoder import Encoder, merging_metric
+from atm import matching, merging
+from atm.encoder import Encoder
 from atm.policy import MergePolicy
 
 KNOTS = 33
@@ -37,14 +37,15 @@ class Space:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, encoder: Encoder, images: Tensor, lowest: float) -> Space:
-        """Even in the fraction that merges, measured on images ``[N, C, H, W]``."""
-        policy = MergePolicy.uniform(1.0, encoder.depth)
+    def of(cls, encoder: Encoder, images: Tensor, lowest: float, rules: MergePolicy | None = None) -> Space:
+        """Even in the fraction that merges, measured on images ``[N, C, H, W]``; ``rules``: all but the thresholds."""
+        policy = rules or MergePolicy.uniform(1.0, encoder.depth)
         tokens = encoder.start(images.to(encoder.device))
         knots = []
         for layer in range(encoder.depth):
-            tokens, keys, values = encoder.mix(tokens, policy, layer)
-            similarity = merging.match(tokens, merging_metric(policy.match, tokens, keys, values)).similarity
+            tokens, projected = encoder.mix(tokens, policy, layer)
+            metric = matching.metric(policy, layer, tokens, projected)
+            similarity = merging.match(tokens, metric, policy.order, policy.similarity).similarity
             tokens = encoder.transform(tokens, layer)
             knots.append(_falling(similarity.cpu().double().numpy(), lowest))
         return cls(tuple(knots))

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atm.errors import AtmError
+from atm.maps import Maps
 from atm.policy import AVERAGES, MATCHES, PRESETS, MergePolicy, load
 
+MAPS = Maps((torch.eye(3),) * 4, (torch.zeros(3),) * 4)
+
+
+def rules(match, **options):
+    return MergePolicy(match=match, maps=MAPS if match == "learned" else None, **options)
+
+
 policies = st.builds(
-    MergePolicy,
+    rules,
     thresholds=st.lists(st.floats(0, 1), min_size=4, max_size=4).map(tuple),
     remove=st.one_of(st.just(()), st.lists(st.integers(0, 9), min_size=4, max_size=4).map(tuple)),
     match=st.sampled_from(MATCHES),
@@ -52,6 +61,7 @@ def test_names():
     assert not any(load("none", 6).merges_at(layer) for layer in range(6))
     assert load("uniform-0.85", 3).thresholds == (0.85,) * 3
     assert load("tome-4", 3).remove == (4, 4, 4)
+    assert load("pitome-4", 3).remove == (4, 4, 4) and load("pitome-4", 3).order == "energy"
     for name in PRESETS:
         assert load(name, 4).name == name
     with pytest.raises(AtmError, match="did you mean 'moderate'"):

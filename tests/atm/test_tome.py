@@ -11,7 +11,7 @@ import torch
 
 from atm.encoder import Encoder
 from atm.link import Link
-from atm.policy import ORDERS, SIMILARITIES, MergePolicy
+from atm.policy import SIMILARITIES, MergePolicy
 from atm.threat import PRESETS
 from attacks import available
 from attacks.session import Campaign, Session
@@ -91,7 +91,7 @@ def test_size_aware_matching_spares_large_tokens():
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", ["place", "tome"])
 @pytest.mark.parametrize("exit_layer", EXITS)
 @pytest.mark.parametrize("kind", VICTIMS)
 @pytest.mark.parametrize("coded", CODECS)
