@@ -152,7 +152,7 @@ def read_config(repository: Repository) -> Any:
 
 
 def check_activation(name: str) -> str:
-    """timm's name of an activation, or `AtmError` where it has none."""
+    """What timm calls an activation; `AtmError` where it has none."""
     if name not in ACTIVATIONS:
         raise unknown("activation", str(name), ACTIVATIONS)
     return ACTIVATIONS[name]

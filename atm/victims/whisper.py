@@ -67,7 +67,9 @@ def _loaded(repository: Repository, raw: Mapping[str, Any], config: Any, size: S
         )
     _check_extractor(repository.json("preprocessor_config.json"), repository.name)
     if architecture == ANSWERS and config.use_weighted_layer_sum:
-        raise AtmError(f"{repository.name} answers from the outputs of all layers, which merging changes; not supported")
+        raise AtmError(
+            f"{repository.name} answers from the outputs of all layers, which merging changes; not supported"
+        )
     if config.scale_embedding:
         raise AtmError(f"{repository.name} scales its embedding, which Whisper's encoder does not; not supported")
     tensors = {name: tensor.float() for name, tensor in repository.tensors().items()}
@@ -156,4 +158,6 @@ def _head(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
 def _check_extractor(preprocessing: Mapping[str, Any], source: str) -> None:
     for key, value in STANDARD.items():
         if preprocessing.get(key, value) != value:
-            raise AtmError(f"{source}: preprocessor_config.json has {key} {preprocessing[key]}; only {value} is supported")
+            raise AtmError(
+                f"{source}: preprocessor_config.json has {key} {preprocessing[key]}; only {value} is supported"
+            )
