@@ -49,7 +49,7 @@ class FrameStem(PatchEmbed):
     def __init__(
         self,
         img_size: int | tuple[int, int],
-        patch_size: int | tuple[int, int],
+        patch_size: Any,  # timm declares a number, and takes a height and a width too
         in_chans: int = 1,
         embed_dim: int = 384,
         **options: Any,

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from atm.data.kinds import PICTURE, Kind
+from atm.data.formats import PICTURE, Kind
 from atm.data.names import FOLDER, named
 from atm.errors import AtmError
 from atm.text import printable

@@ -10,7 +10,7 @@ from pathlib import Path
 from atm.data import duplicates, groups, hubs, photos
 from atm.data.duplicates import Alike
 from atm.data.folders import Found, find
-from atm.data.kinds import kind_of
+from atm.data.formats import kind_of
 from atm.data.pictures import Size, fit, grey, pair
 from atm.data.reading import Wanted, read_files, read_stream
 from atm.data.sets import ImageSet, Splits, sample

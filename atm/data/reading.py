@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from atm.data import cache, hubs, pictures, sounds
 from atm.data.folders import File, Found
-from atm.data.kinds import kind_of
+from atm.data.formats import kind_of
 from atm.data.pictures import Size, UnusableError
 from atm.data.sets import ImageSet, content, sample
 from atm.errors import AtmError

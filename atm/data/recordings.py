@@ -11,8 +11,8 @@ from torch.nn.functional import avg_pool2d
 from atm.data.sets import ImageSet
 
 # Spectrograms are compared by what is particular to a recording, where it sounds: the differences from each band's
-# mean, and those from a few bands around. Of 3,000 recordings of spoken digits 1 in 100 resembles some other one, mostly the
-# same digit of the same speaker, more than .843 and .788. Of copies ten times less loud or 0.1 s later, at least 98 in
+# mean, and those from a few bands around. Of 3,000 recordings of spoken digits 1 in 100 resembles some other one, mostly
+# the same digit of the same speaker, more than .843 and .788. Of copies ten times less loud or 0.1 s later, at least 98 in
 # 100 reach one of the bounds, of those cut by 30 ms 98, with noise 30 dB below them half; with noise of 20 dB few.
 BY_MEAN, BY_NEIGHBOURS = 0.85, 0.81
 NEIGHBOURS = 7  # bands
@@ -22,7 +22,7 @@ FEW = 64  # spectrograms, each compared with every victim at every delay
 
 
 def alike(own: ImageSet, attacked: ImageSet) -> Tensor:
-    """`atm.data.duplicates.Alike` of spectrograms ``[N, 1, bins, frames]``: what is particular correlates at some delay."""
+    """`atm.data.duplicates.Alike` of spectrograms ``[N, 1, bins, frames]``: what is particular correlates."""
     known = [_waves(view) for view in zip(*[particular(part) for part in attacked.batches(FEW)], strict=True)]
     return torch.cat([_repeated(particular(part), known) for part in own.batches(FEW)])
 

@@ -72,7 +72,9 @@ def _loaded(repository: Repository, raw: Mapping[str, Any], config: Any, size: S
         )
     if config.scale_embedding:
         raise AtmError(f"{repository.name} scales its embedding, which Whisper's encoder does not; not supported")
-    tensors = {name: tensor.float() for name, tensor in repository.tensors().items()}
+    stored = repository.tensors()
+    tensors = {name: tensor.float() for name, tensor in stored.items()}
+    undone = [] if all(tensor.dtype == torch.float32 for tensor in stored.values()) else ["cast to float32"]
     state = renamed(tensors, int(config.encoder_layers), frames // FRAMES, repository.name)
     if architecture == ANSWERS:
         state |= _head(tensors, repository.name)
@@ -97,7 +99,9 @@ def _loaded(repository: Repository, raw: Mapping[str, Any], config: Any, size: S
     if architecture != ANSWERS:
         description["outputs"] = "features"
     if frames != longest:
-        description["undone"] = [f"the first {frames // FRAMES} of {longest // FRAMES} positions are taken"]
+        undone.append(f"the first {frames // FRAMES} of {longest // FRAMES} positions are taken")
+    if undone:
+        description["undone"] = undone
     recipe = LogMel()
     return Loaded(
         model,
@@ -158,6 +162,4 @@ def _head(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
 def _check_extractor(preprocessing: Mapping[str, Any], source: str) -> None:
     for key, value in STANDARD.items():
         if preprocessing.get(key, value) != value:
-            raise AtmError(
-                f"{source}: preprocessor_config.json has {key} {preprocessing[key]}; only {value} is supported"
-            )
+            raise AtmError(f"{source}: {key} in preprocessor_config.json is {preprocessing[key]}; it must be {value}")

@@ -1,4 +1,4 @@
-"""What kinds of files a data set can be made of."""
+"""What kinds of files a data set can be made of, and what is particular to them."""
 
 from __future__ import annotations
 
