@@ -11,9 +11,9 @@ from torch.nn.functional import avg_pool2d
 from atm.data.sets import ImageSet
 
 # Spectrograms are compared by what is particular to a recording, where it sounds: the differences from each band's
-# mean, and those from a few bands around. Of 3,000 recordings of spoken digits 1 in 100 resembles some other one, mostly
-# the same digit of the same speaker, more than .843 and .788. Of copies ten times less loud or 0.1 s later, at least 98 in
-# 100 reach one of the bounds, of those cut by 30 ms 98, with noise 30 dB below them half; with noise of 20 dB few.
+# mean, and those from a few bands around. Of 3,000 recordings of spoken digits 1 in 100 resembles some other one,
+# mostly the same digit of the same speaker, more than .843 and .788. Of copies ten times less loud or 0.1 s later, at
+# least 98 in 100 reach one of the bounds, of those cut by 30 ms 98, with noise 30 dB below them half; of 20 dB few.
 BY_MEAN, BY_NEIGHBOURS = 0.85, 0.81
 NEIGHBOURS = 7  # bands
 LATER = 12  # frames, to either side
