@@ -16,7 +16,7 @@ from torch.nn.functional import kl_div
 
 from atm import precision
 from atm.channels import Awgn
-from atm.data import ImageSet
+from atm.data import Samples
 from atm.jscc import SNR_RANGE_DB, JsccCodec
 from atm.link import Link
 from atm.policy import MergePolicy
@@ -41,7 +41,7 @@ class Source(NamedTuple):
 
 def train_codec(
     victim: Victim,
-    train: ImageSet,
+    train: Samples,
     *,
     rates: Sequence[int] = RATES,
     hidden: int | None = None,
@@ -123,10 +123,10 @@ def standardised_error(codec: JsccCodec, arrived: Tensor, tokens: TokenBatch) ->
 
 @torch.no_grad()
 def accuracies(
-    victim: Victim, codec: JsccCodec, data: ImageSet, snrs_db: Sequence[float], policy: MergePolicy, seed: int = 0
+    victim: Victim, codec: JsccCodec, data: Samples, snrs_db: Sequence[float], policy: MergePolicy, seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """Task accuracy on ``data`` over AWGN, by rate and SNR, and what it is where the tokens arrive unchanged."""
-    sent = Link(victim.encoder, policy).transmit(data.images)
+    sent = Link(victim.encoder, policy).transmit(data.inputs)
     batches = torch.arange(len(data)).split(128)
 
     def accuracy(logits: Tensor) -> float:
@@ -147,10 +147,10 @@ def accuracies(
     }
 
 
-def _sources(victim: Victim, train: ImageSet, exit_layer: int | None) -> list[Source]:
+def _sources(victim: Victim, train: Samples, exit_layer: int | None) -> list[Source]:
     """All pictures unmerged, and a share of them under each of some random policies, encoded once."""
     depth = victim.encoder.depth
-    images = train.images
+    images = train.inputs
     shares = torch.randperm(len(images)).chunk(POLICIES)
     asked = [(MergePolicy.uniform(1.0, depth, name="none", exit_layer=exit_layer), images)]
     asked += [(_random_policy(depth, exit_layer), images[share]) for share in shares]

@@ -18,6 +18,7 @@ from atm import families, merging
 from atm.attention import attend
 from atm.errors import AtmError
 from atm.policy import Match, MergePolicy
+from atm.signals import ImageSignal, Signal
 from atm.tokens import TokenBatch
 
 # A CPU runs at most so many tokens at a time, and of those so many through an MLP, whose activations are the widest:
@@ -127,6 +128,11 @@ class Encoder(nn.Module):
         """Patches down and across."""
         rows, columns = self.vit.patch_embed.grid_size
         return int(rows), int(columns)
+
+    @property
+    def signal(self) -> Signal:
+        """What goes in, and what an attack on this victim gives back."""
+        return ImageSignal(self.input_shape, self.patch_grid)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images in [0, 1] as the model expects them."""

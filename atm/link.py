@@ -20,7 +20,7 @@ from atm.errors import AtmError
 from atm.knowledge import Knowledge
 from atm.policy import MergePolicy
 from atm.rows import Rows
-from atm.signals import ImageSignal
+from atm.signals import Signal
 from atm.tokens import TokenBatch
 from atm.wire import Wire
 
@@ -130,9 +130,9 @@ class Link:
         return next(chain(self.encoder.parameters(), self.encoder.buffers()), torch.empty(0)).device
 
     @property
-    def signal(self) -> ImageSignal:
+    def signal(self) -> Signal:
         """What goes in, and what an attack gives back."""
-        return ImageSignal(self.encoder.input_shape, self.encoder.patch_grid)
+        return self.encoder.signal
 
     @property
     def denies(self) -> Knowledge:

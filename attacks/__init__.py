@@ -13,11 +13,9 @@ from atm.errors import unknown
 from atm.plugins import discover
 from attacks import base
 from attacks.base import Attack, Inference, require
+from attacks.baselines import BASELINES, Baselines
 
-# Blind baselines read no token; a report shows beside every attack what they reach.
-RANDOM = "random_image"
-BLIND = ("mean_image", "best_constant", RANDOM)
-RETRIEVAL = "nearest"  # answers with a picture that the adversary has, and rebuilds none
+BLIND = BASELINES["image"].blind  # those of pictures
 
 
 def available() -> dict[str, type[Any]]:
@@ -43,4 +41,6 @@ def create(name: str, quick: bool = False) -> Attack:
     return found
 
 
-__all__ = ["BLIND", "RANDOM", "RETRIEVAL", "Attack", "Inference", "available", "create", "inferences", "require"]
+__all__ = [
+    "BASELINES", "BLIND", "Attack", "Baselines", "Inference", "available", "create", "inferences", "require"
+]  # fmt: skip

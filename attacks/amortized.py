@@ -13,6 +13,7 @@ from atm import precision
 from atm.knowledge import Knowledge
 from atm.policy import MergePolicy
 from atm.rows import kept
+from atm.signals import arrays
 from atm.threat import FEWEST, Observation, ThreatModel
 from attacks.alignment import ALIGNABLE
 from attacks.base import Attack, Method, held_out, mean_and_scale, patch_features, require
@@ -81,7 +82,7 @@ class ManyPolicies(Method):
 
     def fit(self, oracle: Oracle) -> None:
         """Send the auxiliary images under every policy, then train on all of it."""
-        signal, depth = oracle.signal, oracle.policy().depth
+        signal, depth = arrays(oracle.signal), oracle.policy().depth
         chosen, rows = self._affordable(oracle, _spread(self.policies, oracle.policy()))
         self.signal, self.mean_image, count = signal, oracle.images.mean(0), len(rows)
         self.told = torch.tensor([policy.thresholds for policy in chosen], device=oracle.device)

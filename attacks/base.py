@@ -28,7 +28,7 @@ class Method(ABC):
         needs_one_of: alternatives, one of which it must grant too.
         instead_of: knowledge that the attack makes up for; who has it runs the attack only if asked to.
         order: place in the suite; closed forms come first.
-        signals: kinds of signal that it can rebuild (`atm.signals`).
+        signals: kinds of signal that it is for (`atm.signals`); none stands for every kind.
         standard: whether it runs without being asked for; an attack that hardly ever found what others had not found,
             in `benchmarks/attacks.md`, leaves them its time.
         QUICK: parameters for a first look.
@@ -44,6 +44,11 @@ class Method(ABC):
     standard: ClassVar[bool] = True
     QUICK: ClassVar[dict[str, Any]] = {}
     history: History | None = None
+
+    @classmethod
+    def serves(cls, signal: str) -> bool:
+        """Whether it is for a kind of signal."""
+        return not cls.signals or signal in cls.signals
 
     @classmethod
     def share(cls, threat: ThreatModel) -> float:
@@ -70,7 +75,7 @@ class Attack(Method):
 
     @abstractmethod
     def reconstruct(self, seen: Observation) -> Tensor:
-        """``[B, C, H, W]`` float in [0, 1]: what the adversary makes of an observation."""
+        """``[B, ...]`` as the victim takes them in (`atm.signals`): what the adversary makes of an observation."""
 
     def recover(self, seen: Observation) -> Tensor | None:
         """``[B, P]`` int64: the token, counted within its image, in which each patch is believed to have ended.
@@ -86,7 +91,7 @@ class Inferred:
 
     Attributes:
         labels: ``[B]`` int64, the label that it believes.
-        similarity: ``[B, N]`` float, how well each of N candidate pictures fits; more is better.
+        similarity: ``[B, N]`` float, how well each of N candidates fits; more is better.
     """
 
     labels: Tensor | None = None
@@ -104,7 +109,7 @@ class Inference(Method):
 
     @abstractmethod
     def infer(self, seen: Observation, candidates: Tensor) -> Inferred:
-        """What the adversary concludes; every victim is somewhere among the candidates ``[N, C, H, W]``."""
+        """What the adversary concludes; every victim is somewhere among the candidates ``[N, ...]``."""
 
 
 A = TypeVar("A", bound=Method)

@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 from atm.knowledge import Knowledge
 from atm.rows import few
+from atm.signals import arrays
 from atm.threat import Observation
 from attacks.alignment import ALIGNABLE
 from attacks.base import Attack, held_out, patch_features, require
@@ -45,7 +46,7 @@ class Context(Attack):
     def fit(self, oracle: Oracle) -> None:
         """Send the auxiliary images and solve; the regularisation is chosen on the held-out ones."""
         require(self, oracle.threat)
-        self.complete, self.signal = oracle.complete, oracle.signal
+        self.complete, self.signal = oracle.complete, arrays(oracle.signal)
         self.ridge = oracle.fitted(Ridge)
         train, held = held_out(len(oracle.images))
         most = max(MOST_PATCHES // oracle.signal.places, 1)

@@ -12,6 +12,7 @@ from torch import Tensor
 from atm import precision
 from atm.knowledge import Knowledge
 from atm.rows import few, kept
+from atm.signals import arrays
 from atm.threat import Observation, ThreatModel
 from atm.tokens import TokenBatch
 from attacks.alignment import ALIGNABLE, token_features
@@ -73,8 +74,8 @@ class Decoder(Attack):
         network = InversionNetwork(
             0 if features is None else features.shape[-1],
             0 if tokens is None else tokens.values.shape[-1],
-            oracle.signal,
-            self.size or Size.suited(oracle.signal),
+            arrays(oracle.signal),
+            self.size or Size.suited(arrays(oracle.signal)),
         )
         self.network = network.to(images.device)
 

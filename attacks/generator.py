@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from atm import precision
-from atm.signals import ImageSignal
+from atm.signals import ArraySignal, arrays
 from attacks.base import Method, held_out
 from attacks.network import Residual
 from attacks.oracle import Oracle
@@ -39,7 +39,7 @@ class Generator(Method):
     def fit(self, oracle: Oracle) -> None:
         """Train on the auxiliary images; they are not sent."""
         images, loss = oracle.images, oracle.signal.loss
-        self.network = _Autoencoder(oracle.signal, self.latent, self.width).to(images.device)
+        self.network = _Autoencoder(arrays(oracle.signal), self.latent, self.width).to(images.device)
 
         def loss_on(rows: Tensor) -> Tensor:
             with precision.fast(images.device):
@@ -72,7 +72,7 @@ class Generator(Method):
 
 
 class _Autoencoder(nn.Module):
-    def __init__(self, signal: ImageSignal, latent: int, width: int) -> None:
+    def __init__(self, signal: ArraySignal, latent: int, width: int) -> None:
         super().__init__()
         colours, *sides = signal.shape
         a, b, c = [2 if all(side % 2**n == 0 for side in sides) else 1 for n in (1, 2, 3)]

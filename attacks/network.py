@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate
 
-from atm.signals import ImageSignal
+from atm.signals import ArraySignal
 
 SMALL = 8  # pixels of a side: the patches of the networks of 32 and 64 pixels
 
@@ -79,7 +79,7 @@ class Size:
     fine: int
 
     @classmethod
-    def suited(cls, signal: ImageSignal) -> Size:
+    def suited(cls, signal: ArraySignal) -> Size:
         """What gains the most in minutes of two cores for patches of this size."""
         return cls(256, 2, 64, 16) if max(signal.patch) > SMALL else cls(128, 1, 32, 16)
 
@@ -99,7 +99,7 @@ class InversionNetwork(nn.Module):
         size: of the layers.
     """
 
-    def __init__(self, features: int, tokens: int, signal: ImageSignal, size: Size) -> None:
+    def __init__(self, features: int, tokens: int, signal: ArraySignal, size: Size) -> None:
         super().__init__()
         self.grid, width = signal.grid, size.width
         coarse, fine, colours = size.coarse, size.fine, signal.shape[0]
@@ -151,7 +151,7 @@ class InversionNetwork(nn.Module):
         return estimate + joined(self.fine_out(h), self.fine_cell)
 
 
-def _fine_cell(signal: ImageSignal, coarse: tuple[int, int]) -> tuple[int, int]:
+def _fine_cell(signal: ArraySignal, coarse: tuple[int, int]) -> tuple[int, int]:
     """Height and width in pixels: a quarter of a small patch, two pixels of a large one."""
     if max(signal.patch) > SMALL and all(side % 2 == 0 for side in signal.shape[1:]):
         return 2, 2

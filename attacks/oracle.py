@@ -13,7 +13,7 @@ from atm.knowledge import Knowledge
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.rows import Rows, few
-from atm.signals import ImageSignal
+from atm.signals import Signal
 from atm.threat import Observation, ThreatModel
 from attacks.alignment import Alignment
 from attacks.base import Method
@@ -57,7 +57,7 @@ class Oracle:
     images: Rows
     labels: Tensor | None
     unsent: Rows | None
-    signal: ImageSignal
+    signal: Signal
     told: Knowledge
     budget: Budget
     doors: Doors

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 
+from atm.signals import arrays
 from atm.threat import Observation
 from attacks.base import Attack, Method, held_out
 from attacks.context import Context
@@ -49,7 +50,7 @@ class Posterior(Method):
                 break
             self.own, self.estimates, least = seen, estimates, error
             self.rounds += 1
-        self.spread = Spread(self.originals - self.estimates, oracle.signal)
+        self.spread = Spread(self.originals - self.estimates, arrays(oracle.signal))
 
     def begin(self, seen: Observation) -> tuple[Observation, torch.Tensor]:
         """The observation with a merge map, and the output ``[B, C, H, W]`` of where descents start for it."""

@@ -7,7 +7,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from atm.signals import ImageSignal
+from atm.signals import ArraySignal
 
 REACH = 2  # patches between which errors are taken to go together
 LEAST = 0.05  # variance in any direction, relative to what it would be if patches erred independently
@@ -26,7 +26,7 @@ class Spread:
         signal: what images are made of.
     """
 
-    def __init__(self, errors: Tensor, signal: ImageSignal) -> None:
+    def __init__(self, errors: Tensor, signal: ArraySignal) -> None:
         self.signal, grid, patches = signal, signal.grid, signal.to_units(errors)
         rows = patches.flatten(0, 1).double()
         variances, directions = torch.linalg.eigh(rows.T @ rows / len(rows))

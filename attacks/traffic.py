@@ -21,6 +21,7 @@ class Traffic(Inference):
     """
 
     name: ClassVar[str] = "traffic"
+    signals: ClassVar[tuple[str, ...]] = ()
     needs_labels: ClassVar[bool] = True
 
     def fit(self, oracle: Oracle) -> None:

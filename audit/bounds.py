@@ -43,13 +43,15 @@ def bounds(link: Link, threat: ThreatModel, victims: Tensor, auxiliary: Tensor, 
     Args:
         link: the system.
         threat: whose tap it is.
-        victims: ``[B, C, H, W]``, the attacked images.
-        auxiliary: ``[N, C, H, W]``, for what needs a distribution.
+        victims: ``[B, ...]``, the attacked signals.
+        auxiliary: ``[N, ...]``, for what needs a distribution.
         seed: of directions and of the defence.
 
     Returns:
         Columns ``bound``, ``value`` (mean squared error per pixel; NaN where there is none) and ``note``.
     """
+    if not link.signal.smooth:
+        return _none(f"no {link.signal.noun} can be changed by a little, so nothing is differentiated")
     victims, auxiliary = victims.to(link.device), auxiliary[: sources(link)].to(link.device)
     variance = noise_variance(link, threat)
     if variance is None:

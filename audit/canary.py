@@ -11,9 +11,9 @@ from atm.encoder import Encoder
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import ThreatModel
-from attacks.ridge import Ridge
+from attacks import BASELINES, available
 from attacks.session import Session
-from privacy_metrics import ssim
+from privacy_metrics import METRICS
 from privacy_metrics.leakage import recognisable
 
 # Enough for the closed-form attack at the first layer, and seconds for a large victim on a CPU.
@@ -29,16 +29,18 @@ def canary(encoder: Encoder, data: Splits, seed: int = 0) -> dict[str, Any]:
         seed: of everything that is random.
 
     Returns:
-        The attack, the mean SSIM of what it rebuilt, the fraction recognisable, and of how many pictures.
+        The attack, the mean leakage of what it rebuilt, the fraction recognisable, and of how many pictures.
     """
     bare = Link(encoder, MergePolicy.uniform(1.0, encoder.depth, exit_layer=1))
     session = Session(
-        bare, ThreatModel("canary"), data.auxiliary.subset(range(min(TRAINED, len(data.auxiliary)))).images
+        bare, ThreatModel("canary"), data.auxiliary.subset(range(min(TRAINED, len(data.auxiliary)))).inputs
     )
-    originals = data.validation.subset(range(min(SCORED, len(data.validation)))).images
+    originals, signal = data.validation.subset(range(min(SCORED, len(data.validation)))).inputs, bare.signal
     torch.manual_seed(seed)
-    attack = session.fitted(Ridge)
+    attack = session.fitted(available()[BASELINES[signal.name].canary])
     rebuilt = attack.reconstruct(session.oracle().tap(originals)).cpu()
-    scores = ssim(rebuilt, originals)
-    rate = float(recognisable(scores).float().mean())
-    return {"attack": attack.name, "ssim": float(scores.mean()), "recognisable": rate, "images": len(originals)}
+    scores = METRICS[signal.leakage].compute(rebuilt, originals)
+    rate = float(recognisable(scores, signal.bar.recognisable).float().mean())
+    return {
+        "attack": attack.name, signal.leakage: float(scores.mean()), "recognisable": rate, "images": len(originals)
+    }  # fmt: skip

@@ -23,7 +23,7 @@ from audit import cluster, harm
 from audit.setting import AttackConfig, Setting, prepare
 from audit.suite import ALL, choose_attacks
 from audit.system import STRICT, Names, OnAir
-from privacy_metrics import score
+from privacy_metrics import METRICS
 from privacy_metrics.leakage import leakage
 from reports.compare import POINTS, Comparison, write_comparison
 
@@ -157,7 +157,7 @@ def drop_of_equal_bandwidth(setting: Setting, policy: MergePolicy) -> float:
     Matched on the attacked images themselves, whose bandwidth and nothing else is looked at. A frame has a whole number
     of tokens, so the match is to half a token.
     """
-    images = setting.data.victims.images
+    images = setting.data.victims.inputs
     dense = setting.link(unmerged(policy)).transmit(images[:1]).sent
     merged = setting.link(policy).transmit(images).sent
     free = dense.counts[0] - dense.prefix
@@ -174,11 +174,11 @@ def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: Mer
     truth = setting.victim.answers(part).truth
     assert truth is not None  # `compare` needs a task
     dense = setting.link(unmerged(policy))
-    wanted = _accuracy(setting.link(policy), part.images, truth)
+    wanted = _accuracy(setting.link(policy), part.inputs, truth)
 
     def enough(strength: float) -> bool:
         link = _defended(config, setting, dense, f"gaussian:{strength}")
-        return _accuracy(link, part.images, truth) >= wanted
+        return _accuracy(link, part.inputs, truth) >= wanted
 
     low, high = 0.0, STRONGEST
     if enough(high):
@@ -192,7 +192,7 @@ def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: Mer
 def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> dict[str, Any]:
     """Costs and leakage of one system, image by image; every attack is fitted anew, on other random numbers."""
     assert setting.truth is not None  # `compare` needs a task
-    originals = setting.data.victims.images
+    originals = setting.data.victims.inputs
     link = _defended(config, setting, setting.link(candidate.policy), candidate.defence)
     campaign = Campaign(seed_of("attacks", config.seed), setting.secret(config.seed))
     session = Session(
@@ -206,12 +206,12 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
     transmission, seen, _ = session.victims(originals)
     names, denied = setting.attacks, list[str]()
     if link.denies & setting.threat.knows:  # a secret order: those who can recover it instead of those who need it
-        names, denied = choose_attacks((ALL,) if ALL in config.attacks else (), session.threat)
+        names, denied = choose_attacks((ALL,) if ALL in config.attacks else (), session.threat, link.signal.name)
     scores: dict[str, Tensor] = {}
     for name in names:
         attack = session.fitted(available()[name])
         torch.manual_seed(session.seeded(f"{name}, reconstructing"))
-        scores[name] = score(attack.reconstruct(seen).cpu(), originals, ["ssim"])[0]["ssim"]
+        scores[name] = METRICS[link.signal.leakage].compute(attack.reconstruct(seen).cpu(), originals)
     answers = transmission.logits.argmax(-1).cpu()
     return {
         "name": candidate.name,
@@ -226,7 +226,7 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
         "tokens": transmission.sent.counts,
         "symbols": transmission.symbols.tolist(),
         "leakage": leakage(scores).tolist(),
-        "ssim": {name: values.tolist() for name, values in scores.items()},
+        link.signal.leakage: {name: values.tolist() for name, values in scores.items()},
     }
 
 

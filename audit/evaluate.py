@@ -77,7 +77,7 @@ def _attack(config: AttackConfig, folder: RunFolder, say: Callable[[str], None],
         say(f"checking provable bounds of {policy.name}")
         link = setting.link(policy)
         hers = setting.data.auxiliary.rows[: sources(link)]
-        rows = bounds(link, setting.threat, setting.data.victims.images, hers, seed_of(config.seed, "bounds"))
+        rows = bounds(link, setting.threat, setting.data.victims.inputs, hers, seed_of(config.seed, "bounds"))
         add_bounds(folder, policy.name, rows)
     write_report(folder.path)
     return Run.read(folder.path)
@@ -99,9 +99,9 @@ def evaluate(
         AtmError: the adversary holds a picture that is attacked, or an attack returns no pictures.
     """
     _refuse_overlap(setting.data)
-    originals = setting.data.victims.images
+    originals = setting.data.victims.inputs
     replayed = {} if config.replay is None else steps_of(StoredRun(config.replay, "attack"))
-    taken, missing = score(originals[:1], originals[:1], setting.metrics)
+    taken, missing = score(originals[:1], originals[:1], setting.scores)
     say("attacking the canary")
     folder.describe(
         {
@@ -113,7 +113,7 @@ def evaluate(
             "notes": notes(originals, taken, missing),
         }
     )
-    folder.save_images("original", originals)
+    folder.save_images("original", originals, setting.signal)
     plan = plan_of(folder, replayed)
     if apart:
         _evaluate_apart(setting, folder, config, plan, say)
@@ -133,7 +133,7 @@ def _evaluate_policy(
     say: Callable[[str], None],
 ) -> None:
     """Run every attack that is not finished on the policy of some number, once."""
-    policy, originals = setting.policies[number], setting.data.victims.images
+    policy, originals = setting.policies[number], setting.data.victims.inputs
     session = Session(
         setting.link(policy),
         setting.threat,
@@ -164,13 +164,14 @@ def _evaluate_policy(
             ready = time.monotonic()
             rebuilt = attack.reconstruct(seen).cpu()
         results.add_seconds(policy.name, name, ready - begun, time.monotonic() - ready, repeat)
-        _check(name, rebuilt, originals)
-        scores, _ = score(rebuilt, originals, setting.metrics)
+        if (fault := setting.signal.fault(rebuilt, len(originals))) is not None:
+            raise AtmError(f"attack {name!r} returned {fault}")
+        scores, _ = score(rebuilt, originals, setting.scores)
         if (found := attack.recover(seen)) is not None:
             scores = {**scores, **harm.placed(found.cpu(), true_map.cpu())}
         if attack.history is not None:
             results.add_history(policy.name, name, repeat, attack.history.as_dict())
-        results.add_scores(policy.name, name, scores, rebuilt, repeat)
+        results.add_scores(policy.name, name, scores, (rebuilt, setting.signal), repeat)
     for name in setting.inferences:
         if results.finished(policy.name, name, repeat):
             continue
@@ -291,10 +292,3 @@ def _refuse_overlap(data: Splits) -> None:
             f"{len(shared)} of the {len(data.victims)} attacked pictures are among the adversary's own; "
             "attack pictures that she does not have"
         )
-
-
-def _check(name: str, rebuilt: Tensor, originals: Tensor) -> None:
-    if rebuilt.shape != originals.shape:
-        raise AtmError(f"attack {name!r} returned images {list(rebuilt.shape)}, expected {list(originals.shape)}")
-    if not bool(rebuilt.isfinite().all()) or float(rebuilt.min()) < 0 or float(rebuilt.max()) > 1:
-        raise AtmError(f"attack {name!r} returned pixels that are NaN or outside [0, 1]")

@@ -8,17 +8,15 @@ attack is run again, and of two lines about one thing the last counts.
 
 from __future__ import annotations
 
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from PIL import Image
 from torch import Tensor
 
+from atm.signals import Signal
 from atm.store import RunStore, inside
 from reports.run import HISTORY, LINK, LINKS, REPEAT, SCORE, SCORES, SECOND, SECONDS
 
@@ -66,11 +64,16 @@ class Results(ABC):
         self.append(HISTORY, {"policy": policy, "attack": attack, REPEAT: repeat, **history})
 
     def add_scores(
-        self, policy: str, attack: str, scores: Mapping[str, Tensor], images: Tensor | None, repeat: int = 0
+        self,
+        policy: str,
+        attack: str,
+        scores: Mapping[str, Tensor],
+        rebuilt: tuple[Tensor, Signal] | None,
+        repeat: int = 0,
     ) -> None:
-        """Add an attack's scores ``[B]`` by metric, and, of the first repeat, its images ``[B, C, H, W]`` if any."""
-        if repeat == 0 and images is not None:
-            self.save_images(f"{policy}/{attack}", images)
+        """Add an attack's scores ``[B]`` by metric, and, of the first repeat, what it rebuilt ``[B, ...]`` if any."""
+        if repeat == 0 and rebuilt is not None:
+            self.save_images(f"{policy}/{attack}", *rebuilt)
         rows = [
             pd.DataFrame({"policy": policy, "attack": attack, "image": range(len(v)), "metric": m, "value": v.tolist()})
             for m, v in scores.items()
@@ -78,14 +81,10 @@ class Results(ABC):
         self.append_rows(SCORES, pd.concat(rows).assign(**{REPEAT: repeat})[list(SCORE)])
         self.done.add((policy, attack, repeat))
 
-    def save_images(self, name: str, images: Tensor) -> None:
-        """Write ``[B, C, H, W]`` in [0, 1] as PNG files into ``images/NAME``, replacing what is there."""
-        contents = {}
-        for number, pixels in enumerate((images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()):
-            png = io.BytesIO()
-            Image.fromarray(pixels.squeeze(-1).numpy()).save(png, format="PNG")  # Pillow wants grey as [H, W]
-            contents[f"{number:04d}.png"] = png.getvalue()
-        self.write_folder(["images", *name.split("/")], contents)
+    def save_images(self, name: str, images: Tensor, signal: Signal) -> None:
+        """Write ``[B, ...]`` as the signal stores them into ``images/NAME``, replacing what is there."""
+        files = {f"{number:04d}.{signal.suffix}": content for number, content in enumerate(signal.store(images))}
+        self.write_folder(["images", *name.split("/")], files)
 
 
 class RunFolder(RunStore, Results):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from atm.data import ImageSet, Splits
+from atm.data import Samples, Splits
 from atm.errors import AtmError
 from atm.threat import Observation
 from atm.tokens import NOWHERE
@@ -16,7 +16,7 @@ COVERED = 0.9  # of the victims: she must have pictures of so many's classes to 
 UNLEARNED = "labels are not inferred: she has no pictures of the classes of more than a tenth of the victims"
 
 
-def run(inference: Inference, oracle: Oracle, victims: ImageSet, seen: Observation) -> dict[str, Tensor]:
+def run(inference: Inference, oracle: Oracle, victims: Samples, seen: Observation) -> dict[str, Tensor]:
     """Scores ``[B]`` of 0 and 1: ``label_correct``, ``rank_1`` and ``rank_5``, whichever it says anything about.
 
     The victims' pictures are the candidates, each the others' distractor, in an order that tells nothing.
@@ -32,7 +32,7 @@ def run(inference: Inference, oracle: Oracle, victims: ImageSet, seen: Observati
     """
     order = torch.randperm(len(seen))
     inference.fit(oracle)
-    found = inference.infer(seen, victims.images[order].to(oracle.device))
+    found = inference.infer(seen, victims.inputs[order].to(oracle.device))
     truth, scores = victims.labels, dict[str, Tensor]()
     guessed, similarity = (None if each is None else each.cpu() for each in (found.labels, found.similarity))
     if guessed is not None and guessed.shape == truth.shape:

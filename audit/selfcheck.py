@@ -10,6 +10,7 @@ from torch import Tensor
 
 from atm.data import Splits
 from atm.errors import AtmError
+from atm.signals import Signal
 from attacks import BLIND
 from audit import harm
 from audit.evaluate import evaluate
@@ -94,7 +95,7 @@ class FalseAlarms:
         system: its name.
         alarms: how many seeds of all, with Wilson interval.
         p_value: that alarms are no more frequent than the level of the tests, corrected for all systems (Holm).
-        bias: by how much choosing the best of all attacks for each picture raises mean SSIM above the best one alone.
+        bias: by how much choosing the best of all attacks for each picture raises mean leakage above the best alone.
     """
 
     system: str
@@ -133,7 +134,7 @@ def false_alarms(seeds: int, say: Callable[[str], None] = lambda line: None) -> 
 class _Numbers(RunFolder):
     """A run folder without pictures, which nobody looks at here."""
 
-    def save_images(self, name: str, images: Tensor) -> None:
+    def save_images(self, name: str, images: Tensor, signal: Signal) -> None:
         """Save nothing."""
 
 
@@ -152,7 +153,7 @@ def _verdict(system: System, size: Size, seed: int) -> Verdict:
 
 def _bias(verdict: Verdict) -> float:
     run, policy = verdict.run, verdict.policy
-    single = max(float(scores.mean()) for a in run.attacks if (scores := run.values(policy, a, "ssim")).numel())
+    single = max(float(scores.mean()) for a in run.attacks if (scores := run.values(policy, a, run.measure)).numel())
     return float(run.worst_case(policy).mean()) - single
 
 

@@ -19,7 +19,8 @@ import atm.policy
 import atm.threat
 import defenses
 from atm import channels, codecs
-from atm.data import ImageSet, Splits, load, splits
+from atm.data import Samples, Splits
+from atm.data.kinds import source
 from atm.encoder import Encoder
 from atm.encodings import Encodings
 from atm.errors import AtmError
@@ -28,12 +29,14 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from atm.rows import Rows
 from atm.seeds import seed_of
+from atm.signals import Signal
 from atm.threat import ThreatModel
 from atm.victims import Victim, load_victim, probe
 from attacks import Attack, inferences
 from audit import harm
 from audit.suite import choose_attacks, choose_inferences, left_out
 from audit.system import STRICT, Names, OnAir
+from privacy_metrics.registry import metrics_of
 from reports.acceptance import Criterion
 
 PROBE = "probe"  # the head that is fitted here
@@ -116,6 +119,16 @@ class Setting:
         """The victim."""
         return next(iter(self.links.values())).encoder
 
+    @property
+    def signal(self) -> Signal:
+        """What the victim takes in."""
+        return self.encoder.signal
+
+    @property
+    def scores(self) -> list[str]:
+        """The names of the metrics that are taken."""
+        return metrics_of(self.signal.name) if self.metrics is None else list(self.metrics)
+
     def link(self, policy: MergePolicy) -> Link:
         """The system under one of the policies, or another that sends after the same layer."""
         return self.links[policy.device_layers].with_policy(policy)
@@ -160,8 +173,6 @@ def prepare(config: AttackConfig) -> Setting:
     denied_by_defence = Knowledge.NOTHING if asked_defence is None else defenses.create(asked_defence).denies
     threat, channel = _adversary(config), channels.parse(config.channel)
     threat = replace(threat, knows=threat.knows & ~denied_by_defence)
-    attacks, denied = choose_attacks(config.attacks, threat)
-    wanted = choose_inferences(config.attacks, threat)
     device = atm.device.resolve(config.device)
     victim = load_victim(
         config.victim,
@@ -173,16 +184,17 @@ def prepare(config: AttackConfig) -> Setting:
         head=None if config.head == PROBE else config.head,
     )
     victim.encoder.to(device)
+    signal = victim.encoder.signal
+    attacks, denied = choose_attacks(config.attacks, threat, signal.name)
+    wanted = choose_inferences(config.attacks, threat, signal.name)
     policies = _policies(config.policies, victim.encoder.depth)
     exits = list(dict.fromkeys(policy.device_layers for policy in policies))
     loaded = {layer: codecs.load_codec(config.codec, victim, layer) for layer in exits}
-    channels_in, height, width = victim.encoder.input_shape
-    data = splits(
+    data = source(signal).splits(
+        signal,
         config.data,
         victims=config.images,
         auxiliary=min(config.auxiliary, threat.auxiliary or config.auxiliary),
-        size=(height, width),
-        channels=channels_in,
         auxiliary_name=config.auxiliary_data,
         group_by=config.group_by,
         seed=config.seed,
@@ -215,9 +227,10 @@ def prepare(config: AttackConfig) -> Setting:
             "digest": victim.digest,
             "layers": victim.encoder.depth,
             "width": victim.encoder.width,
-            "patches": victim.encoder.patch_grid[0] * victim.encoder.patch_grid[1],
+            "patches": signal.places,
         },
-        "source_values": math.prod(victim.encoder.input_shape),
+        "signal": signal.name,
+        "source_values": math.prod(signal.shape),
         "codec": {
             str(layer): {"name": codec.name, "symbols_per_token": codec.symbols_per_token, "digest": digest}
             for layer, (codec, digest) in loaded.items()
@@ -247,7 +260,7 @@ def prepare(config: AttackConfig) -> Setting:
         "inferences": wanted,
         "chance": harm.chance(data.victims.labels),
         "denied": denied,
-        "left_out": left_out([*attacks, *wanted], threat),
+        "left_out": left_out([*attacks, *wanted], threat, signal.name),
         "task": answers.name,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
@@ -267,14 +280,13 @@ def prepare(config: AttackConfig) -> Setting:
     )
 
 
-def _probed(victim: Victim, config: AttackConfig, attacked: ImageSet) -> Victim:
+def _probed(victim: Victim, config: AttackConfig, attacked: Samples) -> Victim:
     """The victim with a head fitted to training pictures of the data, of which none is attacked."""
-    channels_in, height, width = victim.encoder.input_shape
-    train = load(
+    signal = victim.encoder.signal
+    train = source(signal).load(
+        signal,
         config.data,
         "train",
-        size=(height, width),
-        channels=channels_in,
         limit=PROBED,
         seed=config.seed,
         distinct=True,

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from atm.errors import KnowledgeError, unknown
+from typing import Any
+
+from atm.errors import AtmError, KnowledgeError, unknown
+from atm.signals import kind
 from atm.threat import ThreatModel
-from attacks import BLIND, Attack, available, inferences
-from attacks.base import require
+from attacks import BASELINES, available, inferences
+from attacks.base import Method, require
 
 STANDARD = "standard"  # the name of the suite that runs where no attack is named
 ALL = "all"  # of every attack that is of use to an adversary
 GROUPS = (STANDARD, ALL)
 
 
-def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[str], list[str]]:
+def choose_attacks(names: tuple[str, ...], threat: ThreatModel, signal: str = "image") -> tuple[list[str], list[str]]:
     """The blind baselines and the attacks of these names, or of the suite; and those that are denied.
 
     Raises:
-        AtmError: there is no attack of such a name.
+        AtmError: there is no attack of such a name, or it is for another kind of signal.
         KnowledgeError: the threat model denies what one of them needs.
     """
-    known, others = available(), inferences()
+    known, others = _serving(available(), signal), _serving(inferences(), signal)
     for name in names:
-        if name not in (*known, *others, *GROUPS):
-            raise unknown("attack", name, [*known, *others, *GROUPS])
+        _check(name, [*known, *others, *GROUPS], signal)
     asked = [name for name in names if name in known]
     for name in asked:
         require(known[name], threat)
@@ -32,7 +34,7 @@ def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[st
     of_group = [name for name in cheap_first if grouped and (known[name].standard or ALL in names)]
     wanted = [name for name in cheap_first if name in {*asked, *of_group}] if grouped else asked
     chosen, denied = [], []
-    for name in dict.fromkeys([*BLIND, *wanted]):
+    for name in dict.fromkeys([*BASELINES[signal].blind, *wanted]):
         try:
             require(known[name], threat)
         except KnowledgeError:
@@ -43,14 +45,28 @@ def choose_attacks(names: tuple[str, ...], threat: ThreatModel) -> tuple[list[st
     return chosen, denied
 
 
-def _needless(attack: type[Attack], threat: ThreatModel) -> bool:
+def _serving(known: dict[str, type[Any]], signal: str) -> dict[str, type[Any]]:
+    return {name: attack for name, attack in known.items() if attack.serves(signal)}
+
+
+def _check(name: str, known: list[str], signal: str) -> None:
+    if name in known:
+        return
+    if name in {**available(), **inferences()}:
+        raise AtmError(
+            f"attack {name!r} is not for {kind(signal).noun}s, which this victim takes; see 'atm list attacks'"
+        )
+    raise unknown("attack", name, known)
+
+
+def _needless(attack: type[Method], threat: ThreatModel) -> bool:
     """Whether an attack makes up for knowledge that the adversary has."""
     return attack.instead_of is not None and attack.instead_of in threat.knows
 
 
-def choose_inferences(names: tuple[str, ...], threat: ThreatModel) -> list[str]:
+def choose_inferences(names: tuple[str, ...], threat: ThreatModel, signal: str = "image") -> list[str]:
     """Those asked for; where no attack or a group of them is named, all that the threat model permits."""
-    known, chosen = inferences(), []
+    known, chosen = _serving(inferences(), signal), []
     grouped = not names or bool({*names} & {*GROUPS})
     for name in known if grouped else [name for name in dict.fromkeys(names) if name in known]:
         try:
@@ -63,6 +79,6 @@ def choose_inferences(names: tuple[str, ...], threat: ThreatModel) -> list[str]:
     return chosen
 
 
-def left_out(chosen: list[str], threat: ThreatModel) -> list[str]:
+def left_out(chosen: list[str], threat: ThreatModel, signal: str = "image") -> list[str]:
     """Attacks that rebuild pictures, permitted and not chosen."""
-    return [name for name in choose_attacks((), threat)[0] if name not in chosen]
+    return [name for name in choose_attacks((), threat, signal)[0] if name not in chosen]

@@ -34,7 +34,8 @@ def show_judged(judged: Judged, report: Path, as_json: bool) -> None:
         print(json.dumps({"report": str(report), "policies": policies}, allow_nan=False))
         return
     task = run.about["task"]
-    headings = ("policy", task or "no task", "GFLOPs", "tokens", "leakage (SSIM)", "rebuilt", "deploy?", "verdict")
+    leakage = f"leakage ({run.measured})"
+    headings = ("policy", task or "no task", "GFLOPs", "tokens", leakage, "rebuilt", "deploy?", "verdict")
     rows = []
     for v, decision in zip(found, decisions, strict=True):
         mean = {c: float(run.per_image(v.policy, c).mean()) for c in ("correct", "gflops", "tokens")}
@@ -82,6 +83,6 @@ def _summary(run: Run, verdict: Verdict) -> dict[str, Any]:
             for c in ("correct", "gflops", "tokens", "symbols")
         },
         "bandwidth_ratio": run.bandwidth_ratio(verdict.policy),
-        "ssim": {a: float(run.values(verdict.policy, a, "ssim").mean()) for a in run.attacks},
+        run.measure: {a: float(run.values(verdict.policy, a, run.measure).mean()) for a in run.attacks},
         "seconds": {a: round(float(s.sum()), 1) for a, s in _seconds(run, verdict.policy)},
     }

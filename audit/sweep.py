@@ -26,7 +26,7 @@ from attacks.session import Campaign, Session
 from audit import cluster, harm
 from audit.setting import AttackConfig, prepare
 from audit.system import STRICT, Names, Numbers, System
-from privacy_metrics import ssim
+from privacy_metrics import METRICS
 from reports.sweep import FRAMES, POINTS, write_sweep
 
 MOST_SNRS = 1000
@@ -176,7 +176,7 @@ class Bench:
         setting.victim.need_task("atm sweep")
         data = setting.data
         assert setting.truth is not None  # as it has a task
-        self.originals, self.truth = data.victims.images, setting.truth
+        self.originals, self.truth = data.victims.inputs, setting.truth
         self.auxiliary = data.hers
         self.labels = torch.cat([data.victims.labels, data.auxiliary.labels, data.validation.labels])
         self.systems: dict[str, Swept] = {}
@@ -238,14 +238,14 @@ class Bench:
         return Session(link, threat, self.auxiliary, labels=labels, encoded=system.auxiliary, campaign=campaign)
 
     def _leakage(self, session: Session, system: Swept) -> list[float]:
-        """``[B]`` for each picture the best SSIM of any attack."""
+        """``[B]`` for each picture the leakage by the best of all attacks."""
         _, seen, _ = session.victims(system.victims)
         best = torch.full((len(seen),), -1.0)
         for name in self.config.attacks:
             attack = session.fitted(available()[name])
             torch.manual_seed(session.seeded(f"{name}, reconstructing"))  # whichever point came before
             rebuilt = attack.reconstruct(seen).cpu()
-            best = torch.maximum(best, ssim(rebuilt, self.originals))
+            best = torch.maximum(best, METRICS[self.setting.signal.leakage].compute(rebuilt, self.originals))
         return [round(value, 6) for value in best.tolist()]
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from atm.calibration import policy_saving
 from atm.codec_training import accuracies, train_codec
-from atm.data import ImageSet, load
+from atm.data import Samples, load
+from atm.data.kinds import source
 from atm.data.photos import LICENCES
 from atm.errors import AtmError, unknown
 from atm.policy import MergePolicy
@@ -86,9 +87,9 @@ def policy(
     """
     if not 0 <= saves < 1:
         raise AtmError(f"a policy that saves {saves} of the FLOPs cannot be; give a part from 0 to 0.99")
-    channels, height, width = target.encoder.input_shape
-    seen = load(data, "train", size=(height, width), channels=channels, limit=images, seed=seed)
-    found = policy_saving(target.encoder, seen.images.to(target.encoder.device), saves)
+    signal = target.encoder.signal
+    seen = source(signal).load(signal, data, "train", limit=images, seed=seed)
+    found = policy_saving(target.encoder, seen.inputs.to(target.encoder.device), saves)
     name = f"saves-{saves * 100:g}" + (f"-exit-{exit_layer}" if exit_layer else "")
     return replace(found, exit_layer=exit_layer, name=name)
 
@@ -169,15 +170,14 @@ def head(
     say(f"wrote {path}")
 
 
-def _pictures(target: Victim, data: str, test_data: str | None, seed: int) -> tuple[ImageSet, ImageSet]:
+def _pictures(target: Victim, data: str, test_data: str | None, seed: int) -> tuple[Samples, Samples]:
     """Pictures to train and to test on, as the victim takes them."""
-    channels, height, width = target.encoder.input_shape
-    size = height, width
-    train = load(data, "train", size=size, channels=channels, limit=8000, seed=seed)
-    return train, load(test_data or data, "test", size=size, channels=channels, limit=2000, seed=seed)
+    signal = target.encoder.signal
+    load_for = partial(source(signal).load, signal)
+    return load_for(data, "train", limit=8000, seed=seed), load_for(test_data or data, "test", limit=2000, seed=seed)
 
 
-def _write_card(path: Path, description: Mapping[str, Any], command: str, train: ImageSet) -> None:
+def _write_card(path: Path, description: Mapping[str, Any], command: str, train: Samples) -> None:
     accuracy = description.get("accuracy")
     over_air = accuracy if isinstance(accuracy, dict) else {}
     aside = ("classes", "kind", "accuracy") if over_air else ("classes", "kind")

@@ -28,6 +28,7 @@ from torch.nn.functional import interpolate, l1_loss
 
 import atm.encoder
 from atm import merging
+from atm.signals import arrays
 from atm.threat import Observation
 from attacks.base import held_out
 from attacks.decoder import Decoder
@@ -138,7 +139,7 @@ def descending(start: Decoder, likelihood: Likelihood, oracle: Oracle, steps: in
     errors = oracle.images[held] - start.reconstruct(oracle.observe().select(held))
     posterior.start, posterior.likelihood, posterior.rounds = start, likelihood, 0
     attack.posterior, attack.likelihood = posterior, likelihood
-    attack.spread, attack.budget = Spread(errors, oracle.signal), oracle.budget
+    attack.spread, attack.budget = Spread(errors, arrays(oracle.signal)), oracle.budget
     attack.weight, attack.hurried = 1.0, False
     return attack
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy, interpolate, mse_loss
 
 from atm.knowledge import Knowledge
+from atm.signals import arrays
 from atm.threat import Observation
 from atm.tokens import TokenBatch
 from attacks.base import Attack, held_out, require
@@ -48,7 +49,7 @@ class InversionNetwork(Attack):
     def fit(self, oracle: Oracle) -> None:
         """Send the auxiliary images and train."""
         require(self, oracle.threat)
-        self.grid = oracle.signal.grid
+        self.grid = arrays(oracle.signal).grid
         features = self._map(oracle.observe())
         self.mean, self.scale = features.mean((0, 2, 3), True), features.std((0, 2, 3), keepdim=True).clamp_min(1e-6)
         self.network = decoder((features - self.mean) / self.scale, oracle, self.schedule, self.name)
@@ -88,7 +89,7 @@ class PositionDecoder(Attack):
     def fit(self, oracle: Oracle) -> None:
         """Run the device without merging on the auxiliary images, and train both."""
         require(self, oracle.threat)
-        self.grid, policy = oracle.signal.grid, oracle.policy()
+        self.grid, policy = arrays(oracle.signal).grid, oracle.policy()
         plain = oracle.under(replace(policy, thresholds=(1.0,) * policy.depth, remove=()))
         tokens = plain.rehearse().tokens
         patches = tokens.per_patch()
@@ -159,7 +160,7 @@ class _Search(Attack):
         """Nothing is learned but the map, where it is hidden."""
         require(self, oracle.threat)
         self.budget, self.likelihood, self.shape = oracle.budget, Likelihood(oracle), oracle.signal.shape
-        self.encoder, self.patch = oracle.own_device().encoder, oracle.signal.patch[1]
+        self.encoder, self.patch = oracle.own_device().encoder, arrays(oracle.signal).patch[1]
 
     def reconstruct(self, seen: Observation) -> Tensor:
         """All images at once, for as many steps as there is time; the last iterate ``[B, 3, H, W]`` is the answer."""

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 RECOGNISABLE_SSIM = 0.5
 """From this SSIM on, a reconstruction is called recognisable; a convention, see `recognisable`."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """From which leakage a reconstruction counts, for one kind of signal; conventions, see `recognisable`.
+
+    Attributes:
+        recognisable: from this leakage on it is recognisable.
+        owed: it counts only if it is this much better than without the tokens, for something plain looks much like
+            the mean of all, whatever the tokens say.
+        near_copy: from this leakage on it is a near copy.
+        clear: by which a near copy must be better than without the tokens. One that is, is a leak in part however rare:
+            nobody rebuilds such a signal by luck.
+    """
+
+    recognisable: float
+    owed: float
+    near_copy: float
+    clear: float
+
+
+SSIM_BAR = Bar(RECOGNISABLE_SSIM, owed=0.1, near_copy=0.8, clear=0.25)
 
 
 def leakage(scores: Mapping[str, Tensor], higher_is_leakier: bool = True) -> Tensor:

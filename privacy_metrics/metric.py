@@ -15,7 +15,7 @@ class MetricUnavailable(RuntimeError):
     """A metric that cannot be computed here; its one line says what is missing and how to get it."""
 
 
-def _no_note(channels: int, height: int, width: int) -> str:
+def _no_note(*shape: int) -> str:
     return ""
 
 
@@ -28,8 +28,9 @@ class Metric:
         label: for people.
         unit: such as ``dB``; empty for a pure number.
         higher_is_leakier: whether a higher score means that the reconstruction shows more of the original.
-        compute: ``(reconstructions, originals)``, both ``[B, C, H, W]`` in [0, 1], to ``[B]`` scores.
-        note: ``(C, H, W)`` to what a reader must know about scores of images of that shape; empty if nothing.
+        compute: ``(reconstructions, originals)``, both ``[B, ...]`` of one kind of signal, to ``[B]`` scores.
+        note: the shape of one signal to what a reader must know about scores of such; empty if nothing.
+        signals: the kinds of signal that it compares (`atm.signals`).
     """
 
     name: str
@@ -37,7 +38,8 @@ class Metric:
     unit: str
     higher_is_leakier: bool
     compute: Callable[[Tensor, Tensor], Tensor]
-    note: Callable[[int, int, int], str] = _no_note
+    note: Callable[..., str] = _no_note
+    signals: tuple[str, ...] = ("image",)
 
 
 def as_pair(reconstruction: Tensor, original: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,21 +14,26 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in (SSIM, PSNR, LPI
 """Every metric by name. A new one is a file with a `Metric`, and its name in this line."""
 
 
+def metrics_of(signal: str) -> list[str]:
+    """The names of the metrics of a kind of signal."""
+    return [name for name, metric in METRICS.items() if signal in metric.signals]
+
+
 def score(
     reconstructions: Tensor, originals: Tensor, metrics: Iterable[str] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Score every image by every metric.
+    """Score every reconstruction by every metric.
 
     Args:
-        reconstructions: ``[B, C, H, W]`` float in [0, 1].
+        reconstructions: ``[B, ...]`` of one kind of signal, such as ``[B, C, H, W]`` float in [0, 1].
         originals: the same shape and range.
-        metrics: names from `METRICS`; None takes all.
+        metrics: names from `METRICS`; None takes all of pictures.
 
     Returns:
         ``[B]`` scores by metric, and for each metric that is unavailable here the reason in one line.
 
     Raises:
-        ValueError: a metric is unknown, or the images do not fit.
+        ValueError: a metric is unknown, or the signals do not fit.
 
     Examples:
         >>> import torch
@@ -39,7 +44,7 @@ def score(
         >>> missing
         {}
     """
-    names = list(METRICS if metrics is None else metrics)
+    names = list(metrics_of("image") if metrics is None else metrics)
     if unknown := [name for name in names if name not in METRICS]:
         raise ValueError(f"unknown metric {unknown[0]!r}; known are {', '.join(METRICS)}")
     scores, missing = {}, {}

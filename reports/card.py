@@ -110,7 +110,7 @@ class Pictures(Part):
 
 
 class Card(Part):
-    """The result of a run; ``card`` is the format."""
+    """The result of a run; ``card`` is the format, ``leakage_in`` what leakage is measured in."""
 
     card: Literal[1]
     created: Name
@@ -124,6 +124,7 @@ class Card(Part):
     attacks: list[Name]
     policies: Annotated[list[PolicyCard], Field(min_length=1, max_length=1000)]
     versions: dict[Name, Name]
+    leakage_in: Name = "SSIM"
 
     @classmethod
     def of(cls, judged: Judged) -> Card:
@@ -144,6 +145,7 @@ class Card(Part):
             attacks=run.attacks,
             policies=[_policy(run, v, d.answer) for v, d in zip(judged.verdicts, judged.decisions, strict=True)],
             versions=about["versions"],
+            leakage_in=run.measured,
         )  # fmt: skip
 
     @classmethod

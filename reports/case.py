@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from attacks import BLIND, RANDOM, RETRIEVAL
+from torch import Tensor
+
 from privacy_metrics.significance import SURE, holm, paired_p_value
 from reports.history import Record
 from reports.peers import comparable
 from reports.run import Run
 
-TELLING = 0.02  # in mean SSIM: differences below it change no verdict
+TELLING = 0.02  # of mean leakage: differences below it change no verdict
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,19 @@ class Case:
         """The other runs that attacked the same policy of the same victim on the same pictures."""
         return [other for other in self.against if comparable(self.run, other, self.policy)]
 
+    def values(self, attack: str) -> Tensor:
+        """``[B]``: leakage by one attack; empty where it gave no pictures."""
+        return self.run.values(self.policy, attack, self.run.measure)
+
     @cached_property
     def scored(self) -> list[str]:
         """Attacks that gave pictures, blind baselines first."""
-        return [a for a in self.run.attacks if self.run.values(self.policy, a, "ssim").numel()]
+        return [a for a in self.run.attacks if self.values(a).numel()]
 
     @cached_property
     def attacks(self) -> list[str]:
         """The same without the blind baselines."""
-        return [a for a in self.scored if a not in BLIND]
+        return [a for a in self.scored if a not in self.run.baselines.blind]
 
     @cached_property
     def records(self) -> list[Record]:
@@ -48,18 +53,19 @@ class Case:
 
         What minimises a squared error comes down to the mean picture, and retrieval to a random one.
         """
-        wanted = {a: RANDOM if a == RETRIEVAL else "mean_image" for a in self.attacks}
+        known = self.run.baselines
+        wanted = {a: known.random if a == known.retrieval else known.plain for a in self.attacks}
         return {a: baseline for a, baseline in wanted.items() if baseline in self.scored}
 
     def best(self, attacks: list[str]) -> str:
-        """The attack with the highest mean SSIM."""
-        return max(attacks, key=lambda attack: float(self.run.values(self.policy, attack, "ssim").mean()))
+        """The attack with the highest mean leakage."""
+        return max(attacks, key=lambda attack: float(self.values(attack).mean()))
 
     def behind(self, pairs: list[tuple[str, str]], by: float = TELLING) -> list[tuple[str, str]]:
-        """Those pairs of attacks of which the first stays behind the second by surely more than so much mean SSIM.
+        """Those pairs of attacks of which the first stays behind the second by surely more than so much mean leakage.
 
         Pairs are tested together (Holm).
         """
-        scores = [tuple(self.run.values(self.policy, name, "ssim") for name in pair) for pair in pairs]
+        scores = [tuple(self.values(name) for name in pair) for pair in pairs]
         p_values = holm([paired_p_value(b, a, by=by) if len(a) > 1 else 1.0 for a, b in scores])
         return [pair for pair, p_value in zip(pairs, p_values, strict=True) if p_value < SURE]

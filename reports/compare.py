@@ -14,13 +14,14 @@ from atm.store import StoredRun, write
 from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Effect, Interval, bootstrap_mean, paired_effect
 from reports.figures import svg
+from reports.measure import measured
 from reports.order import asked_for, position
 from reports.page import image_of, page
 from reports.settings import check_comparison
 
 POINTS, PAGE = "points.jsonl", "compare.html"
 FEWEST = 100  # images without which no sentence claims anything
-NEGLIGIBLE = 0.01  # mean difference of SSIM that makes no difference to anybody
+NEGLIGIBLE = 0.01  # mean difference of leakage that makes no difference to anybody
 COLOURS = {"none": "#5c5c5c", "merging": "#2f6690", "dropping": "#d1495b", "noise": "#edae49", "defence": "#66a182"}
 COSTS = {"correct": "task", "gflops": "GFLOPs on the device", "symbols": "channel symbols"}
 
@@ -63,7 +64,8 @@ class Comparison:
         matched = [(known[p["matched_to"]], p) for p in self.points if p["matched_to"] in known]
         matched = [(merged, other) for merged, other in matched if len(other["leakage"]) > 1]
         tests = [paired_p_value(merged["leakage"], other["leakage"], two_sided=True) for merged, other in matched]
-        return [_pair(merged, other, p) for (merged, other), p in zip(matched, holm(tests), strict=True)]
+        what = measured(self.about)
+        return [_pair(merged, other, p, what) for (merged, other), p in zip(matched, holm(tests), strict=True)]
 
     def table(self) -> pd.DataFrame:
         """A row per system with the mean and the 95% interval of each cost and of the leakage."""
@@ -90,14 +92,14 @@ def _place(about: dict[str, Any]) -> Callable[[dict[str, Any]], tuple[int, int]]
     return place
 
 
-def _pair(merged: dict[str, Any], other: dict[str, Any], p_value: float) -> Pair:
+def _pair(merged: dict[str, Any], other: dict[str, Any], p_value: float, metric: str) -> Pair:
     effect = paired_effect(merged["leakage"], other["leakage"])
     accuracy = bootstrap_mean([a - b for a, b in zip(merged["correct"], other["correct"], strict=True)])
     symbols = bootstrap_mean([a - b for a, b in zip(merged["symbols"], other["symbols"], strict=True)])
     difference = effect.difference
     what = {"dropping": "plain dropping of the same bandwidth", "noise": "noise of the same accuracy"}[other["kind"]]
     numbers = (
-        f"SSIM {difference.estimate:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}] on the same "
+        f"{metric} {difference.estimate:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}] on the same "
         f"{difference.n} images, effect size {effect.size:+.2f}"
     )
     if difference.n < FEWEST:
@@ -121,6 +123,7 @@ def write_comparison(folder: str | Path) -> Path:
     html = page(
         "compare.html.j2",
         about=comparison.about,
+        measured=measured(comparison.about),
         points=table.to_dict("records"),
         pairs=comparison.pairs(),
         figure=image_of(figure, "Leakage of each system against what it costs; the table has all numbers"),
@@ -157,7 +160,7 @@ def draw(comparison: Comparison) -> str:
             axis.plot(*zip(*ends, strict=True), "--", color="#bbbbbb", linewidth=1, zorder=0)
         axis.margins(x=0.3)  # room for names
         axis.set_xlabel(comparison.about["task"] if column == "correct" else label)
-    axes[0].set_ylabel("leakage (worst-case SSIM)")
+    axes[0].set_ylabel(f"leakage (worst-case {measured(comparison.about)})")
     handles = [plt.Line2D([], [], marker="o", linestyle="", color=c, label=k) for k, c in COLOURS.items()]
     figure.legend(handles=handles, frameon=False, ncols=len(COLOURS), loc="outside upper center", fontsize=8)
     return svg(figure)

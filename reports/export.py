@@ -15,6 +15,7 @@ from atm.text import printable
 from reports.card import Card
 from reports.compare import Comparison
 from reports.judged import Judged
+from reports.measure import measured
 from reports.numbers import NO_NUMBER, plain, show
 from reports.sweep import Sweep, sentences
 
@@ -86,8 +87,9 @@ def of_run(judged: Judged) -> Export:
         lines += [f"{verdict.policy}, {f.about}: {f.level}. {f.sentence}" for f in verdict.findings]
         lines += [f"{verdict.policy}, flag {flag}. {flag.what_to_do}" for flag in verdict.flags]
     lines += [f"note: {note}" for note in judged.run.about["notes"]]
-    headings = ["policy", "deploy?", "verdict", "leakage (SSIM)", "recognised", "accuracy", "GFLOPs", "tokens",
-                "symbols", "flags"]  # fmt: skip
+    leakage = f"leakage ({judged.run.measured})"
+    headings = ["policy", "deploy?", "verdict", leakage, "recognised", "accuracy", "GFLOPs", "tokens", "symbols",
+                "flags"]  # fmt: skip
     title = f"How much do the tokens of {card.victim.name} on {card.data.name} give away?"
     return Export(title, lines, headings, rows, policy_table([card]), card.model_dump())
 
@@ -103,8 +105,8 @@ def policy_table(cards: Sequence[Card]) -> pd.DataFrame:
     for card in cards:
         for p in card.policies:
             row = p.model_dump(exclude={"leakage", "recognised", "flags"})
-            for name, measured in (("leakage", p.leakage), ("recognised", p.recognised)):
-                row |= {name: measured.estimate, f"{name}_low": measured.low, f"{name}_high": measured.high}
+            for name, found in (("leakage", p.leakage), ("recognised", p.recognised)):
+                row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
             where = {"victim": card.victim.name, "data": card.data.name, "threat": card.threat.name,
                      "channel": card.channel, "defence": card.defence}  # fmt: skip
             rows.append({**row, "pictures": p.recognised.n, "flags": "; ".join(p.flags), **where})
@@ -124,7 +126,7 @@ def of_comparison(comparison: Comparison) -> Export:
         "pairs": [{"merging": p.policy, "other": p.other, "sentence": p.sentence} for p in pairs],
     }
     task = str(comparison.about["task"])
-    headings = ["system", "defence", task, "GFLOPs", "tokens", "symbols", "leakage (SSIM)"]
+    headings = ["system", "defence", task, "GFLOPs", "tokens", "symbols", f"leakage ({measured(comparison.about)})"]
     return Export("Price of privacy", [pair.sentence for pair in pairs], headings, rows, table, content)
 
 

@@ -10,7 +10,6 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from attacks import BLIND
 from privacy_metrics.statistics import Interval, bootstrap_mean
 from reports.run import Run
 from reports.verdict import Verdict
@@ -48,18 +47,18 @@ def trade_off(run: Run, verdicts: list[Verdict]) -> str:
                 label=verdict.policy,
             )
         axis.set_xlabel(run.about.get("task", label) if column == "correct" else label)
-    axes[0].set_ylabel("leakage (worst-case SSIM)")
+    axes[0].set_ylabel(f"leakage (worst-case {run.measured})")
     axes[-1].legend(frameon=False, fontsize=8, loc="upper left")
     return svg(figure)
 
 
 def by_attack(run: Run) -> str:
-    """Mean SSIM of every attack on every policy with 95% intervals; blind baselines are hatched."""
+    """Mean leakage by every attack on every policy with 95% intervals; blind baselines are hatched."""
     figure, axis = plt.subplots(figsize=(12, 3.1), constrained_layout=True)
-    width = 0.8 / max(len(run.attacks), 1)
+    width, known = 0.8 / max(len(run.attacks), 1), run.baselines.blind
     for i, (attack, colour) in enumerate(zip(run.attacks, cycle(len(run.attacks)), strict=True)):
         for j, policy in enumerate(run.policies):
-            values = run.values(policy, attack, "ssim")
+            values = run.values(policy, attack, run.measure)
             if len(values):
                 score = bootstrap_mean(values)
                 axis.bar(
@@ -68,13 +67,13 @@ def by_attack(run: Run) -> str:
                     width * 0.92,
                     yerr=_bars(score),
                     color=colour,
-                    alpha=0.45 if attack in BLIND else 1,
-                    hatch="//" if attack in BLIND else None,
+                    alpha=0.45 if attack in known else 1,
+                    hatch="//" if attack in known else None,
                     error_kw={"elinewidth": 1},
-                    label=attack + (" (blind)" if attack in BLIND else "") if j == 0 else None,
+                    label=attack + (" (blind)" if attack in known else "") if j == 0 else None,
                 )
     axis.set_xticks(range(len(run.policies)), run.policies)
-    axis.set_ylabel("SSIM to the original")
+    axis.set_ylabel(f"{run.measured} to the original")
     figure.legend(frameon=False, fontsize=8, ncols=min(len(run.attacks), IN_A_ROW), loc="outside upper center")
     return svg(figure)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 
 from atm.threat import Knowledge, ThreatModel
-from attacks import RANDOM, RETRIEVAL
 from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Interval, bootstrap_mean, wilson_repeats
 from reports.harm import LABEL, RANKS, TRAFFIC, Rate, meant, rates
@@ -76,18 +75,19 @@ def identity(run: Run, policy: str) -> Finding | None:
 
 def retrieval(run: Run, policy: str) -> Finding | None:
     """Whether tokens lead to a picture of the adversary's own that is nearly the victim's."""
-    scores = run.repeated(policy, RETRIEVAL, "ssim")
+    scores = run.repeated(policy, run.baselines.retrieval, run.measure)
     if not scores.numel():
         return None
     blind = run.blind_repeats(policy)
     repeats = min(len(scores), len(blind))
     scores, blind = scores[:repeats], blind[:repeats]
-    level, hits = measured_level(scores, blind), recognised(scores, blind)
+    bar = run.signal.bar
+    level, hits = measured_level(scores, blind, bar), recognised(scores, blind, bar)
     rate = wilson_repeats(hits)
     if level == NOT_FOUND and rate.n < FEWEST_IMAGES:
         level = INCONCLUSIVE
-    drawn = run.repeated(policy, RANDOM, "ssim")[:repeats]
-    chance = float(recognised(drawn, blind[: len(drawn)]).double().mean()) if drawn.numel() else None
+    drawn = run.repeated(policy, run.baselines.random, run.measure)[:repeats]
+    chance = float(recognised(drawn, blind[: len(drawn)], bar).double().mean()) if drawn.numel() else None
     by_chance = "" if chance is None else f", {chance:.0%} by drawing one"
     sentence = (
         f"{_opening(level)}the tokens lead to a picture that the adversary has and that is much like the victim's for "

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from attacks import RETRIEVAL
 from privacy_metrics.significance import SURE, paired_p_value
 from reports.case import TELLING, Case
 from reports.findings import told_places
@@ -76,7 +75,7 @@ def _unfinished(case: Case) -> str | None:
     what_to_do="Run attacks: leave `--attack` out, or name some (`atm list attacks`).",
 )
 def _only_blind(case: Case) -> str | None:
-    rebuilt = [a for a in case.attacks if a != RETRIEVAL]
+    rebuilt = [a for a in case.attacks if a != case.run.baselines.retrieval]
     return None if rebuilt else "no attack was run that rebuilds pictures, only blind baselines or retrieval"
 
 
@@ -93,7 +92,7 @@ def _canary_failed(case: Case) -> str | None:
         return None
     return (
         f"{canary['attack']} made only {canary['recognisable']:.0%} of {canary['images']} pictures recognisable at the "
-        f"unprotected first layer (mean SSIM {canary['ssim']:.2f}), where nearly all must be"
+        f"unprotected first layer (mean {case.run.measured} {canary[case.run.measure]:.2f}), where nearly all must be"
     )
 
 
@@ -246,12 +245,12 @@ def _seeds_disagree(case: Case) -> str | None:
     rows = tables(case.run)
     for other in case.peers:
         rows += tables(other) if differs_only_in(case.run, other, {"seed"}) else []
-    levels = {measured_level(worst, blind) for worst, blind in rows}
+    levels = {measured_level(worst, blind, case.run.signal.bar) for worst, blind in rows}
     if len(levels) > 1:
         return f"single repeats say {' and '.join(repr(level) for level in sorted(levels))}"
     means = torch.stack([worst.mean() for worst, _ in rows])
     spread = float(means.max() - means.min())
-    return f"repeats differ by {spread:.2f} in mean SSIM" if spread > 0.05 else None
+    return f"repeats differ by {spread:.2f} in mean {case.run.measured}" if spread > 0.05 else None
 
 
 @_flag(
@@ -300,7 +299,8 @@ def _budget_matters(case: Case) -> str | None:
     for other in case.peers:
         if twice_the_budget(case.run, other):
             ours, theirs = (
-                measured_level(r.worst_repeats(case.policy), r.blind_repeats(case.policy)) for r in (case.run, other)
+                measured_level(r.worst_repeats(case.policy), r.blind_repeats(case.policy), r.signal.bar)
+                for r in (case.run, other)
             )
             if ours != theirs:
                 return f"with the larger budget of {other.folder.name} it is {theirs!r}"

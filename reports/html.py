@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from atm.store import write
-from attacks import BLIND
-from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import Interval, bootstrap_mean
 from reports.bounds import BOUNDS, brackets
 from reports.card import FILE as CARD
@@ -18,11 +17,14 @@ from reports.card import Card
 from reports.figures import by_attack, costs, trade_off
 from reports.harm import by_policy, label_bits
 from reports.judged import Judged
-from reports.level import FEWEST_IMAGES, NEAR_COPY, OWED, SOME, recognised
+from reports.level import FEWEST_IMAGES, SOME, recognised
 from reports.luck import luck
 from reports.page import image_of, page
 from reports.pairs import paired
 from reports.run import Run
+from reports.shown import SHOWN as SHOW
+from reports.shown import Shot
+from reports.terms import TERMS
 
 PAGE = "report.html"
 SHOWN = 8  # pictures per policy in the grid
@@ -31,11 +33,11 @@ BEST = 5  # reconstructions of each that are shown
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of the grid: the original and the best reconstructions, best first, as data URIs with their SSIM."""
+    """One of the grid: the original and the best reconstructions, best first, as they are shown, with their leakage."""
 
     number: int
-    original: str
-    reconstructions: list[tuple[str, str, float]]
+    original: Markup
+    reconstructions: list[tuple[str, Markup, float]]
 
 
 def write_report(folder: str | Path, against: tuple[Run, ...] = (), accept: Sequence[str] | None = None) -> Path:
@@ -72,7 +74,7 @@ def render(judged: Judged) -> str:
         criteria=judged.criteria,
         decisions=judged.decisions,
         instead=judged.advice,
-        blind=BLIND,
+        blind=run.baselines.blind,
         costs={v.policy: _costs(run, v.policy) for v in found},
         table=_table(run),
         harm=by_policy(run),
@@ -80,11 +82,13 @@ def render(judged: Judged) -> str:
         trade_off=image_of(
             trade_off(run, found), "Leakage of each policy against what it costs; the table has all numbers"
         ),
-        by_attack=image_of(by_attack(run), "Mean SSIM of each attack on each policy; the table has all numbers"),
+        by_attack=image_of(
+            by_attack(run), f"Mean {run.measured} of each attack on each policy; the table has all numbers"
+        ),
         grids={v.policy: _grid(run, v.policy) for v in found},
-        recognisable=RECOGNISABLE_SSIM,
-        owed=OWED,
-        near_copy=NEAR_COPY,
+        bar=run.signal.bar,
+        article="an" if run.measured[0] in "AEFHILMNORSX" else "a",
+        words={m: word if (word := text.partition(" (")[0]) in TERMS else "" for m, text in about["metrics"].items()},
         some=SOME,
         luck={v.policy: each for v in found if (each := luck(run, v.policy)) is not None},
         fewest=FEWEST_IMAGES,
@@ -113,17 +117,21 @@ def _table(run: Run) -> list[dict[str, Any]]:
 def _grid(run: Run, policy: str) -> list[Picture]:
     """The worst leaks first: those recognisable thanks to the tokens, by what the tokens added."""
     worst, blind = run.worst_repeats(policy), run.blind_repeats(policy)
-    thanks = (worst - blind).mean(0) + recognised(worst, blind).float().mean(0)
+    thanks = (worst - blind).mean(0) + recognised(worst, blind, run.signal.bar).float().mean(0)
     pictures = []
     for number in thanks.argsort(descending=True)[:SHOWN].tolist():
-        scores = {a: values[0, number] for a in run.attacks if (values := run.repeated(policy, a, "ssim")).numel()}
+        scores = {a: values[0, number] for a in run.attacks if (values := run.repeated(policy, a, run.measure)).numel()}
         best = sorted(scores, key=lambda attack: -scores[attack])[:BEST]
-        rebuilt = [(a, _data_uri(run.picture(policy, a, number)), float(scores[a])) for a in best]
-        original = _data_uri(run.picture(policy, "original", number))
-        pictures.append(Picture(number, original, rebuilt))
+        rebuilt = [(a, _shown(run, policy, a, number, float(scores[a])), float(scores[a])) for a in best]
+        pictures.append(Picture(number, _shown(run, policy, "original", number), rebuilt))
     return pictures
 
 
-def _data_uri(picture: bytes | None) -> str:
+def _shown(run: Run, policy: str, attack: str, number: int, score: float | None = None) -> Markup:
     """Empty where there is no picture; the page then says that it is missing."""
-    return "" if picture is None else "data:image/png;base64," + base64.b64encode(picture).decode()
+    content, original = run.picture(policy, attack, number), run.picture(policy, "original", number)
+    if content is None:
+        return Markup("")
+    caption = f"{run.signal.noun.capitalize()} {number}, {attack}"
+    caption += "" if score is None else f": {run.measured} {score:.2f}"
+    return SHOW[run.signal.name](Shot(content, original or b"", attack, number, caption))

@@ -74,6 +74,7 @@ def warnings(rows: Sequence[Row]) -> list[str]:
         "victims": {row.card.victim.digest for row in rows},
         "pictures": {row.card.data.digest for row in rows},
         "threat models": {(row.card.threat.name, row.card.threat.in_words) for row in rows},
+        "measures of leakage": {row.card.leakage_in for row in rows},
         "suites of attacks": {tuple(row.card.attacks) for row in rows},
     }
     several = [f"{len(values)} {what}" for what, values in different.items() if len(values) > 1]
@@ -138,4 +139,5 @@ def render(rows: Sequence[Row]) -> str:
         threats=list(threats),
         warnings=warnings(rows),
         named=NAMED,
+        measures=sorted({row.card.leakage_in for row in rows}),
     )

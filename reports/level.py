@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from privacy_metrics.leakage import recognisable
+from privacy_metrics.leakage import SSIM_BAR, Bar, recognisable
 from privacy_metrics.statistics import Interval, wilson_repeats
 
 LEAKS, IN_PART, NOT_FOUND, INCONCLUSIVE = "leaks", "leaks in part", "no leak found", "inconclusive"
@@ -18,40 +18,36 @@ GRAVEST_FIRST = (BEATS_BOUND, LEAKS, IN_PART, INCONCLUSIVE, NOT_FOUND, HERS)
 # with the upper end below the second can it be said that no leak was found.
 MOST, SOME = 0.5, 0.05
 FEWEST_IMAGES = 100  # no claim of harmlessness, and none about a difference, from fewer pictures
-# A plain picture looks much like the mean of all pictures, whatever the tokens say: only what is this much better (in
-# SSIM) than without the tokens counts.
-OWED = 0.1
-# One near copy that owes this much is a leak in part however rare it is: nobody rebuilds a picture by luck.
-NEAR_COPY, CLEAR = 0.8, 0.25
 
 
-def recognised(worst: Tensor, blind: Tensor) -> Tensor:
+def recognised(worst: Tensor, blind: Tensor, bar: Bar = SSIM_BAR) -> Tensor:
     """``[R, B]`` bool: recognisable pictures that owe it to the tokens.
 
     Args:
-        worst: ``[R, B]``, the best SSIM of any attack, by repeat and image.
+        worst: ``[R, B]``, the leakage by the best of all attacks, by repeat and image.
         blind: the same without the tokens (`reports.run.Run.blind_repeats`).
+        bar: of the kind of signal (`atm.signals.Signal.bar`).
     """
-    return recognisable(worst) & (worst - blind >= OWED)
+    return recognisable(worst, bar.recognisable) & (worst - blind >= bar.owed)
 
 
-def copied(worst: Tensor, blind: Tensor) -> Tensor:
+def copied(worst: Tensor, blind: Tensor, bar: Bar = SSIM_BAR) -> Tensor:
     """``[R, B]`` bool: pictures of which a near copy was made, out of the scores that `recognised` takes."""
-    return (worst >= NEAR_COPY) & (worst - blind >= CLEAR)
+    return (worst >= bar.near_copy) & (worst - blind >= bar.clear)
 
 
-def measured_level(worst: Tensor, blind: Tensor) -> str:
+def measured_level(worst: Tensor, blind: Tensor, bar: Bar = SSIM_BAR) -> str:
     """The word for the scores that `recognised` takes.
 
     Both claims carry the burden of proof: a leak needs a rate that is surely above a threshold (or a near copy), its
     absence one that is surely below the tolerated rate, and not a single picture that owes its being recognisable to
     the tokens. All between is inconclusive.
     """
-    hits = recognised(worst, blind)
+    hits = recognised(worst, blind, bar)
     rate: Interval = wilson_repeats(hits)
     if rate.low > MOST:
         return LEAKS
-    if rate.low > SOME or bool(torch.any(copied(worst, blind))):
+    if rate.low > SOME or bool(torch.any(copied(worst, blind, bar))):
         return IN_PART
     return NOT_FOUND if rate.high < SOME and not bool(hits.any()) else INCONCLUSIVE
 

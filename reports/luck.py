@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 
-from attacks import BLIND, RANDOM
-from privacy_metrics import ssim
+from privacy_metrics import METRICS
 from privacy_metrics.leakage import leakage
 from reports.level import recognised
 from reports.run import Run
@@ -22,7 +18,7 @@ class Luck:
 
     Attributes:
         attacks: how many could be chosen from, blind baselines included.
-        single: mean SSIM to the victims of the best single attack's answers to other pictures.
+        single: mean leakage to the victims of the best single attack's answers to other pictures.
         best: the same of the best answer for each picture.
         recognised: fraction of pictures that would count as recognised.
     """
@@ -39,24 +35,25 @@ def luck(run: Run, policy: str) -> Luck | None:
     None where reconstructions are missing, where there are fewer than two pictures, or no attack beside the blind
     baselines.
     """
-    names = [a for a in run.attacks if a != RANDOM and run.repeated(policy, a, "ssim").numel()]
+    known = run.baselines
+    names = [a for a in run.attacks if a != known.random and run.repeated(policy, a, run.measure).numel()]
     blind = run.blind_repeats(policy)[:1]
     count = blind.shape[1]
-    if count < 2 or set(names) <= set(BLIND):
+    if count < 2 or set(names) <= set(known.blind):
         return None
     try:
-        originals = _pictures(run, policy, "original", count)
-        scores = {a: ssim(_pictures(run, policy, a, count).roll(count // 2, 0), originals) for a in names}
+        # All in one call, since what makes signals of files may have to see them together.
+        stored = _restored(run, policy, ["original", *names], count)
+        compute = METRICS[run.measure].compute
+        scores = {a: compute(each.roll(count // 2, 0), stored[0]) for a, each in zip(names, stored[1:], strict=True)}
     except OSError:
         return None
     best = leakage(scores)
-    rate = float(recognised(best[None], blind).float().mean())
+    rate = float(recognised(best[None], blind, run.signal.bar).float().mean())
     return Luck(len(names), max(float(s.mean()) for s in scores.values()), float(best.mean()), rate)
 
 
-def _pictures(run: Run, policy: str, attack: str, count: int) -> Tensor:
-    pictures = []
-    for number in range(count):
-        with Image.open(run.image_file(policy, attack, number)) as image:
-            pictures.append(torch.from_numpy(np.array(image.convert("RGB"))))  # grey scores the same
-    return torch.stack(pictures).permute(0, 3, 1, 2).float() / 255
+def _restored(run: Run, policy: str, names: list[str], count: int) -> list[Tensor]:
+    """``[count, ...]`` for each name: what an attack made, or the originals, out of their files."""
+    files = [run.image_file(policy, name, number).read_bytes() for name in names for number in range(count)]
+    return list(run.signal.restore(files).split(count))

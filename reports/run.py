@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 
 from atm.errors import AtmError
+from atm.signals import Signal
 from atm.store import StoredRun, inside
-from attacks import BLIND, RANDOM
+from attacks import BASELINES, Baselines
 from privacy_metrics.leakage import leakage
+from reports.measure import measured, signal_of
 
 SCORES, LINKS, SECONDS, HISTORY = "scores.csv", "link.csv", "seconds.csv", "history.jsonl"
 REPEAT = "repeat"
@@ -72,6 +74,26 @@ class Run:
         return cls(stored.path, about, scores, link, history, seconds)
 
     @cached_property
+    def signal(self) -> type[Signal]:
+        """The kind of signal that was attacked: a picture where the run does not say otherwise."""
+        return signal_of(self.about)
+
+    @property
+    def baselines(self) -> Baselines:
+        """What its attacks are held against."""
+        return BASELINES[self.signal.name]
+
+    @property
+    def measure(self) -> str:
+        """The metric that is leakage."""
+        return self.signal.leakage
+
+    @property
+    def measured(self) -> str:
+        """The same for people."""
+        return measured(self.about)
+
+    @cached_property
     def policies(self) -> list[str]:
         """Policies with finished attacks, in the order asked for."""
         done = set(self.scores.policy)
@@ -111,7 +133,7 @@ class Run:
         return values.reshape(max(rows[REPEAT].nunique(), 1), -1)
 
     def worst_case(self, policy: str, blind_only: bool = False) -> Tensor:
-        """``[B]``: for each image the best SSIM of any attack (or any blind baseline), averaged over repeats."""
+        """``[B]``: for each image the leakage by the best attack (or blind baseline), averaged over repeats."""
         return self.worst_repeats(policy, blind_only).mean(0)
 
     def worst_repeats(self, policy: str, blind_only: bool = False) -> Tensor:
@@ -119,8 +141,9 @@ class Run:
 
         A random auxiliary picture is nobody's answer, and stays out of it.
         """
-        names = [a for a in self.attacks if a != RANDOM and (a in BLIND or not blind_only)]
-        scores = {a: values for a in names if (values := self.repeated(policy, a, "ssim")).numel()}
+        known = self.baselines
+        names = [a for a in self.attacks if a != known.random and (a in known.constant or not blind_only)]
+        scores = {a: values for a in names if (values := self.repeated(policy, a, self.measure)).numel()}
         fewest = min((len(values) for values in scores.values()), default=0)
         rows = [leakage({a: values[r] for a, values in scores.items()}) for r in range(fewest)]
         return torch.stack(rows) if rows else leakage({})
@@ -132,7 +155,7 @@ class Run:
         picture would raise it for whichever picture it happens to resemble, and hide what leaks there.
         """
         worst = self.worst_repeats(policy)
-        if not any(self.repeated(policy, a, "ssim").numel() for a in BLIND if a != RANDOM):
+        if not any(self.repeated(policy, a, self.measure).numel() for a in self.baselines.constant):
             return torch.full_like(worst, -1.0)
         return self.worst_repeats(policy, blind_only=True)[: len(worst)]
 
@@ -148,20 +171,20 @@ class Run:
 
     def image_file(self, policy: str, attack: str, image: int) -> Path:
         """Where a reconstruction is; the original for the attack ``original``."""
-        return inside(self.folder, *_steps(policy, attack, image))
+        return inside(self.folder, *self._steps(policy, attack, image))
 
     def picture(self, policy: str, attack: str, image: int) -> bytes | None:
-        """A reconstruction, or for the attack ``original`` the original, as PNG; None where it is missing.
+        """The file of a reconstruction, or for the attack ``original`` of the original; None where it is missing.
 
         Raises:
             AtmError: it is damaged, a link, or its name leads out of the folder.
         """
-        return self._stored.read_bytes(*_steps(policy, attack, image))
+        return self._stored.read_bytes(*self._steps(policy, attack, image))
 
     @cached_property
     def _stored(self) -> StoredRun:
         return StoredRun(self.folder, "attack")
 
-
-def _steps(policy: str, attack: str, image: int) -> list[str]:
-    return ["images", *([attack] if attack == "original" else [policy, attack]), f"{image:04d}.png"]
+    def _steps(self, policy: str, attack: str, image: int) -> list[str]:
+        folders = [attack] if attack == "original" else [policy, attack]
+        return ["images", *folders, f"{image:04d}.{self.signal.suffix}"]

@@ -82,7 +82,6 @@ class _Policy(_Part):
 
 class _Canary(_Part):
     attack: Line
-    ssim: float
     recognisable: float
     images: Count
 
@@ -135,6 +134,7 @@ class _Settings(_Part):
     source_values: Annotated[int, Field(ge=1)] | None = None
     canary: _Canary | None = None
     proven: dict[str, float] = {}
+    signal: Line = "image"
 
 
 def check_settings(run: Run) -> None:
@@ -145,6 +145,9 @@ def check_settings(run: Run) -> None:
     """
     where = f"{run.folder / 'run.json'}"
     _refuse_unless(_Settings, run.about, where)
+    canary: Any = run.about.get("canary")  # of which the settings have checked that it is one
+    if canary is not None and not isinstance(canary.get(run.measure), float):
+        raise AtmError(f"{where} does not say what the canary's {run.measure} is")
     threat: Any = run.about.get("threat")
     if not isinstance(threat, dict):
         raise AtmError(f"{where} needs a field 'threat' with the adversary's fields")

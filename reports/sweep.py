@@ -20,6 +20,7 @@ from atm.store import StoredRun, write
 from privacy_metrics.significance import holm
 from privacy_metrics.statistics import Interval, bootstrap_mean, paired_difference, wilson
 from privacy_metrics.traffic import Padding, padding
+from reports.measure import measured
 from reports.numbers import p_value
 from reports.order import asked_for, position
 from reports.page import image_of, page
@@ -28,9 +29,9 @@ from reports.settings import check_sweep
 POINTS, FRAMES, TABLE, PAGE = "points.jsonl", "frames.json", "points.csv", "sweep.html"
 QUANTITIES = {
     "accuracy": "task accuracy",
-    "server": "leakage to the server (SSIM)",
-    "eavesdropper": "leakage to the eavesdropper (SSIM)",
-    "gap": "secrecy gap: leakage to the server less that to the eavesdropper (SSIM)",
+    "server": "leakage to the server ({measured})",
+    "eavesdropper": "leakage to the eavesdropper ({measured})",
+    "gap": "secrecy gap: leakage to the server less that to the eavesdropper ({measured})",
 }
 BUCKETS = (1, 2, 4, 8, 16, 32)  # tokens
 SIGNIFICANT = 0.05
@@ -96,6 +97,11 @@ class Sweep:
     def channels(self) -> list[str]:
         """In the order that was asked for."""
         return list(dict.fromkeys(point["channel"] for point in self.points))
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Of each of the quantities."""
+        return {name: title.format(measured=measured(self.about)) for name, title in QUANTITIES.items()}
 
     def of(self, policy: str, channel: str) -> list[dict[str, Any]]:
         """The points of one policy over one channel, by SNR."""
@@ -207,9 +213,11 @@ def write_sweep(folder: str | Path) -> Path:
         "sweep.html.j2",
         sweep=sweep,
         about=sweep.about,
+        measured=measured(sweep.about),
         sentences=sentences(sweep),
         figures=[
-            (title, image_of(figures.against_snr(sweep, q), f"{title}, against SNR")) for q, title in QUANTITIES.items()
+            (title, image_of(figures.against_snr(sweep, q), f"{title}, against SNR"))
+            for q, title in sweep.titles.items()
         ],
         lengths=image_of(
             figures.lengths(sweep), "Bits of the class in the length of a frame, and the price of padding"

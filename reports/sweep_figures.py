@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import ScalarFormatter
 
 from reports.figures import cycle, svg
-from reports.sweep import QUANTITIES, Sweep
+from reports.sweep import Sweep
 
 
 def against_snr(sweep: Sweep, quantity: str) -> str:
@@ -35,7 +35,7 @@ def against_snr(sweep: Sweep, quantity: str) -> str:
                               alpha=0.15, linewidth=0)  # fmt: skip
         axis.set_title(channel, fontsize=10)
         axis.set_xlabel("SNR of the eavesdropper (dB)" if hers else "SNR (dB)")
-    axes[0][0].set_ylabel(QUANTITIES[quantity].partition(":")[0], fontsize=9)
+    axes[0][0].set_ylabel(sweep.titles[quantity].partition(":")[0], fontsize=9)
     axes[0][0].legend(frameon=False, fontsize=8)
     return svg(figure)
 

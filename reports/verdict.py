@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.significance import trials_to_settle
 from privacy_metrics.statistics import (
     Interval,
@@ -25,7 +24,6 @@ from reports.level import (
     INCONCLUSIVE,
     LEAKS,
     NOT_FOUND,
-    OWED,
     SOME,
     copied,
     gravest,
@@ -73,7 +71,7 @@ class Verdict:
 
     @cached_property
     def leakage(self) -> Interval:
-        """Worst-case SSIM per image, averaged over images."""
+        """Worst case over attacks per image, averaged over images."""
         worst = self.run.worst_repeats(self.policy)
         return bootstrap_mean(worst[0]) if len(worst) == 1 else bootstrap_repeats(worst)
 
@@ -109,21 +107,23 @@ def verdicts(run: Run, against: tuple[Run, ...] = ()) -> list[Verdict]:
 
 def _pixels(run: Run, policy: str, flags: tuple[Raised, ...]) -> Finding:
     worst, blind = run.worst_repeats(policy), run.blind_repeats(policy)
-    hits = recognised(worst, blind)
-    rate, measured = wilson_repeats(hits), measured_level(worst, blind)
+    hits = recognised(worst, blind, run.signal.bar)
+    rate, measured = wilson_repeats(hits), measured_level(worst, blind, run.signal.bar)
     level = INCONCLUSIVE if measured == NOT_FOUND and flags else measured
     why = [flag.found for flag in flags[:1]]
     if measured == INCONCLUSIVE:
         why = [_what_would_settle(rate, int(hits.any(0).sum())), *why]
-    sentence = _sentence(level, rate, int(copied(worst, blind).any(0).sum()), why, run.about.get("denied", []))
+    clear = int(copied(worst, blind, run.signal.bar).any(0).sum())
+    sentence = _sentence(run, level, rate, clear, why)
     return Finding("pixels", level, sentence, rate, None)
 
 
-def _sentence(level: str, rate: Interval, clear: int, why: list[str], denied: list[str]) -> str:
+def _sentence(run: Run, level: str, rate: Interval, clear: int, why: list[str]) -> str:
+    bar, denied = run.signal.bar, run.about.get("denied", [])
     measured = (
         f"{rate.estimate * rate.n:.3g} of {rate.n} pictures could be rebuilt well enough to recognise them "
-        f"(SSIM of {RECOGNISABLE_SSIM:g} or more, and at least {OWED:g} better than is possible without the tokens; "
-        f"95% interval {rate.low:.0%} to {rate.high:.0%})"
+        f"({run.measured} of {bar.recognisable:g} or more, and at least {bar.owed:g} better than is possible without "
+        f"the tokens; 95% interval {rate.low:.0%} to {rate.high:.0%})"
     )
     few = f" {rate.n} pictures are too few to quote these numbers for others." if rate.n < FEWEST_IMAGES else ""
     cannot = f" This adversary cannot run {', '.join(denied)}, for want of what they need." if denied else ""

@@ -5,6 +5,6 @@ channels. What could not be used or had to be changed is said in `ImageSet.skipp
 """
 
 from atm.data.loading import load, splits
-from atm.data.sets import ImageSet, Splits
+from atm.data.sets import ImageSet, Samples, Splits
 
-__all__ = ["ImageSet", "Splits", "load", "splits"]
+__all__ = ["ImageSet", "Samples", "Splits", "load", "splits"]

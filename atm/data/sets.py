@@ -1,21 +1,104 @@
-"""Labelled pictures in memory or mapped from disk, and their division between victims and adversary."""
+"""Labelled signals in memory or mapped from disk, and their division between victims and adversary."""
 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from atm.rows import Pixels
+from atm.rows import Pixels, Rows
+
+
+class Samples(ABC):
+    """Labelled signals of one kind, which one file each for a kind of signal keeps in its own form.
+
+    Attributes:
+        name: of the data set.
+        labels: ``[N]`` int64, indices into ``classes``.
+        classes: names of the classes, whether or not a signal of theirs is among these ones.
+        skipped: one line for each kind of thing that could not be used.
+        notes: one line for each kind of change that signals went through.
+        copies: signals that were left out because the same content was there already.
+    """
+
+    name: str
+    labels: Tensor
+    classes: tuple[str, ...]
+    skipped: tuple[str, ...]
+    notes: tuple[str, ...]
+    copies: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    @abstractmethod
+    def kept(self) -> Tensor:
+        """``[N, ...]`` in the form in which they are kept, which may be mapped from a file."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Tensor:
+        """All of them as a victim takes them in, in memory."""
+
+    @abstractmethod
+    def with_kept(self, kept: Tensor, labels: Tensor) -> Self:
+        """The same set with other signals."""
+
+    @abstractmethod
+    def having_left_out(self, copies: int) -> Self:
+        """The same set, of which so many more copies were left out."""
+
+    @abstractmethod
+    def with_more(self, *others: Self) -> Rows:
+        """These and others as a victim takes them in, of which only what is asked for is in memory."""
+
+    @property
+    def rows(self) -> Rows:
+        """All of them as a victim takes them in, of which only what is asked for is in memory."""
+        return self.with_more()
+
+    @cached_property
+    def hashes(self) -> tuple[str, ...]:
+        """SHA-256 of each signal's shape and content, in hex."""
+        return tuple(content(each.numpy()) for each in self.kept)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all signals and labels, in hex."""
+        labels = np.ascontiguousarray(self.labels.numpy().astype("<i8"))
+        return hashlib.sha256("".join(self.hashes).encode() + labels.tobytes()).hexdigest()
+
+    def subset(self, rows: Sequence[int] | Tensor) -> Self:
+        """Some of them, in the order asked for; consecutive ones share memory with these."""
+        wanted = torch.as_tensor(rows, dtype=torch.long)
+        first = int(wanted[0]) if len(wanted) else -1
+        consecutive = first >= 0 and torch.equal(wanted, torch.arange(first, first + len(wanted)))
+        part = slice(first, first + len(wanted)) if consecutive else wanted
+        chosen = self.with_kept(self.kept[part], self.labels[part])
+        if "hashes" in self.__dict__:
+            chosen.__dict__["hashes"] = tuple(self.hashes[row] for row in wanted.tolist())
+        return chosen
+
+    def distinct(self, seen: Sequence[str] = ()) -> Self:
+        """The first one of all with the same content; none whose hash is among ``seen``."""
+        known, rows = set(seen), []
+        for row, found in enumerate(self.hashes):
+            if found not in known:
+                known.add(found)
+                rows.append(row)
+        return self.subset(rows).having_left_out(len(self) - len(rows))
 
 
 @dataclass(frozen=True, eq=False)
-class ImageSet:
+class ImageSet(Samples):
     """Labelled pictures of one size.
 
     Attributes:
@@ -37,8 +120,10 @@ class ImageSet:
     notes: tuple[str, ...] = ()
     copies: int = 0
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    @property
+    def kept(self) -> Tensor:
+        """The pixels."""
+        return self.pixels
 
     @property
     def images(self) -> Tensor:
@@ -46,69 +131,53 @@ class ImageSet:
         return self.pixels.float() / 255
 
     @property
-    def rows(self) -> Pixels:
-        """All pictures, ``[N, C, H, W]`` float in [0, 1], of which only what is asked for is in memory."""
-        return Pixels([self.pixels])
+    def inputs(self) -> Tensor:
+        """The same: what a victim takes in."""
+        return self.images
+
+    def with_kept(self, kept: Tensor, labels: Tensor) -> ImageSet:
+        """Other pixels and labels."""
+        return replace(self, pixels=kept, labels=labels)
+
+    def with_more(self, *others: ImageSet) -> Pixels:
+        """``[N, C, H, W]`` float in [0, 1]."""
+        return Pixels([self.pixels, *(other.pixels for other in others)])
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """The pictures in order, ``[B, C, H, W]`` float in [0, 1], ``size`` at a time and the rest at the end."""
         for begin in range(0, len(self), size):
             yield self.pixels[begin : begin + size].float() / 255
 
-    @cached_property
-    def hashes(self) -> tuple[str, ...]:
-        """SHA-256 of each picture's shape and pixels, in hex."""
-        return tuple(content(image.numpy()) for image in self.pixels)
+    def having_left_out(self, copies: int) -> ImageSet:
+        """So many more copies."""
+        return replace(self, copies=self.copies + copies)
 
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of all pictures and labels, in hex."""
-        labels = np.ascontiguousarray(self.labels.numpy().astype("<i8"))
-        return hashlib.sha256("".join(self.hashes).encode() + labels.tobytes()).hexdigest()
 
-    def subset(self, rows: Sequence[int] | Tensor) -> ImageSet:
-        """Some of the pictures, in the order asked for; consecutive ones share memory with these."""
-        wanted = torch.as_tensor(rows, dtype=torch.long)
-        first = int(wanted[0]) if len(wanted) else -1
-        consecutive = first >= 0 and torch.equal(wanted, torch.arange(first, first + len(wanted)))
-        part = slice(first, first + len(wanted)) if consecutive else wanted
-        chosen = replace(self, pixels=self.pixels[part], labels=self.labels[part])
-        if "hashes" in self.__dict__:
-            chosen.__dict__["hashes"] = tuple(self.hashes[row] for row in wanted.tolist())
-        return chosen
-
-    def distinct(self, seen: Sequence[str] = ()) -> ImageSet:
-        """The first one of all pictures with the same pixels; none whose hash is among ``seen``."""
-        known, rows = set(seen), []
-        for row, found in enumerate(self.hashes):
-            if found not in known:
-                known.add(found)
-                rows.append(row)
-        return replace(self.subset(rows), copies=self.copies + len(self) - len(rows))
+S = TypeVar("S", bound=Samples)
 
 
 @dataclass(frozen=True)
-class Splits:
-    """Pictures for an attack, each one of another content than all others.
+class Splits(Generic[S]):
+    """Signals for an attack, each one of another content than all others.
 
     Attributes:
         victims: the attacked ones.
         auxiliary: the adversary's own.
         validation: more of the adversary's own, to choose parameters and checkpoints by.
-        removed: pictures, of either side, that were left out because the same pixels are elsewhere.
-        alike: pictures of the adversary's that were left out because they are near-duplicates of attacked ones.
+        removed: signals, of either side, that were left out because the same content is elsewhere.
+        alike: signals of the adversary's that were left out because they are near-duplicates of attacked ones.
     """
 
-    victims: ImageSet
-    auxiliary: ImageSet
-    validation: ImageSet
+    victims: S
+    auxiliary: S
+    validation: S
     removed: int
     alike: int = 0
 
     @property
-    def hers(self) -> Pixels:
-        """All of the adversary's own pictures, those to choose by at the end."""
-        return Pixels([self.auxiliary.pixels, self.validation.pixels])
+    def hers(self) -> Rows:
+        """All of the adversary's own signals, those to choose by at the end."""
+        return self.auxiliary.with_more(self.validation)
 
 
 def content(pixels: np.ndarray) -> str:

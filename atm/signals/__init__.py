@@ -1,5 +1,23 @@
 """What a victim takes in and an attack gives back; each kind is one file."""
 
+from atm.errors import unknown
+from atm.signals.arrays import ArraySignal, arrays
+from atm.signals.base import Signal
 from atm.signals.image import ImageSignal
 
-__all__ = ["ImageSignal"]
+SIGNALS: dict[str, type[Signal]] = {kind.name: kind for kind in (ImageSignal,)}
+"""Every kind by name. A new one is a file with a `Signal`, and its name in this line."""
+
+
+def kind(name: str) -> type[Signal]:
+    """The kind of signal of some name.
+
+    Raises:
+        AtmError: there is none.
+    """
+    if name not in SIGNALS:
+        raise unknown("kind of signal", name, SIGNALS)
+    return SIGNALS[name]
+
+
+__all__ = ["SIGNALS", "ArraySignal", "ImageSignal", "Signal", "arrays", "kind"]

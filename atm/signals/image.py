@@ -2,71 +2,44 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.nn.functional import l1_loss
 
-from privacy_metrics.windowed import RADIUS, ssim
-
-DENSE = 64  # pixels of a side up to which the loss has a window at every pixel
+from atm.signals.arrays import ArraySignal
+from privacy_metrics.leakage import SSIM_BAR, Bar
 
 
 @dataclass(frozen=True)
-class ImageSignal:
-    """Pictures of one size.
-
-    Attributes:
-        shape: channels, height and width.
-        grid: patches down and across.
-    """
+class ImageSignal(ArraySignal):
+    """Pictures of one size; a run keeps them as PNG."""
 
     name: ClassVar[str] = "image"
+    noun: ClassVar[str] = "picture"
+    leakage: ClassVar[str] = "ssim"
+    bar: ClassVar[Bar] = SSIM_BAR
+    suffix: ClassVar[str] = "png"
 
-    shape: tuple[int, int, int]
-    grid: tuple[int, int]
+    def store(self, signals: Tensor) -> list[bytes]:
+        """As PNG of 8 bits a channel."""
+        files = []
+        for pixels in (signals.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu():
+            png = io.BytesIO()
+            Image.fromarray(pixels.squeeze(-1).numpy()).save(png, format="PNG")  # Pillow wants grey as [H, W]
+            files.append(png.getvalue())
+        return files
 
-    @property
-    def places(self) -> int:
-        """Patches of a picture."""
-        return self.grid[0] * self.grid[1]
-
-    @property
-    def patch(self) -> tuple[int, int]:
-        """Height and width of a patch in pixels."""
-        return self.shape[1] // self.grid[0], self.shape[2] // self.grid[1]
-
-    @property
-    def unit(self) -> int:
-        """Numbers in a patch."""
-        return self.shape[0] * self.patch[0] * self.patch[1]
-
-    def blank(self, count: int) -> Tensor:
-        """``[count, C, H, W]`` of grey."""
-        return torch.full((count, *self.shape), 0.5)
-
-    def to_units(self, images: Tensor) -> Tensor:
-        """``[B, C, H, W]`` -> ``[B, P, C * h * w]``, patch by patch in the order of a vision transformer."""
-        (rows, columns), (height, width) = self.grid, self.patch
-        cut = images.reshape(len(images), self.shape[0], rows, height, columns, width)
-        return cut.permute(0, 2, 4, 1, 3, 5).reshape(len(images), rows * columns, -1)
-
-    def from_units(self, units: Tensor) -> Tensor:
-        """The inverse of `to_units`."""
-        cut = units.reshape(len(units), *self.grid, self.shape[0], *self.patch)
-        return cut.permute(0, 3, 1, 4, 2, 5).reshape(len(units), *self.shape)
-
-    def clip(self, images: Tensor) -> Tensor:
-        """Into the range that pictures can have."""
-        return images.clamp(0, 1)
-
-    def loss(self, estimate: Tensor, truth: Tensor) -> Tensor:
-        """L1 plus 1 - SSIM: the first fixes brightness and colour, the second structure (Zhao et al. 2017).
-
-        On large pictures SSIM looks at windows that still overlap but do not stand at every pixel, which would take
-        more time at 224 pixels than the network that is trained.
-        """
-        stride = min(max(min(self.shape[1:]) // DENSE, 1), RADIUS)
-        return l1_loss(estimate, truth) + 1 - ssim(estimate, truth, stride).mean()
+    @classmethod
+    def restore(cls, files: Sequence[bytes]) -> Tensor:
+        """``[B, 3, H, W]``; grey scores the same."""
+        pictures = []
+        for content in files:
+            with Image.open(io.BytesIO(content)) as image:
+                pictures.append(torch.from_numpy(np.array(image.convert("RGB"))))
+        return torch.stack(pictures).permute(0, 3, 1, 2).float() / 255

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from atm.data import ImageSet
+from atm.data import Samples
 from atm.encoder import Encoder
 from atm.errors import AtmError
 from atm.finite import check_finite
@@ -34,18 +34,18 @@ class Head(NamedTuple):
 
 
 @torch.no_grad()
-def features(encoder: Encoder, images: ImageSet, batch: int = 32) -> Tensor:
+def features(encoder: Encoder, images: Samples, batch: int = 32) -> Tensor:
     """``[N, features]``: what the task head reads of the unmerged last layer's tokens, on the CPU."""
     policy = MergePolicy.preset("none", encoder.depth)
     parts = torch.arange(len(images)).split(batch)
     rows = [
-        encoder.pool(encoder(images.subset(part).images.to(encoder.device), policy).tokens, policy)
+        encoder.pool(encoder(images.subset(part).inputs.to(encoder.device), policy).tokens, policy)
         for part in track(parts, "computing features")
     ]
     return torch.cat(rows).cpu()
 
 
-def fit(victim: Victim, train: ImageSet, *, seed: int = 0, report: Callable[[str], None] = lambda line: None) -> Head:
+def fit(victim: Victim, train: Samples, *, seed: int = 0, report: Callable[[str], None] = lambda line: None) -> Head:
     """Fit a head to labelled pictures; its classes are theirs.
 
     Multinomial logistic regression on standardised features; its penalty is the one that is most often right on a fifth
@@ -135,7 +135,7 @@ def with_head(victim: Victim, head: Head) -> Victim:
     )
 
 
-def probed(victim: Victim, train: ImageSet, *, seed: int = 0) -> Victim:
+def probed(victim: Victim, train: Samples, *, seed: int = 0) -> Victim:
     """The victim with a head fitted to labelled pictures."""
     return with_head(victim, fit(victim, train, seed=seed))
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from atm.data import ImageSet
+from atm.data import Samples
 from atm.encoder import Encoder
 from atm.errors import AtmError
 from atm.finite import check_finite
@@ -45,7 +45,7 @@ class Victim:
     task: Task | None = "classification"
     body: str = ""
 
-    def answers(self, images: ImageSet) -> Answers:
+    def answers(self, images: Samples) -> Answers:
         """What the victim ought to answer about labelled pictures.
 
         Where the classes of the pictures are the victim's, or some of them, that is their labels, and being right is to
@@ -66,7 +66,7 @@ class Victim:
         return Answers(self.logits(images).argmax(-1), AGREEMENT)
 
     @torch.no_grad()
-    def logits(self, images: ImageSet, batch: int = 64) -> Tensor:
+    def logits(self, images: Samples, batch: int = 64) -> Tensor:
         """``[N, classes]`` of the unmerged victim, on the CPU.
 
         Raises:
@@ -74,7 +74,7 @@ class Victim:
         """
         policy = MergePolicy.preset("none", self.encoder.depth)
         parts = [
-            self.encoder.finish(self.encoder(images.subset(rows).images.to(self.encoder.device), policy).tokens, policy)
+            self.encoder.finish(self.encoder(images.subset(rows).inputs.to(self.encoder.device), policy).tokens, policy)
             for rows in track(torch.arange(len(images)).split(batch), "asking the victim")
         ]
         logits = torch.cat(parts).cpu()
@@ -88,7 +88,7 @@ class Victim:
                 f"victim {self.name!r} has no task, so there is no accuracy for {what}; give it one with --head"
             )
 
-    def _outputs(self, images: ImageSet) -> int:
+    def _outputs(self, images: Samples) -> int:
         return self.logits(images.subset(range(1))).shape[1]
 
 

@@ -28,7 +28,7 @@ class PlantedEncoder(nn.Module):
     The sound layer, whose tokens are the patches, is what the canary attacks.
     """
 
-    depth, width, input_shape, patch_grid, uses_places = 2, WIDTH, (3, SIDE, SIDE), GRID, False
+    depth, width, signal, uses_places = 2, WIDTH, SIGNAL, False
     device = torch.device("cpu")
 
     def __init__(self, tokens_of: TokensOf) -> None:

@@ -12,10 +12,12 @@ import torch
 import attacks
 import audit.evaluate
 import audit.selfcheck
+from atm.signals import ImageSignal
 from attacks.mean_image import MeanImage
 from audit.planted import encoders, parts, pictures
 from audit.planted.systems import NOISE, SYSTEMS, gaussian_least_error
 from audit.selfcheck import SMALL, judge_system
+from privacy_metrics.leakage import SSIM_BAR
 
 BY_NAME = {system.name: system for system in SYSTEMS}
 
@@ -55,7 +57,7 @@ def test_an_evaluator_that_accepts_overlap_is_caught(monkeypatch):
 
 
 def test_an_evaluator_that_counts_plain_pictures_as_leaks_is_caught(monkeypatch):
-    monkeypatch.setattr("reports.level.OWED", -1.0)
+    monkeypatch.setattr(ImageSignal, "bar", replace(SSIM_BAR, owed=-1.0))
     assert verdict("constant tokens") != "no leak found"
 
 

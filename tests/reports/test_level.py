@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from privacy_metrics.leakage import SSIM_BAR
 from privacy_metrics.statistics import Interval
 from reports import level
 from reports.level import copied, gravest, measured_level, recognised
@@ -39,9 +41,9 @@ def test_a_picture_is_recognised_thanks_to_the_tokens_from_a_tenth_on():
     assert recognised(one(0.6), one(below(0.5))) and not recognised(one(0.6), one(0.5))
 
 
-def test_a_difference_of_the_threshold_itself_counts(monkeypatch):
-    monkeypatch.setattr(level, "OWED", 0.125)  # which binary numbers hit exactly
-    assert recognised(one(0.625), one(0.5)) and not recognised(one(0.625), one(above(0.5)))
+def test_a_difference_of_the_threshold_itself_counts():
+    bar = replace(SSIM_BAR, owed=0.125)  # which binary numbers hit exactly
+    assert recognised(one(0.625), one(0.5), bar) and not recognised(one(0.625), one(above(0.5)), bar)
 
 
 def test_a_near_copy_has_an_ssim_of_four_fifths_and_owes_a_quarter_to_the_tokens():

@@ -14,6 +14,7 @@ import torch
 
 from atm.errors import AtmError
 from atm.policy import MergePolicy
+from atm.signals import ImageSignal
 from atm.wire import Wire
 from audit.folder import RunFolder
 from privacy_metrics.statistics import Interval
@@ -49,7 +50,7 @@ def make_run(folder, ssim: dict[str, list[float]], name="none", attacks=None, hi
         store.describe(content)
         for attack in ["original", *(f"{name}/{a}" for a in ssim)]:
             grey = torch.arange(images)[:, None, None, None].expand(-1, 3, 8, 8) % 256 / 255
-            store.save_images(attack, grey)
+            store.save_images(attack, grey, ImageSignal((3, 8, 8), (1, 1)))
         store.append_rows("link.csv", pd.DataFrame(link, columns=list(LINK)))
         store.append_rows("scores.csv", pd.DataFrame(rows, columns=list(SCORE)))
         for record in history:

@@ -1,0 +1,35 @@
+"""Which attacks the others are held against, by name, for each kind of signal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """Attacks that have a part in judging others.
+
+    Attributes:
+        constant: blind ones, which read no token and give one answer to everything.
+        random: a blind one that answers with a real signal of the adversary's own, drawn at random.
+        plain: which of the constant ones an attack comes down to where it learns nothing.
+        retrieval: answers with a signal that the adversary has, and rebuilds none.
+        canary: in closed form, the one that rebuilds the canary.
+    """
+
+    constant: tuple[str, ...]
+    random: str
+    plain: str
+    retrieval: str
+    canary: str
+
+    @property
+    def blind(self) -> tuple[str, ...]:
+        """All that read no token; a report shows beside every attack what they reach."""
+        return (*self.constant, self.random)
+
+
+BASELINES = {
+    "image": Baselines(("mean_image", "best_constant"), "random_image", "mean_image", "nearest", "ridge"),
+}
+"""By `atm.signals.Signal.name`."""

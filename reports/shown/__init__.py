@@ -1,0 +1,33 @@
+"""How a page shows a signal; each kind is one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from reports.shown import image
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A stored signal on a page.
+
+    Attributes:
+        content: of its file.
+        original: of the file of the original that it is held against; its own where it is one.
+        name: of the attack, or ``original``.
+        number: of the signal.
+        caption: in words, with its score.
+    """
+
+    content: bytes
+    original: bytes
+    name: str
+    number: int
+    caption: str
+
+
+SHOWN: dict[str, Callable[[Shot], Markup]] = {"image": image.show}
+"""By `atm.signals.Signal.name`."""
