@@ -197,6 +197,7 @@ def prepare(config: AttackConfig) -> Setting:
         auxiliary=min(config.auxiliary, threat.auxiliary or config.auxiliary),
         auxiliary_name=config.auxiliary_data,
         group_by=config.group_by,
+        label_by=config.label_by,
         seed=config.seed,
     )
     if config.head == PROBE:  # after the codecs, since the tokens stay the same
@@ -291,6 +292,7 @@ def _probed(victim: Victim, config: AttackConfig, attacked: Samples) -> Victim:
         seed=config.seed,
         distinct=True,
         seen=attacked.hashes,
+        label_by=config.label_by,
     )
     if train.classes != attacked.classes:
         raise AtmError(f"{config.data} has other classes to train on than to attack; give --head FILE")

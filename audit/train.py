@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -142,6 +143,7 @@ def head(
     target_options: str,
     data: str,
     test_data: str | None,
+    label_by: str | None,
     seed: int,
     path: Path,
     say: Callable[[str], None],
@@ -151,7 +153,7 @@ def head(
     Raises:
         AtmError: data that cannot be read, of one class, or with test pictures of others.
     """
-    train, test = _pictures(target, data, test_data, seed)
+    train, test = _pictures(target, data, test_data, seed, label_by)
     if train.classes != test.classes:
         raise AtmError(f"{data} and {test_data} have different classes; give a test set of the same ones")
     found = probe.fit(target, train, seed=seed, report=say)
@@ -165,15 +167,18 @@ def head(
         say(f"test accuracy {description['accuracy']:.1%} on {len(test)} pictures")
     write_weights(path, found.linear.cpu(), description)
     command = f"atm train head {target_options} --data {_shown(data)}"
-    command += (f" --test-data {_shown(test_data)}" if test_data else "") + f" --seed {seed}"
+    command += f" --test-data {_shown(test_data)}" if test_data else ""
+    command += (f" --label-by {shlex.quote(label_by)}" if label_by else "") + f" --seed {seed}"
     _write_card(path, description, command, train)
     say(f"wrote {path}")
 
 
-def _pictures(target: Victim, data: str, test_data: str | None, seed: int) -> tuple[Samples, Samples]:
+def _pictures(
+    target: Victim, data: str, test_data: str | None, seed: int, label_by: str | None = None
+) -> tuple[Samples, Samples]:
     """Pictures to train and to test on, as the victim takes them."""
     signal = target.encoder.signal
-    load_for = partial(source(signal).load, signal)
+    load_for = partial(source(signal).load, signal, label_by=label_by)
     return load_for(data, "train", limit=8000, seed=seed), load_for(test_data or data, "test", limit=2000, seed=seed)
 
 

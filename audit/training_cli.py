@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from atm.errors import AtmError
 from atm.text import printable
-from audit.options import Device, ImageSize, Mean, Seed, Std, Victim, Weights, console, out
+from audit.options import Device, ImageSize, LabelBy, Mean, Seed, Std, Victim, Weights, console, out
 
 TestData = Annotated[str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")]
 Replace = Annotated[bool, typer.Option("--force", help="Replace the file.")]
@@ -88,6 +88,7 @@ def train_head(
     std: Std = None,
     data: Annotated[str, typer.Option(help="Labelled pictures to fit it to.")] = "photos",
     test_data: TestData = None,
+    label_by: LabelBy = None,
     seed: Seed = 0,
     device: Device = "auto",
     out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("head.safetensors"),
@@ -98,7 +99,7 @@ def train_head(
 
     _refuse_to_replace(out_file, force)
     target, words = _victim(victim, weights, image_size, mean, std, device)
-    head(target, words, data, test_data, seed, out_file, _say)
+    head(target, words, data, test_data, label_by, seed, out_file, _say)
 
 
 def calibrate(

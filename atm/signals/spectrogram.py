@@ -6,9 +6,9 @@ Sound has 16,000 samples a second, one channel, and a frame of it begins every 1
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cache
 from types import ModuleType
 from typing import ClassVar
 
@@ -16,10 +16,8 @@ import torch
 from torch import Tensor
 
 from atm.errors import AtmError, unknown
-
-RATE, HOP, WINDOW = 16_000, 160, 400  # samples a second, from frame to frame, and in a frame
-STEPS = 32  # of Griffin and Lim's algorithm
-LOUDEST = 0.7  # of full scale, to which sounds made of spectrograms are brought
+from privacy_metrics.sounds import DECADES
+from privacy_metrics.waveforms import HOP, RATE, WINDOW, energies, griffin_lim, log_mel_sound, mel_filters
 
 
 @dataclass(frozen=True)
@@ -29,15 +27,13 @@ class Spectrogram(ABC):
     Attributes:
         name: of the recipe, as a run's settings have it.
         lowest: what 0 stands for, in the unit that the recipe's model was trained on.
-        highest: what 1 stands for; no sound within full scale is above it.
-        decades: powers of ten of energy from 0 to 1.
+        highest: what 1 stands for; no sound within full scale is above it. Between them are `DECADES` powers of ten.
         scale: mean and deviation with which the model's own extractor goes on, in the recipe's unit.
     """
 
     name: ClassVar[str]
     lowest: ClassVar[float]
     highest: ClassVar[float]
-    decades: ClassVar[float]
     scale: tuple[float, float] = (0.0, 1.0)
 
     @property
@@ -66,9 +62,13 @@ class Spectrogram(ABC):
         values = self.measure(sound[: self.samples(frames)].float(), bins, frames)
         return ((values - self.lowest) / (self.highest - self.lowest)).clamp(0, 1)
 
-    @torch.no_grad()
+    @abstractmethod
+    def measure(self, sound: Tensor, bins: int, frames: int) -> Tensor:
+        """``[bins, frames]`` of a sound in the recipe's own unit."""
+
+    @abstractmethod
     def sound(self, images: Tensor) -> Tensor:
-        """A sound of which each spectrogram could be: phases by Griffin and Lim (1984), the same loudness for all.
+        """A sound of which each spectrogram could be (`privacy_metrics.waveforms.griffin_lim`).
 
         Args:
             images: ``[B, 1, bins, frames]`` in [0, 1].
@@ -76,24 +76,6 @@ class Spectrogram(ABC):
         Returns:
             ``[B, samples]`` float32 in [-1, 1], zeros for a spectrogram without any sound in it.
         """
-        audio = torchaudio()
-        power = 10 ** (self.decades * images[:, 0].cpu().float()) - 1
-        linear = self.widen(power).clamp_min(0)
-        linear = torch.cat((linear, linear[..., -1:]), -1)  # the frame that stands behind the last sample
-        window, fft = torch.hann_window(WINDOW), 2 * (linear.shape[1] - 1)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # of the phases to begin with
-            waves = audio.functional.griffinlim(linear, window, fft, HOP, WINDOW, 2.0, STEPS, 0.99, None, True)
-        peak = waves.abs().amax(1, keepdim=True)
-        return torch.where(peak > 0, LOUDEST * waves / peak.clamp_min(1e-12), 0.0)
-
-    @abstractmethod
-    def measure(self, sound: Tensor, bins: int, frames: int) -> Tensor:
-        """``[bins, frames]`` of a sound in the recipe's own unit."""
-
-    @abstractmethod
-    def widen(self, power: Tensor) -> Tensor:
-        """Energies ``[B, frequencies, frames]`` of which mel bands ``[B, bins, frames]`` could be."""
 
 
 @dataclass(frozen=True)
@@ -107,31 +89,31 @@ class LogMel(Spectrogram):
     name: ClassVar[str] = "log-mel"
     lowest: ClassVar[float] = -1.5
     highest: ClassVar[float] = 1.75
-    decades: ClassVar[float] = 13.0
 
     def measure(self, sound: Tensor, bins: int, frames: int) -> Tensor:
         """``[bins, frames]`` as `WhisperFeatureExtractor` has it of a sound padded to this length."""
         padded = torch.nn.functional.pad(sound, (0, self.samples(frames) - len(sound)))
         waves = torch.stft(padded, WINDOW, HOP, window=torch.hann_window(WINDOW), return_complex=True)[:, :-1]
-        values = (_slaney(bins) @ waves.abs().square()).clamp_min(1e-10).log10()
+        values = (mel_filters(bins) @ waves.abs().square()).clamp_min(1e-10).log10()
         return (values.maximum(values.max() - 8) + 4) / 4
 
-    def widen(self, power: Tensor) -> Tensor:
-        """The smallest energies with these mel bands, negative ones left out."""
-        return torch.linalg.pinv(_slaney(power.shape[1])) @ power
+    def sound(self, images: Tensor) -> Tensor:
+        """Of the smallest energies with these mel bands, negative ones left out."""
+        torchaudio()
+        return log_mel_sound(images[:, 0], DECADES)
 
 
 @dataclass(frozen=True)
 class Fbank(Spectrogram):
     """Kaldi's, which the Audio Spectrogram Transformer takes (Gong et al. 2021): natural logarithm of mel energies.
 
-    Frames that are missing at the end are zeros of that logarithm, as its feature extractor makes them.
+    A window has at most 1.5e5 of energy, the logarithm of which is 11.9. Frames that are missing at the end are zeros
+    of that logarithm, as its feature extractor makes them.
     """
 
     name: ClassVar[str] = "fbank"
-    lowest: ClassVar[float] = -16.0
+    lowest: ClassVar[float] = 12.0 - DECADES * math.log(10)
     highest: ClassVar[float] = 12.0
-    decades: ClassVar[float] = 28.0 / 2.302585093
     scale: tuple[float, float] = (-4.2677393, 2 * 4.5689974)
 
     def samples(self, frames: int) -> int:
@@ -145,13 +127,15 @@ class Fbank(Spectrogram):
         values = kaldi.fbank(sound[None], sample_frequency=RATE, window_type="hanning", num_mel_bins=bins)
         return torch.nn.functional.pad(values, (0, 0, 0, frames - len(values))).T
 
-    def widen(self, power: Tensor) -> Tensor:
+    def sound(self, images: Tensor) -> Tensor:
         """As for `LogMel`, with the emphasis of high frequencies undone."""
-        banks, _ = torchaudio().compliance.kaldi.get_mel_banks(power.shape[1], 512, RATE, 20.0, 0.0, 100.0, -500.0, 1.0)
-        banks = torch.nn.functional.pad(banks, (0, 1))
-        angle = torch.linspace(0, torch.pi, banks.shape[1])
+        kaldi = torchaudio().compliance.kaldi
+        bands = energies(images[:, 0], DECADES)
+        filters, _ = kaldi.get_mel_banks(bands.shape[1], 512, float(RATE), 20.0, 0.0, 100.0, -500.0, 1.0)
+        filters = torch.nn.functional.pad(filters, (0, 1))
+        angle = torch.linspace(0, torch.pi, filters.shape[1])
         emphasis = 1 + 0.97**2 - 2 * 0.97 * angle.cos()  # of energy, by Kaldi's filter 1 - 0.97 / z
-        return (torch.linalg.pinv(banks) @ power) / emphasis[:, None]
+        return griffin_lim((torch.linalg.pinv(filters) @ bands).clamp_min(0) / emphasis[:, None])
 
 
 RECIPES: dict[str, Spectrogram] = {recipe.name: recipe for recipe in (LogMel(), Fbank())}
@@ -180,12 +164,3 @@ def torchaudio() -> ModuleType:
     except ImportError:
         raise AtmError("sounds need torchaudio and soundfile: pip install 'atm-privacy[audio]'") from None
     return torchaudio
-
-
-@cache
-def _slaney(bins: int) -> Tensor:
-    """``[bins, frequencies]`` of mel filters."""
-    filters: Tensor = torchaudio().functional.melscale_fbanks(
-        WINDOW // 2 + 1, 0.0, RATE / 2, bins, RATE, norm="slaney", mel_scale="slaney"
-    )
-    return filters.T.contiguous()

@@ -101,7 +101,7 @@ def _assembled(
         check_finite(f"weights of victim {name!r}: {part}", tensor)
     channels = first_kernel(loaded.model.patch_embed).shape[1]
     own_mean, own_std = (_for_channels(numbers, channels) for numbers in (loaded.mean, loaded.std))
-    encoder = Encoder(loaded.model, mean or own_mean, std or own_std).eval().requires_grad_(False)
+    encoder = Encoder(loaded.model, mean or own_mean, std or own_std, loaded.spectrogram).eval().requires_grad_(False)
     names, task = loaded.classes, loaded.task
     if classes is not None:
         outputs = int(loaded.model.num_classes)
