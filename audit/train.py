@@ -71,7 +71,13 @@ def victim(
 
 
 def policy(
-    target: Victim, data: str, saves: float, images: int, exit_layer: int | None = None, seed: int = 0
+    target: Victim,
+    data: str,
+    saves: float,
+    images: int,
+    exit_layer: int | None = None,
+    seed: int = 0,
+    label_by: str | None = None,
 ) -> MergePolicy:
     """A policy that saves a part of the FLOPs of a victim's whole encoder, calibrated on pictures.
 
@@ -82,6 +88,7 @@ def policy(
         images: how many pictures.
         exit_layer: after which the tokens leave the device; None is the last.
         seed: of the choice of pictures.
+        label_by: see `atm.data.load`; what the classes are does not matter.
 
     Raises:
         AtmError: data that cannot be read, a layer that is not there, or more than can be saved.
@@ -89,7 +96,7 @@ def policy(
     if not 0 <= saves < 1:
         raise AtmError(f"a policy that saves {saves} of the FLOPs cannot be; give a part from 0 to 0.99")
     signal = target.encoder.signal
-    seen = source(signal).load(signal, data, "train", limit=images, seed=seed)
+    seen = source(signal).load(signal, data, "train", limit=images, seed=seed, label_by=label_by)
     found = policy_saving(target.encoder, seen.inputs.to(target.encoder.device), saves)
     name = f"saves-{saves * 100:g}" + (f"-exit-{exit_layer}" if exit_layer else "")
     return replace(found, exit_layer=exit_layer, name=name)
@@ -100,6 +107,7 @@ def codec(
     target_options: str,
     data: str,
     test_data: str | None,
+    label_by: str | None,
     rates: Sequence[int],
     exit_layer: int | None,
     steps: int,
@@ -121,7 +129,7 @@ def codec(
     depth = target.encoder.depth
     if exit_layer is not None and not 1 <= exit_layer <= depth:
         raise AtmError(f"--exit-layer {exit_layer} is not in 1 to {depth}, the layers of victim {target.name!r}")
-    train, test = _pictures(target, data, test_data, seed)
+    train, test = _pictures(target, data, test_data, seed, label_by)
     trained, made = train_codec(target, train, rates=rates, exit_layer=exit_layer, steps=steps, seed=seed, report=say)
     description = dict(made)
     if set(test.classes) == set(target.classes) and not set(train.hashes) & set(test.hashes):
@@ -132,6 +140,7 @@ def codec(
     write_weights(path, trained.cpu(), description)
     command = f"atm train codec {target_options} --data {_shown(data)}"
     command += f" --test-data {_shown(test_data)}" if test_data else ""
+    command += f" --label-by {shlex.quote(label_by)}" if label_by else ""
     command += f" --exit-layer {exit_layer}" if exit_layer else ""
     command += "".join(f" --symbols {rate}" for rate in rates) + f" --steps {steps} --seed {seed}"
     _write_card(path, description, command, train)
@@ -174,7 +183,7 @@ def head(
 
 
 def _pictures(
-    target: Victim, data: str, test_data: str | None, seed: int, label_by: str | None = None
+    target: Victim, data: str, test_data: str | None, seed: int, label_by: str | None
 ) -> tuple[Samples, Samples]:
     """Pictures to train and to test on, as the victim takes them."""
     signal = target.encoder.signal

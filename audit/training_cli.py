@@ -53,6 +53,7 @@ def train_codec(
     std: Std = None,
     data: Annotated[str, typer.Option(help="Pictures to train on.")] = "photos",
     test_data: TestData = None,
+    label_by: LabelBy = None,
     symbols: Annotated[
         list[int] | None,
         typer.Option(help="Complex symbols per token; repeatable, the first is the default; without: 32, 16, 48, 64."),
@@ -72,7 +73,7 @@ def train_codec(
 
     _refuse_to_replace(out_file, force)
     target, words = _victim(victim, weights, image_size, mean, std, device)
-    codec(target, words, data, test_data, symbols or RATES, exit_layer, steps, seed, out_file, _say)
+    codec(target, words, data, test_data, label_by, symbols or RATES, exit_layer, steps, seed, out_file, _say)
 
 
 @train.command(
@@ -110,6 +111,7 @@ def calibrate(
     mean: Mean = None,
     std: Std = None,
     data: Annotated[str, typer.Option(help="Pictures whose tokens are compared; of their training split.")] = "photos",
+    label_by: LabelBy = None,
     images: Annotated[int, typer.Option(min=1, help="So many of them.")] = 64,
     exit_layer: Annotated[
         int | None, typer.Option(help="Layer after which the tokens leave the device; default: the last.")
@@ -124,7 +126,7 @@ def calibrate(
 
     _refuse_to_replace(out_file, force, ".yaml")
     target, _ = _victim(victim, weights, image_size, mean, std, device)
-    found = policy(target, data, saves, images, exit_layer, seed)
+    found = policy(target, data, saves, images, exit_layer, seed, label_by)
     found.write(out_file)
     thresholds = " ".join(f"{threshold:.3f}" for threshold in found.thresholds)
     out.print(escape(f"{out_file}: {found.name}, thresholds {thresholds}"), soft_wrap=True)

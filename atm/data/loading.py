@@ -111,6 +111,9 @@ def splits(
         AtmError: too few pictures of different content, or groups that cannot be told or divided.
     """
     _check(name, size, channels, victims=victims, auxiliary=auxiliary)
+    for each in (name, auxiliary_name):
+        if each is not None and (spectrogram or label_by is not None) and _path(each) is None:
+            raise AtmError(_needs_files(each, spectrogram))
     if auxiliary_name is not None:
         _check(auxiliary_name, size, channels)
     held = max(round(HELD_OUT * auxiliary), 1)
