@@ -199,8 +199,16 @@ def fitted(argument: str, encoder: Encoder, exit_layer: int | None = None) -> Di
         argument: see `parse`.
         encoder: the victim.
         exit_layer: the layer after which the tokens leave the device; None is the last.
+
+    Raises:
+        AtmError: an argument that is none, or a victim of something else than pictures.
     """
     codec = parse(argument, encoder.width).to(encoder.device)
+    if encoder.signal.name != "image":
+        raise AtmError(
+            f"codec 'digital' is fitted to photographs, and this victim takes {encoder.signal.noun}s; "
+            "use uncoded, or train one with 'atm train codec'"
+        )
     channels, height, width = encoder.input_shape
     images = data.load("photos", "train", size=(height, width), channels=channels, limit=FITTED_TO).images
     policy = MergePolicy.uniform(1.0, encoder.depth, exit_layer=exit_layer)

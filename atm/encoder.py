@@ -19,7 +19,7 @@ from atm.attention import attend
 from atm.errors import AtmError
 from atm.matching import Projected, merged
 from atm.policy import MergePolicy
-from atm.signals import ImageSignal, Signal
+from atm.signals import ImageSignal, Signal, kind
 from atm.tokens import TokenBatch
 
 # A CPU runs at most so many tokens at a time, and of those so many through an MLP, whose activations are the widest:
@@ -72,16 +72,20 @@ class Encoder(nn.Module):
         vit: timm's model, as it is; `atm.families` says which ones.
         mean: per-channel mean that the model expects its input to be normalised with; one number is every channel's.
         std: per-channel deviation, likewise.
+        spectrogram: the recipe by which its input is made of sound (`atm.signals.spectrogram`); empty for pictures.
 
     Raises:
         AtmError: the model is not built as this encoder can run it, or has another number of channels.
     """
 
-    def __init__(self, vit: nn.Module, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> None:
+    def __init__(
+        self, vit: nn.Module, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,), spectrogram: str = ""
+    ) -> None:
         super().__init__()
         families.check(vit)
         self.vit: Any
         self.vit = vit
+        self.spectrogram = spectrogram
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", _per_channel("mean", mean, self.input_shape[0]), persistent=False)
@@ -133,7 +137,9 @@ class Encoder(nn.Module):
     @property
     def signal(self) -> Signal:
         """What goes in, and what an attack on this victim gives back."""
-        return ImageSignal(self.input_shape, self.patch_grid)
+        made: type[Any] = kind(self.spectrogram or ImageSignal.name)
+        signal: Signal = made(self.input_shape, self.patch_grid)
+        return signal
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images in [0, 1] as the model expects them."""

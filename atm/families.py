@@ -162,6 +162,8 @@ def pooled(model: Any, tokens: TokenBatch) -> Tensor:
     """
     if hasattr(model, "head_dist"):
         return model.norm(tokens.protected()[:, :2]).mean(1)
+    if isinstance(model, FirstTwo):
+        return model.fc_norm(model.norm(tokens.protected()[:, :2]).mean(1))
     if model.global_pool == "token":
         return model.fc_norm(model.norm(tokens.protected()[:, 0]))  # norms act on each token alone
     tokens = tokens.with_values(model.norm(tokens.values))
@@ -185,6 +187,19 @@ class TokenAndMean(vit.VisionTransformer):
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits ``[B, classes]`` from the normed tokens ``[B, n, d]``."""
         both = torch.cat((x[:, 0], x[:, self.num_prefix_tokens :].mean(1)), -1)
+        return both if pre_logits else self.head(both)
+
+
+class FirstTwo(vit.VisionTransformer):
+    """The Audio Spectrogram Transformer's classifier: its head reads the mean of class and distillation token."""
+
+    def __init__(self, num_classes: int = 0, **options: Any) -> None:
+        super().__init__(num_classes=num_classes, reg_tokens=1, **options)
+        self.fc_norm = options["norm_layer"](self.embed_dim) if num_classes else nn.Identity()
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits ``[B, classes]`` from the normed tokens ``[B, n, d]``."""
+        both = self.fc_norm(x[:, :2].mean(1))
         return both if pre_logits else self.head(both)
 
 
@@ -220,6 +235,7 @@ HEADS = (
     vit.VisionTransformer.forward_head,
     VisionTransformerDistilled.forward_head,
     TokenAndMean.forward_head,
+    FirstTwo.forward_head,
     eva.Eva.forward_head,
     beit.Beit.forward_head,
 )

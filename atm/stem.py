@@ -1,4 +1,4 @@
-"""A convolutional patch embedding: small images train faster with it than with one strided convolution."""
+"""Convolutional patch embeddings: what makes tokens of an image, or of a spectrogram, before the first layer."""
 
 from __future__ import annotations
 
@@ -37,3 +37,28 @@ class ConvStem(PatchEmbed):
             layers += [nn.GELU(), nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after)]
         layers += [nn.GELU(), nn.Conv2d(embed_dim, embed_dim, 1)]
         self.proj = nn.Sequential(*layers)  # type: ignore[assignment]
+
+
+class FrameStem(PatchEmbed):
+    """Whisper's two convolutions over time, as timm's patch embedding (Radford et al. 2022, section 2.2).
+
+    A spectrogram ``[1, bins, frames]`` becomes one row of tokens, each of two frames with all their mel bands; since
+    the kernels are three frames long, a token sees two frames before its own and one behind them.
+    """
+
+    def __init__(
+        self,
+        img_size: int | tuple[int, int],
+        patch_size: Any,  # timm declares a number, and takes a height and a width too
+        in_chans: int = 1,
+        embed_dim: int = 384,
+        **options: Any,
+    ) -> None:
+        super().__init__(img_size=img_size, patch_size=patch_size, in_chans=in_chans, embed_dim=embed_dim, **options)
+        bins = self.img_size[0]
+        self.proj = nn.Sequential(  # type: ignore[assignment]
+            nn.Conv2d(in_chans, embed_dim, (bins, 3), padding=(0, 1)),
+            nn.GELU(),
+            nn.Conv2d(embed_dim, embed_dim, (1, 3), stride=(1, 2), padding=(0, 1)),
+            nn.GELU(),
+        )

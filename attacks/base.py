@@ -40,7 +40,7 @@ class Method(ABC):
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = ()
     instead_of: ClassVar[Knowledge | None] = None
     order: ClassVar[int] = 0
-    signals: ClassVar[tuple[str, ...]] = ("image",)
+    signals: ClassVar[tuple[str, ...]] = ("image", "log-mel", "fbank")  # all that are arrays
     standard: ClassVar[bool] = True
     QUICK: ClassVar[dict[str, Any]] = {}
     history: History | None = None

@@ -29,7 +29,6 @@ class Baselines:
         return (*self.constant, self.random)
 
 
-BASELINES = {
-    "image": Baselines(("mean_image", "best_constant"), "random_image", "mean_image", "nearest", "ridge"),
-}
+OF_ARRAYS = Baselines(("mean_image", "best_constant"), "random_image", "mean_image", "nearest", "ridge")
+BASELINES = {"image": OF_ARRAYS, "log-mel": OF_ARRAYS, "fbank": OF_ARRAYS}
 """By `atm.signals.Signal.name`."""

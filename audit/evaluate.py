@@ -71,7 +71,7 @@ def _attack(config: AttackConfig, folder: RunFolder, say: Callable[[str], None],
     for line in setting.about["data"]["skipped"]:
         say(f"skipped {line}")
     for line in setting.about["data"]["notes"]:
-        say(f"pictures: {line}")
+        say(f"{setting.signal.noun}s: {line}")
     evaluate(setting, folder, config, say, apart)
     for policy in setting.policies:
         say(f"checking provable bounds of {policy.name}")

@@ -44,7 +44,10 @@ def _victims() -> list[tuple[str, str]]:
         about = victims.load_victim(name).description
         rows.append((name, f"{about['data']['name']}, test accuracy {about['accuracy']:.1%}"))
     families = [(f"timm: {f.name}", f"such as {', '.join(f.models)} ({f.note})") for f in supported_families()]
-    return [*rows, ("FILE.safetensors", "written by atm train victim"), *families]
+    of_transformers = (
+        "of transformers: ViT, DeiT, DINOv2, CLIP, SigLIP; of sound: Whisper's encoder, AST without overlap"
+    )
+    return [*rows, ("FILE.safetensors", "written by atm train victim"), ("FOLDER", of_transformers), *families]
 
 
 def _data() -> list[tuple[str, str]]:

@@ -40,6 +40,9 @@ GroupBy = Annotated[
     str | None,
     typer.Option(help="Pictures of one person or scene on one side only: folder, or a regular expression on paths."),
 ]
+LabelBy = Annotated[
+    str | None, typer.Option(help="A regular expression that finds the class in a file's path; default: its folder.")
+]
 Threat = Annotated[str, typer.Option(help="server, eavesdropper, eavesdropper:CHANNEL or a YAML file.")]
 Accept = Annotated[
     list[str] | None,

@@ -16,7 +16,6 @@ from audit import harm
 from audit.evaluate import evaluate
 from audit.folder import RunFolder
 from audit.planted import parts
-from audit.planted.encoders import PATCHES, WIDTH
 from audit.planted.systems import NULL, REFUSED, SYSTEMS, System
 from audit.setting import AttackConfig, Setting
 from privacy_metrics.significance import SURE, holm, rate_p_value
@@ -162,7 +161,14 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
     about = {
         "kind": "attack",
         "config": config.as_dict(),
-        "victim": {"name": system.name, "digest": "", "layers": 2, "width": WIDTH, "patches": PATCHES},
+        "victim": {
+            "name": system.name,
+            "digest": "",
+            "layers": 2,
+            "width": system.signal.unit,
+            "patches": system.signal.places,
+        },
+        "signal": system.signal.name,
         "codec": {},
         "wire": {system.policy.name: link.wire.as_rows()},
         "channel": str(link.channel),
@@ -193,6 +199,6 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
         task="accuracy",
         about=about,
         create=parts.create,
-        metrics=("ssim", "psnr"),
+        metrics=(system.signal.leakage, "psnr"),
         inferences=INFERENCES if system.labels else (),
     )

@@ -201,6 +201,7 @@ def samples(config: System, signal: Signal, auxiliary: int | None = None) -> Spl
         auxiliary=min(config.auxiliary, auxiliary or config.auxiliary),
         auxiliary_name=config.auxiliary_data,
         group_by=config.group_by,
+        label_by=config.label_by,
         seed=config.seed,
     )
 
@@ -329,6 +330,7 @@ def _probed(victim: Victim, config: AttackConfig, attacked: Samples) -> Victim:
         seed=config.seed,
         distinct=True,
         seen=attacked.hashes,
+        label_by=config.label_by,
     )
     if train.classes != attacked.classes:
         raise AtmError(f"{config.data} has other classes to train on than to attack; give --head FILE")

@@ -44,6 +44,8 @@ class System:
         auxiliary_data: where the adversary's own pictures come from; None takes them from ``data``.
         group_by: ``folder`` or a regular expression on paths; groups of pictures that are on one side only, see
             `atm.data.groups`.
+        label_by: a regular expression that finds a picture's class in its path, see `atm.data.load`; None takes its
+            folder.
         threat: see `atm.threat.load`.
         images: pictures that are attacked.
         auxiliary: the adversary's own pictures, at most.
@@ -66,6 +68,7 @@ class System:
     data: str = "photos"
     auxiliary_data: str | None = None
     group_by: str | None = None
+    label_by: str | None = None
     threat: str = "server"
     images: int = 100
     auxiliary: int = 4000

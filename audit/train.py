@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -71,7 +72,13 @@ def victim(
 
 
 def policy(
-    target: Victim, data: str, saves: float, images: int, exit_layer: int | None = None, seed: int = 0
+    target: Victim,
+    data: str,
+    saves: float,
+    images: int,
+    exit_layer: int | None = None,
+    seed: int = 0,
+    label_by: str | None = None,
 ) -> MergePolicy:
     """A policy that saves a part of the FLOPs of a victim's whole encoder, calibrated on pictures.
 
@@ -82,6 +89,7 @@ def policy(
         images: how many pictures.
         exit_layer: after which the tokens leave the device; None is the last.
         seed: of the choice of pictures.
+        label_by: see `atm.data.load`; what the classes are does not matter.
 
     Raises:
         AtmError: data that cannot be read, a layer that is not there, or more than can be saved.
@@ -89,7 +97,7 @@ def policy(
     if not 0 <= saves < 1:
         raise AtmError(f"a policy that saves {saves} of the FLOPs cannot be; give a part from 0 to 0.99")
     signal = target.encoder.signal
-    seen = source(signal).load(signal, data, "train", limit=images, seed=seed)
+    seen = source(signal).load(signal, data, "train", limit=images, seed=seed, label_by=label_by)
     found = policy_saving(target.encoder, seen.inputs.to(target.encoder.device), saves)
     name = f"saves-{saves * 100:g}" + (f"-exit-{exit_layer}" if exit_layer else "")
     return replace(found, exit_layer=exit_layer, name=name)
@@ -100,6 +108,7 @@ def codec(
     target_options: str,
     data: str,
     test_data: str | None,
+    label_by: str | None,
     rates: Sequence[int],
     exit_layer: int | None,
     steps: int,
@@ -121,7 +130,7 @@ def codec(
     depth = target.encoder.depth
     if exit_layer is not None and not 1 <= exit_layer <= depth:
         raise AtmError(f"--exit-layer {exit_layer} is not in 1 to {depth}, the layers of victim {target.name!r}")
-    train, test = samples_of(target, data, test_data, seed)
+    train, test = samples_of(target, data, test_data, seed, label_by)
     trained, made = train_codec(target, train, rates=rates, exit_layer=exit_layer, steps=steps, seed=seed, report=say)
     description = dict(made)
     if set(test.classes) == set(target.classes) and not set(train.hashes) & set(test.hashes):
@@ -132,6 +141,7 @@ def codec(
     write_weights(path, trained.cpu(), description)
     command = f"atm train codec {target_options} --data {shown(data)}"
     command += f" --test-data {shown(test_data)}" if test_data else ""
+    command += f" --label-by {shlex.quote(label_by)}" if label_by else ""
     command += f" --exit-layer {exit_layer}" if exit_layer else ""
     command += "".join(f" --symbols {rate}" for rate in rates) + f" --steps {steps} --seed {seed}"
     _write_card(path, description, command, train)
@@ -143,6 +153,7 @@ def head(
     target_options: str,
     data: str,
     test_data: str | None,
+    label_by: str | None,
     seed: int,
     path: Path,
     say: Callable[[str], None],
@@ -152,7 +163,7 @@ def head(
     Raises:
         AtmError: data that cannot be read, of one class, or with test pictures of others.
     """
-    train, test = samples_of(target, data, test_data, seed)
+    train, test = samples_of(target, data, test_data, seed, label_by)
     if train.classes != test.classes:
         raise AtmError(f"{data} and {test_data} have different classes; give a test set of the same ones")
     found = probe.fit(target, train, seed=seed, report=say)
@@ -166,12 +177,13 @@ def head(
         say(f"test accuracy {description['accuracy']:.1%} on {len(test)} pictures")
     write_weights(path, found.linear.cpu(), description)
     command = f"atm train head {target_options} --data {shown(data)}"
-    command += (f" --test-data {shown(test_data)}" if test_data else "") + f" --seed {seed}"
+    command += f" --test-data {shown(test_data)}" if test_data else ""
+    command += (f" --label-by {shlex.quote(label_by)}" if label_by else "") + f" --seed {seed}"
     _write_card(path, description, command, train)
     say(f"wrote {path}")
 
 
-def with_head(target: Victim, head: str | None, data: str, seed: int) -> Victim:
+def with_head(target: Victim, head: str | None, data: str, seed: int, label_by: str | None = None) -> Victim:
     """The victim with a task head: of a file, or fitted to training samples (`audit.setting.PROBE`); None keeps it.
 
     Raises:
@@ -182,15 +194,16 @@ def with_head(target: Victim, head: str | None, data: str, seed: int) -> Victim:
     if head != PROBE:
         return probe.with_head_file(target, Path(head))
     signal = target.encoder.signal
-    return probe.probed(target, source(signal).load(signal, data, "train", limit=PROBED, seed=seed), seed=seed)
+    train = source(signal).load(signal, data, "train", limit=PROBED, seed=seed, label_by=label_by)
+    return probe.probed(target, train, seed=seed)
 
 
 def samples_of(
-    target: Victim, data: str, test_data: str | None, seed: int, most: int = 8000
+    target: Victim, data: str, test_data: str | None, seed: int, label_by: str | None, most: int = 8000
 ) -> tuple[Samples, Samples]:
     """Samples to train and to test on, as the victim takes them; of the first at most so many."""
     signal = target.encoder.signal
-    load_for = partial(source(signal).load, signal)
+    load_for = partial(source(signal).load, signal, label_by=label_by)
     return load_for(data, "train", limit=most, seed=seed), load_for(test_data or data, "test", limit=2000, seed=seed)
 
 

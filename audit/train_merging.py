@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -42,6 +43,7 @@ class MergingConfig:
         batch: pictures per step.
         images: pictures to learn from, at most.
         seed: of everything that is random.
+        label_by: see `audit.system.System`.
 
     Raises:
         AtmError: numbers or words that are none.
@@ -58,6 +60,7 @@ class MergingConfig:
     batch: int = 32
     images: int = 8000
     seed: int = 0
+    label_by: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.target_flops < 1:
@@ -82,6 +85,7 @@ class MergingConfig:
         """The command line that asks for the same, without the folders of this machine."""
         words = [f"atm train merging {self.words} --data {shown(self.data)}"]
         words += [f"--test-data {shown(self.test_data)}"] if self.test_data else []
+        words += [f"--label-by {shlex.quote(self.label_by)}"] if self.label_by else []
         words += [f"--exit-layer {self.exit_layer}"] if self.exit_layer else []
         words += [f"--target-flops {self.target_flops:g} --learn {self.learn} --privacy {self.privacy:g}"]
         return " ".join(
@@ -115,7 +119,7 @@ def merging(
     if config.exit_layer is not None and not 1 <= config.exit_layer <= depth:
         raise AtmError(f"--exit-layer {config.exit_layer} is not in 1 to {depth}, the layers of victim {target.name!r}")
     with RunStore(out, "merging", config.as_dict(), resume=resume, force=force) as store:
-        train, test = samples_of(target, config.data, config.test_data, config.seed, config.images)
+        train, test = samples_of(target, config.data, config.test_data, config.seed, config.label_by, config.images)
         if len(train) < config.batch:
             raise AtmError(f"{config.data} has {len(train)} pictures to learn from, fewer than --batch {config.batch}")
         training = MergingTraining(target, train, config.recipe(), config.exit_layer, config.seed)

@@ -17,6 +17,7 @@ from audit.options import (
     Head,
     ImageSize,
     Json,
+    LabelBy,
     Mean,
     Resume,
     Seed,
@@ -69,6 +70,7 @@ def train_codec(
     std: Std = None,
     data: Annotated[str, typer.Option(help="Pictures to train on.")] = "photos",
     test_data: TestData = None,
+    label_by: LabelBy = None,
     symbols: Annotated[
         list[int] | None,
         typer.Option(help="Complex symbols per token; repeatable, the first is the default; without: 32, 16, 48, 64."),
@@ -88,7 +90,7 @@ def train_codec(
 
     _refuse_to_replace(out_file, force)
     target, words = _victim(victim, weights, image_size, mean, std, device)
-    codec(target, words, data, test_data, symbols or RATES, exit_layer, steps, seed, out_file, _say)
+    codec(target, words, data, test_data, label_by, symbols or RATES, exit_layer, steps, seed, out_file, _say)
 
 
 @train.command(
@@ -104,6 +106,7 @@ def train_head(
     std: Std = None,
     data: Annotated[str, typer.Option(help="Labelled pictures to fit it to.")] = "photos",
     test_data: TestData = None,
+    label_by: LabelBy = None,
     seed: Seed = 0,
     device: Device = "auto",
     out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write.")] = Path("head.safetensors"),
@@ -114,7 +117,7 @@ def train_head(
 
     _refuse_to_replace(out_file, force)
     target, words = _victim(victim, weights, image_size, mean, std, device)
-    head(target, words, data, test_data, seed, out_file, _say)
+    head(target, words, data, test_data, label_by, seed, out_file, _say)
 
 
 @train.command(
@@ -130,6 +133,7 @@ def train_merging(
     head: Head = None,
     data: Annotated[str, typer.Option(help="Pictures to learn from.")] = "photos",
     test_data: TestData = None,
+    label_by: LabelBy = None,
     target_flops: Annotated[float, typer.Option(help="Part of the device's unmerged FLOPs to spend.")] = 0.5,
     learn: Annotated[
         str, typer.Option(help="matching: what is compared, and thresholds; or thresholds alone.")
@@ -155,10 +159,12 @@ def train_merging(
     from audit.train_merging import CARD, MergingConfig, merging
 
     words = _words(victim, weights, image_size, mean, std) + (f" --head {Path(head).name}" if head else "")
-    config = MergingConfig(words, data, test_data, target_flops, learn, privacy, exit_layer, steps, batch, images, seed)
+    config = MergingConfig(
+        words, data, test_data, target_flops, learn, privacy, exit_layer, steps, batch, images, seed, label_by
+    )
     with Progress("loading") as say:
         target, _ = _victim(victim, weights, image_size, mean, std, device)
-        target = with_head(target, head, data, seed)
+        target = with_head(target, head, data, seed, label_by)
         told = merging(target, config, out_folder, resume=resume, force=force, say=say)
     if as_json:
         print(json.dumps(told, allow_nan=False))
@@ -177,6 +183,7 @@ def calibrate(
     mean: Mean = None,
     std: Std = None,
     data: Annotated[str, typer.Option(help="Pictures whose tokens are compared; of their training split.")] = "photos",
+    label_by: LabelBy = None,
     images: Annotated[int, typer.Option(min=1, help="So many of them.")] = 64,
     exit_layer: Annotated[
         int | None, typer.Option(help="Layer after which the tokens leave the device; default: the last.")
@@ -191,7 +198,7 @@ def calibrate(
 
     _refuse_to_replace(out_file, force, ".yaml")
     target, _ = _victim(victim, weights, image_size, mean, std, device)
-    found = policy(target, data, saves, images, exit_layer, seed)
+    found = policy(target, data, saves, images, exit_layer, seed, label_by)
     found.write(out_file)
     thresholds = " ".join(f"{threshold:.3f}" for threshold in found.thresholds)
     out.print(escape(f"{out_file}: {found.name}, thresholds {thresholds}"), soft_wrap=True)

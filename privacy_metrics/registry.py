@@ -9,8 +9,11 @@ from torch import Tensor
 from privacy_metrics.metric import Metric, MetricUnavailable
 from privacy_metrics.perceptual import LPIPS
 from privacy_metrics.similarity import PSNR, SSIM
+from privacy_metrics.sounds import CEPSTRAL_DISTORTION, SPECTROGRAM_SSIM, STOI
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in (SSIM, PSNR, LPIPS)}
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (SSIM, PSNR, LPIPS, SPECTROGRAM_SSIM, CEPSTRAL_DISTORTION, STOI)
+}
 """Every metric by name. A new one is a file with a `Metric`, and its name in this line."""
 
 

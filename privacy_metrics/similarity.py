@@ -41,20 +41,26 @@ def ssim(reconstruction: Tensor, original: Tensor) -> Tensor:
         tensor([1., 1.])
     """
     reconstruction, original = as_pair(reconstruction, original)
-    if min(original.shape[2:]) < SMALLEST_SIDE:
-        height, width = original.shape[2:]
-        raise ValueError(f"images are {height}x{width}, expected at least {SMALLEST_SIDE} pixels a side for SSIM")
     return in_batches(_ssim, reconstruction, original, size=32)
 
 
 def _ssim(reconstruction: Tensor, original: Tensor) -> Tensor:
+    return structure(reconstruction, original).mean(dim=(1, 2, 3))
+
+
+def structure(reconstruction: Tensor, original: Tensor) -> Tensor:
+    """SSIM at every pixel ``[B, C, H, W]`` of a checked pair; see `ssim`."""
+    if min(original.shape[2:]) < SMALLEST_SIDE:
+        height, width = original.shape[2:]
+        raise ValueError(f"images are {height}x{width}, expected at least {SMALLEST_SIDE} pixels a side for SSIM")
     from torchmetrics.functional.image import structural_similarity_index_measure  # loading it takes a second
 
     # Versions of torchmetrics disagree on whether the edges count in its own mean; the full map is the same in all.
     _, full = structural_similarity_index_measure(
         reconstruction, original, sigma=1.5, data_range=1.0, reduction="none", return_full_image=True
     )
-    return full.mean(dim=(1, 2, 3))
+    found: Tensor = full
+    return found
 
 
 @torch.no_grad()
@@ -84,4 +90,4 @@ def psnr(reconstruction: Tensor, original: Tensor) -> Tensor:
 
 
 SSIM = Metric("ssim", "SSIM", "", True, ssim)
-PSNR = Metric("psnr", "PSNR", "dB", True, psnr)
+PSNR = Metric("psnr", "PSNR", "dB", True, psnr, signals=("image", "log-mel", "fbank"))

@@ -59,6 +59,12 @@ SECTIONS: dict[str, dict[str, str]] = {
         "SSIM": "structural similarity of two pictures: 1 is a perfect copy, about 0 is nothing in common.",
         "PSNR": "peak signal-to-noise ratio of a rebuilt picture in decibels (dB); higher is nearer to the original.",
         "LPIPS": "distance of two pictures as a neural network perceives it; lower is nearer to the original.",
+        "spectrogram SSIM": "SSIM of two sounds' spectrograms over the frames in which the original is heard; it is "
+        "the leakage of sounds, which are recognisable from 0.65 on.",
+        "mel cepstral distortion": "how far two sounds are apart in timbre, in decibels (dB); lower is nearer to the "
+        "original.",
+        "STOI": "short-time objective intelligibility of a rebuilt sound: about 0 is noise, 1 is as clear as the "
+        "original.",
         "leakage": "for each picture the best SSIM that any attack reached, averaged over pictures.",
         "interval": "where the true value lies with 95% confidence, in brackets behind an estimate.",
         "recognisable": "rebuilt to an SSIM of 0.5 or more. A picture *counts* as recognised if it is recognisable and "

@@ -6,6 +6,8 @@ what she ought to find out just as well.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, normalize
@@ -21,20 +23,18 @@ SMALL = 0.98  # at 8 pixels, of pictures that have no 16; those of fewer than 8 
 AT_ONCE = 512  # pictures in memory
 
 
-def apart(own: ImageSet, attacked: ImageSet) -> tuple[ImageSet, int]:
-    """The adversary's pictures without those that are near-duplicates of an attacked one, and how many these were.
+Alike = Callable[[ImageSet, ImageSet], Tensor | None]
+"""Of the adversary's pictures and the attacked ones to ``[N]`` bool, which of hers show what an attacked one shows;
+None where that cannot be told."""
 
-    Args:
-        own: the adversary's pictures.
-        attacked: the victims, of the same size.
-    """
+
+def pictures(own: ImageSet, attacked: ImageSet) -> Tensor | None:
+    """`Alike` of pictures: thumbnails that correlate, mirrored or not."""
     bounds = _bounds(min(own.pixels.shape[2:]))
     if not bounds:
-        return own, 0
+        return None
     known = [torch.cat([thumbnails(part, side) for part in attacked.batches(AT_ONCE)]) for side, _ in bounds]
-    alike = [_alike(part, known, bounds) for part in own.batches(AT_ONCE)]
-    keep = (~torch.cat(alike)).nonzero().squeeze(1)
-    return (own if len(keep) == len(own) else own.subset(keep)), len(own) - len(keep)
+    return torch.cat([_alike(part, known, bounds) for part in own.batches(AT_ONCE)])
 
 
 def _bounds(pixels: int) -> list[tuple[int, float]]:
@@ -59,3 +59,18 @@ def _alike(images: Tensor, known: list[Tensor], bounds: list[tuple[int, float]])
         for theirs, (side, bound) in zip(known, bounds, strict=True):
             found[mirrored] &= (thumbnails(view, side) @ theirs.T) >= bound
     return (found[0] | found[1]).any(1)
+
+
+def apart(own: ImageSet, attacked: ImageSet, alike: Alike = pictures) -> tuple[ImageSet, int]:
+    """The adversary's pictures without those that are near-duplicates of an attacked one, and how many these were.
+
+    Args:
+        own: the adversary's pictures.
+        attacked: the victims, of the same size.
+        alike: what near-duplicates are.
+    """
+    found = alike(own, attacked)
+    if found is None:
+        return own, 0
+    keep = (~found).nonzero().squeeze(1)
+    return (own if len(keep) == len(own) else own.subset(keep)), len(own) - len(keep)

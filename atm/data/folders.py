@@ -2,7 +2,7 @@
 
 Conventions, the same for folders and tars:
 
-- A picture's class is the name of the folder that it lies in.
+- A picture's class is the name of the folder that it lies in, unless a regular expression finds it in its path.
 - Subfolders ``train``, ``test``, ``val`` and ``validation`` that hold folders of their own are splits; ``val`` and
   ``validation`` are test pictures where there is no ``test``. A class may have such a name: its folder holds pictures.
 - Hidden and system files and folders are passed over without a word.
@@ -18,13 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from atm.data.pictures import SUFFIXES
+from atm.data.formats import PICTURE, Kind
+from atm.data.names import FOLDER, named
 from atm.errors import AtmError
 from atm.text import printable
 
 SYSTEM = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"})
 TEST_SPLITS = ("test", "val", "validation")  # the first one of them that is there
-STRAY = "not named like a picture"
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class File:
         offset: first byte of the picture in ``path``.
         length: bytes of the picture.
         changed: time of the last change, in nanoseconds.
+        label: name of its class.
     """
 
     name: str
@@ -44,10 +45,11 @@ class File:
     offset: int
     length: int
     changed: int
+    label: str = ""
 
     @property
     def folder(self) -> str:
-        """Name of the folder that it lies in: its class."""
+        """Name of the folder that it lies in."""
         return os.path.basename(os.path.dirname(self.name))
 
     def read(self) -> bytes:
@@ -63,7 +65,7 @@ class Found:
 
     Attributes:
         files: in natural order of their names.
-        classes: folder names as the file system gives them, in natural order.
+        classes: names as the file system gives them, in natural order.
         skipped: name and reason of files that are not used.
         splits: those that there are, ``train`` and ``test`` among them or none.
     """
@@ -74,24 +76,29 @@ class Found:
     splits: frozenset[str]
 
 
-def find(path: Path, split: str) -> Found:
-    """The pictures of a split; of everything when there are no splits.
+def find(path: Path, split: str, kind: Kind = PICTURE, label_by: str | None = None) -> Found:
+    """The pictures of a split, or the sounds; of everything when there are no splits.
 
     Args:
         path: a folder, or an uncompressed tar.
         split: ``train`` or ``test``.
+        kind: what is looked for.
+        label_by: a regular expression that finds the class in a path, see `atm.data.names.named`; None or ``folder``
+            takes the folder.
 
     Raises:
         AtmError: it cannot be read, or has no pictures in class folders, or not that split.
     """
+    by_name = label_by not in (None, FOLDER)
+    wanted = f"no {kind.noun}s" if by_name else f"no {kind.noun}s in class folders"
     skipped: list[tuple[str, str]] = []
     shown = printable(path)
     try:
         files = sorted((_tar if path.is_file() else _folder)(path, skipped), key=lambda file: natural(file.name))
     except Exception as error:  # a damaged tar can make tarfile raise nearly anything
-        raise AtmError(f"{shown} holds no pictures in class folders ({printable(error)})") from None
-    pictures = [file for file in files if _suffix(file.name) in SUFFIXES]
-    skipped += [(file.name, STRAY) for file in files if _suffix(file.name) not in SUFFIXES]
+        raise AtmError(f"{shown} holds {wanted} ({printable(error)})") from None
+    pictures = [file for file in files if _suffix(file.name) in kind.suffixes]
+    skipped += [(file.name, kind.stray) for file in files if _suffix(file.name) not in kind.suffixes]
     pictures = _unwrapped(pictures)
     parts = _splits(pictures)
     if parts:
@@ -105,15 +112,22 @@ def find(path: Path, split: str) -> Found:
         skipped += [(f.name, "beside the splits") for f in pictures if _split(f.name) not in parts]
         skipped = [(name, reason) for name, reason in skipped if not known & {part.lower() for part in name.split("/")}]
         pictures = [file for file in pictures if _split(file.name) == chosen]
-    loose = [file for file in pictures if not file.folder]
-    pictures = [file for file in pictures if file.folder]
+    labels = named([f.name for f in pictures], str(label_by), "--label-by") if by_name else [f.folder for f in pictures]
+    pictures = [replace(file, label=label) for file, label in zip(pictures, labels, strict=True)]
+    loose = [file for file in pictures if not file.label]
+    pictures = [file for file in pictures if file.label]
     if not pictures and loose:
-        raise AtmError(f"{shown} has no class folders; put the pictures into one folder for each class")
+        if by_name:
+            raise AtmError(f"--label-by {label_by!r} names no class, such as of {printable(loose[0].name)}")
+        raise AtmError(
+            f"{shown} has no class folders; put the {kind.noun}s into one folder for each class, "
+            "or say with --label-by where their names have it"
+        )
     if not pictures:
         first = f"; the first problem: {printable(skipped[0][0])}: {skipped[0][1]}" if skipped else ""
-        raise AtmError(f"{shown} holds no pictures in class folders{first}")
-    skipped += [(file.name, "in no class folder") for file in loose]
-    classes = tuple(sorted({file.folder for file in pictures}, key=natural))
+        raise AtmError(f"{shown} holds {wanted}{first}")
+    skipped += [(file.name, "of no class, by its name" if by_name else "in no class folder") for file in loose]
+    classes = tuple(sorted({file.label for file in pictures}, key=natural))
     splits = frozenset("train" if part == "train" else "test" for part in parts)
     return Found(tuple(pictures), classes, tuple(sorted(skipped)), splits)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,10 +9,10 @@ from dataclasses import replace
 import torch
 
 from atm.data.folders import Found
+from atm.data.names import FOLDER, named
 from atm.errors import AtmError
 from atm.text import printable
 
-FOLDER = "folder"
 LEAST = 0.25  # of the groups are attacked
 
 
@@ -30,20 +29,12 @@ def groups_of(found: Found, by: str) -> list[str]:
     """
     if by == FOLDER:
         return [file.folder for file in found.files]
-    try:
-        pattern = re.compile(by)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise AtmError(f"--group-by {by!r} is neither 'folder' nor a regular expression: {error}") from None
     # A split's name would make the same person two groups.
     names = [file.name.partition("/")[2] if found.splits else file.name for file in found.files]
-    matches = [pattern.search(name) for name in names]
-    if missed := [name for name, match in zip(names, matches, strict=True) if match is None or not _named(match)]:
-        raise AtmError(f"--group-by {by!r} names no group for {len(missed)} pictures, such as {printable(missed[0])}")
-    return [_named(match) for match in matches if match is not None]
-
-
-def _named(match: re.Match[str]) -> str:
-    return (match[1] if match.re.groups else match[0]) or ""
+    groups = named(names, by, "--group-by")
+    if missed := [name for name, group in zip(names, groups, strict=True) if not group]:
+        raise AtmError(f"--group-by {by!r} names no group for {len(missed)} files, such as {printable(missed[0])}")
+    return groups
 
 
 def divide(found: Found, by: str, victims: int, seed: int) -> tuple[Found, Found]:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from atm.data import loading
 from atm.data.sets import ImageSet, Samples, Splits
-from atm.signals import Signal, arrays
+from atm.signals import Signal, SoundSignal, arrays
 
 
 class Source(Protocol):
@@ -23,6 +23,7 @@ class Source(Protocol):
         seed: int = 0,
         distinct: bool = False,
         seen: Sequence[str] = (),
+        label_by: str | None = None,
     ) -> Samples:
         """Signals by name, as the victim takes them."""
 
@@ -35,13 +36,14 @@ class Source(Protocol):
         auxiliary: int,
         auxiliary_name: str | None = None,
         group_by: str | None = None,
+        label_by: str | None = None,
         seed: int = 0,
     ) -> Splits:
         """Signals for an attack."""
 
 
-class Pictures:
-    """Pictures, in the size and the number of channels of the victim's."""
+class Arrays:
+    """Pictures, or sounds as their spectrograms, in the size and the number of channels of the victim's."""
 
     def load(
         self,
@@ -53,11 +55,21 @@ class Pictures:
         seed: int = 0,
         distinct: bool = False,
         seen: Sequence[str] = (),
+        label_by: str | None = None,
     ) -> ImageSet:
         """See `atm.data.load`."""
         channels, height, width = arrays(signal).shape
         return loading.load(
-            name, split, size=(height, width), channels=channels, limit=limit, seed=seed, distinct=distinct, seen=seen
+            name,
+            split,
+            size=(height, width),
+            channels=channels,
+            limit=limit,
+            seed=seed,
+            distinct=distinct,
+            seen=seen,
+            spectrogram=spectrogram(signal),
+            label_by=label_by,
         )
 
     def splits(
@@ -69,6 +81,7 @@ class Pictures:
         auxiliary: int,
         auxiliary_name: str | None = None,
         group_by: str | None = None,
+        label_by: str | None = None,
         seed: int = 0,
     ) -> Splits[ImageSet]:
         """See `atm.data.splits`."""
@@ -82,10 +95,18 @@ class Pictures:
             auxiliary_name=auxiliary_name,
             group_by=group_by,
             seed=seed,
+            spectrogram=spectrogram(signal),
+            label_by=label_by,
         )
 
 
-SOURCES: dict[str, Source] = {"image": Pictures()}
+def spectrogram(signal: Signal) -> str:
+    """The recipe by which arrays are made of sounds; empty for pictures."""
+    return signal.recipe.name if isinstance(signal, SoundSignal) else ""
+
+
+ARRAYS = Arrays()
+SOURCES: dict[str, Source] = {"image": ARRAYS, "log-mel": ARRAYS, "fbank": ARRAYS}
 """By `atm.signals.Signal.name`."""
 
 

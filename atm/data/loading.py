@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from atm.data import duplicates, groups, hubs, photos
-from atm.data.folders import find
+from atm.data.duplicates import Alike
+from atm.data.folders import Found, find
+from atm.data.formats import kind_of
 from atm.data.pictures import Size, fit, grey, pair
 from atm.data.reading import Wanted, read_files, read_stream
 from atm.data.sets import ImageSet, Splits, sample
@@ -30,6 +32,8 @@ def load(
     seed: int = 0,
     distinct: bool = False,
     seen: Sequence[str] = (),
+    spectrogram: str = "",
+    label_by: str | None = None,
 ) -> ImageSet:
     """Pictures by name.
 
@@ -44,6 +48,8 @@ def load(
         seed: of that subset.
         distinct: leave out pictures with the pixels of an earlier one; the limit counts the others.
         seen: hashes (`ImageSet.hashes`) of pictures to leave out too, with ``distinct``.
+        spectrogram: a recipe of `atm.signals.spectrogram` for a folder or tar of sounds; empty for pictures.
+        label_by: a regular expression that finds the class in a file's path; None takes its folder.
 
     Raises:
         AtmError: an unknown name, nothing readable there, or pictures of different sizes without ``size``.
@@ -51,16 +57,18 @@ def load(
     _check(name, size, channels, limit=limit)
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
+    path = _path(name)
+    if path is None and (spectrogram or label_by is not None):
+        raise AtmError(_needs_files(name, spectrogram))
     if name == "photos":
         pixels, labels = photos.build("train" if split == "train" else "test")
         found = ImageSet(name, pixels, labels, tuple(photos.PHOTOGRAPHS))
         found = found.distinct(seen) if distinct else found
         found = found if limit is None else found.subset(sample(len(found), limit, seed))
         return _sized(found, size, channels)
-    wanted = Wanted(size, channels, limit, seed, distinct, tuple(seen))
-    path = _path(name)
+    wanted = Wanted(size, channels, limit, seed, distinct, tuple(seen), spectrogram, label_by)
     if path is not None:
-        return read_files(printable(path.name or path), find(path, split), wanted)
+        return read_files(printable(path.name or path), _find(path, split, wanted), wanted)
     return read_stream(name, hubs.open_set(name, split), wanted)
 
 
@@ -74,6 +82,8 @@ def splits(
     auxiliary_name: str | None = None,
     group_by: str | None = None,
     seed: int = 0,
+    spectrogram: str = "",
+    label_by: str | None = None,
 ) -> Splits:
     """Victims, auxiliary and validation pictures, no two of the same content.
 
@@ -94,19 +104,25 @@ def splits(
         group_by: what pictures have in common that are on one side only, see `atm.data.groups`; None lets any be
             anywhere.
         seed: of the choice.
+        spectrogram: see `load`.
+        label_by: see `load`.
 
     Raises:
         AtmError: too few pictures of different content, or groups that cannot be told or divided.
     """
     _check(name, size, channels, victims=victims, auxiliary=auxiliary)
+    for each in (name, auxiliary_name):
+        if each is not None and (spectrogram or label_by is not None) and _path(each) is None:
+            raise AtmError(_needs_files(each, spectrogram))
     if auxiliary_name is not None:
         _check(auxiliary_name, size, channels)
     held = max(round(HELD_OUT * auxiliary), 1)
-    take = partial(load, size=size, channels=channels, distinct=True)
-    own_name = auxiliary_name or (name if name == "photos" or _has_train(name) else None)
+    take = partial(load, size=size, channels=channels, distinct=True, spectrogram=spectrogram, label_by=label_by)
+    wanted = Wanted(size, channels, None, seed, distinct=True, seen=(), spectrogram=spectrogram, label_by=label_by)
+    own_name = auxiliary_name or (name if name == "photos" or _has_train(name, wanted) else None)
     if group_by is not None:
-        wanted = Wanted(size, channels, None, seed, distinct=True, seen=())
         return _by_groups(name, own_name, group_by, replace(wanted, limit=victims), replace(wanted, limit=auxiliary))
+    alike = kind_of(spectrogram).alike
     if own_name is None:
         whole = take(name, limit=victims + auxiliary, seed=seed)
         if len(whole) < victims + 2:
@@ -115,7 +131,7 @@ def splits(
                 f"attacking {victims} needs at least {victims + 2}"
             )
         attacked, own = whole.subset(range(victims)), whole.subset(range(victims, len(whole)))
-        return _divided(attacked, own, whole.copies)
+        return _divided(attacked, own, whole.copies, alike)
     if name == "photos":
         chosen = photos.victims(victims, seed)
         attacked = replace(_photographs(chosen, size, channels).distinct(), notes=_overlap(chosen))
@@ -131,7 +147,7 @@ def splits(
         own = _photographs([*learn, *check], size, channels).distinct(attacked.hashes)
     else:
         own = take(own_name, "train", limit=auxiliary, seed=seed + 1, seen=attacked.hashes)
-    return _divided(attacked, own, attacked.copies + own.copies)
+    return _divided(attacked, own, attacked.copies + own.copies, alike)
 
 
 def _by_groups(name: str, own_name: str | None, by: str, attack: Wanted, learn: Wanted) -> Splits:
@@ -139,12 +155,12 @@ def _by_groups(name: str, own_name: str | None, by: str, attack: Wanted, learn: 
     path, own_path = _path(name), _path(own_name or name)
     if path is None or own_path is None:
         raise AtmError("--group-by reads groups from paths: it needs a folder or tar, for the adversary's pictures too")
-    theirs, note = find(path, "test"), ""
+    theirs, note = _find(path, "test", attack), ""
     if own_name is None:
         assert attack.limit is not None
         theirs, hers = groups.divide(theirs, by, attack.limit, attack.seed)
     else:
-        every = find(own_path, "train")
+        every = _find(own_path, "train", learn)
         hers = groups.without(every, by, theirs)
         shared = len(every.files) - len(hers.files)
         note = f"{shared} of the adversary's {len(every.files)} left out, which are of groups of the attacked ones"
@@ -154,11 +170,21 @@ def _by_groups(name: str, own_name: str | None, by: str, attack: Wanted, learn: 
     learn = replace(learn, seed=learn.seed + 1, seen=attacked.hashes)
     own = read_files(printable(own_path.name or own_path), hers, learn)
     own = replace(own, notes=(*own.notes, note)) if note else own
-    return _divided(attacked, own, attacked.copies + own.copies)
+    return _divided(attacked, own, attacked.copies + own.copies, kind_of(attack.spectrogram).alike)
 
 
-def _divided(attacked: ImageSet, own: ImageSet, removed: int) -> Splits:
-    own, alike = duplicates.apart(own, attacked)
+def _find(path: Path, split: str, wanted: Wanted) -> Found:
+    return find(path, split, kind_of(wanted.spectrogram), wanted.label_by)
+
+
+def _needs_files(name: str, spectrogram: str) -> str:
+    if spectrogram:
+        return f"the victim hears sounds, and data {name!r} is no folder or tar of them"
+    return f"--label-by reads labels from paths: it needs a folder or tar, and data {name!r} is none"
+
+
+def _divided(attacked: ImageSet, own: ImageSet, removed: int, alike_by: Alike) -> Splits:
+    own, alike = duplicates.apart(own, attacked, alike_by)
     if len(own) < 2:
         raise AtmError(f"{own.name} has no auxiliary pictures beside the attacked ones; give other --auxiliary-data")
     begin = len(own) - max(round(HELD_OUT * len(own)), 1)
@@ -182,9 +208,9 @@ def _sized(found: ImageSet, size: Size, channels: int) -> ImageSet:
     return replace(found, pixels=grey(fit(found.pixels, size), channels).contiguous())
 
 
-def _has_train(name: str) -> bool:
+def _has_train(name: str, wanted: Wanted) -> bool:
     path = _path(name)
-    return path is not None and find(path, "test").splits >= {"train", "test"}
+    return path is not None and _find(path, "test", wanted).splits >= {"train", "test"}
 
 
 def _path(name: str) -> Path | None:

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from atm.data import cache, hubs
+from atm.data import cache, hubs, pictures, sounds
 from atm.data.folders import File, Found
-from atm.data.pictures import Size, UnusableError, decode
+from atm.data.formats import kind_of
+from atm.data.pictures import Size, UnusableError
 from atm.data.sets import ImageSet, content, sample
 from atm.errors import AtmError
 from atm.progress import track
@@ -39,6 +40,13 @@ class Wanted:
     seed: int
     distinct: bool
     seen: tuple[str, ...]
+    spectrogram: str = ""
+    label_by: str | None = None
+
+    @property
+    def noun(self) -> str:
+        """What one of these files is called."""
+        return kind_of(self.spectrogram).noun
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ def read_files(name: str, found: Found, wanted: Wanted) -> ImageSet:
     rows = _order(len(found.files), wanted)
     files = [found.files[row] for row in rows]
     index = {folder: label for label, folder in enumerate(found.classes)}
-    labels = [index[file.folder] for file in files]
+    labels = [index[file.label] for file in files]
     many = min(len(files), wanted.limit or len(files)) > MANY
     key = _key(files, labels, found.skipped, wanted) if many else None
     workers = min(os.cpu_count() or 1, MOST_WORKERS) if many else 0
@@ -146,7 +154,10 @@ class _Files(Dataset[Decoded]):
 
 def _decode(name: str, image: Any, label: int, wanted: Wanted) -> Decoded:
     try:
-        pixels, notes = decode(image, wanted.size, wanted.channels)
+        if wanted.spectrogram:
+            pixels, notes = sounds.decode(image, wanted.size, wanted.channels, wanted.spectrogram)
+        else:
+            pixels, notes = pictures.decode(image, wanted.size, wanted.channels)
         return Decoded(name, int(label), pixels, notes)
     except UnusableError as error:
         return Decoded(name, int(label), None, reason=str(error))
@@ -178,7 +189,7 @@ def _gather(
     notes, reasons = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
     for file, reason in passed_over:
         reasons[reason].append(file)
-    for picture in track(decoded, "reading pictures", total=total):
+    for picture in track(decoded, f"reading {wanted.noun}s", total=total):
         if picture.pixels is None:
             reasons[picture.reason].append(picture.name)
             continue
@@ -201,11 +212,11 @@ def _gather(
             break
     gathered.skipped = [_line("file", files, reason) for reason, files in sorted(reasons.items())]
     gathered.notes = [
-        f"{_counted('picture', files)} {note} ({examples(files)})" for note, files in sorted(notes.items())
+        f"{_counted(wanted.noun, files)} {note} ({examples(files)})" for note, files in sorted(notes.items())
     ]
     if not gathered.labels:
         problem = f"; the first problem: {gathered.skipped[0]}" if gathered.skipped else ""
-        raise AtmError(f"{name} has no usable picture{problem}")
+        raise AtmError(f"{name} has no usable {wanted.noun}{problem}")
     return gathered
 
 

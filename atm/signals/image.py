@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 
+from atm.signals import png
 from atm.signals.arrays import ArraySignal
 from privacy_metrics.leakage import SSIM_BAR, Bar
 
@@ -28,18 +25,9 @@ class ImageSignal(ArraySignal):
 
     def store(self, signals: Tensor) -> list[bytes]:
         """As PNG of 8 bits a channel."""
-        files = []
-        for pixels in (signals.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu():
-            png = io.BytesIO()
-            Image.fromarray(pixels.squeeze(-1).numpy()).save(png, format="PNG")  # Pillow wants grey as [H, W]
-            files.append(png.getvalue())
-        return files
+        return png.store(signals)
 
     @classmethod
     def restore(cls, files: Sequence[bytes]) -> Tensor:
         """``[B, 3, H, W]``; grey scores the same."""
-        pictures = []
-        for content in files:
-            with Image.open(io.BytesIO(content)) as image:
-                pictures.append(torch.from_numpy(np.array(image.convert("RGB"))))
-        return torch.stack(pictures).permute(0, 3, 1, 2).float() / 255
+        return png.restore(files)

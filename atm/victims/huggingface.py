@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,7 @@ from atm.victims.state import tidied
 from atm.weight_files import load_state
 
 FAMILIES = ("vit", "deit", "dinov2", "dinov2_with_registers", "clip", "siglip")
+OF_SOUND = ("whisper", "audio-spectrogram-transformer")  # which have files of their own beside this one
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 HALF = ((0.5,) * 3, (0.5,) * 3)
@@ -77,9 +79,21 @@ def load(repository: Repository, raw: Mapping[str, Any], size: Size | None) -> L
     Raises:
         AtmError: another family (before weights are fetched), ``transformers`` is missing, or weights that do not fit.
     """
-    family, config = _config(repository, raw)
+    family = str(raw.get("model_type", "")).removesuffix("_vision_model")
+    if family not in FAMILIES:
+        raise unknown("transformers model type", str(raw.get("model_type", "")), (*FAMILIES, *OF_SOUND))
+    config = read_config(repository)
+    vision = getattr(config, "vision_config", config)
+    check_activation(vision.hidden_act)
+    with described(repository):
+        return _loaded(repository, raw, size, family, vision)
+
+
+@contextmanager
+def described(repository: Repository) -> Iterator[None]:
+    """Whatever goes wrong inside means that a configuration and its weights do not belong together, in one line."""
     try:
-        return _loaded(repository, raw, size, family, config)
+        yield
     except AtmError:
         raise
     except Exception as error:  # a description may say anything, and what it says goes through two libraries
@@ -87,7 +101,7 @@ def load(repository: Repository, raw: Mapping[str, Any], size: Size | None) -> L
 
 
 def _loaded(repository: Repository, raw: Mapping[str, Any], size: Size | None, family: str, config: Any) -> Loaded:
-    text = _architecture(raw)
+    text = architecture_of(raw)
     made_for = parse_size(config.image_size)
     patch = parse_size(config.patch_size)
     assert made_for is not None and patch is not None
@@ -114,17 +128,17 @@ def _loaded(repository: Repository, raw: Mapping[str, Any], size: Size | None, f
         _numbers(preprocessing, "image_mean", channels) or mean,
         _numbers(preprocessing, "image_std", channels) or std,
         description,
-        _classes(raw) if answers else (),
+        class_names(raw) if answers else (),
         "classification" if answers else None,
     )
 
 
-def _config(repository: Repository, raw: Mapping[str, Any]) -> tuple[str, Any]:
-    """The family's name and the configuration of its vision tower."""
-    kind = str(raw.get("model_type", ""))
-    family = kind.removesuffix("_vision_model")
-    if family not in FAMILIES:
-        raise unknown("transformers model type", kind, FAMILIES)
+def read_config(repository: Repository) -> Any:
+    """What ``config.json`` says, with the defaults of transformers.
+
+    Raises:
+        AtmError: transformers is missing, or refuses it.
+    """
     try:
         from transformers import AutoConfig
     except ImportError:
@@ -132,13 +146,16 @@ def _config(repository: Repository, raw: Mapping[str, Any]) -> tuple[str, Any]:
     path = repository.file(CONFIG)
     assert path is not None  # it has just been read
     try:
-        config = AutoConfig.from_pretrained(str(path.parent))
+        return AutoConfig.from_pretrained(str(path.parent))
     except Exception as error:  # its validation raises many kinds
         raise AtmError(f"{path} is no configuration of transformers: {one_line(error)}") from None
-    vision = getattr(config, "vision_config", config)
-    if vision.hidden_act not in ACTIVATIONS:
-        raise unknown("activation", str(vision.hidden_act), ACTIVATIONS)
-    return family, vision
+
+
+def check_activation(name: str) -> str:
+    """What timm calls an activation; `AtmError` where it has none."""
+    if name not in ACTIVATIONS:
+        raise unknown("activation", str(name), ACTIVATIONS)
+    return ACTIVATIONS[name]
 
 
 def _numbers(preprocessing: Mapping[str, Any], name: str, channels: int) -> tuple[float, ...]:
@@ -152,11 +169,13 @@ def _numbers(preprocessing: Mapping[str, Any], name: str, channels: int) -> tupl
     return tuple(float(number) for number in found)
 
 
-def _architecture(raw: Mapping[str, Any]) -> str:
+def architecture_of(raw: Mapping[str, Any]) -> str:
+    """The class that the weights were saved from, or nothing."""
     return str((raw.get("architectures") or [""])[0])
 
 
-def _classes(raw: Mapping[str, Any]) -> tuple[str, ...]:
+def class_names(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names in the order of the logits; none where they are only numbered."""
     names = {int(number): str(name) for number, name in (raw.get("id2label") or {}).items()}
     ordered = tuple(names[number] for number in sorted(names))
     return () if all(re.fullmatch(r"LABEL_\d+", name) for name in ordered) else ordered

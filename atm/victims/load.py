@@ -11,13 +11,14 @@ import timm
 from atm.encoder import Encoder, first_kernel
 from atm.errors import AtmError, unknown
 from atm.finite import check_finite
-from atm.victims import huggingface, own, probe, timm_models
+from atm.victims import huggingface, own, probe, spectrograms, timm_models, whisper
 from atm.victims.classes import read_classes
 from atm.victims.hub import CONFIG, Repository
 from atm.victims.loaded import Loaded, Size, parse_size
 from atm.victims.victim import Victim
 from atm.weight_files import PICKLES, state_digest
 
+SOUND = dict(zip(huggingface.OF_SOUND, (whisper.load, spectrograms.load), strict=True))
 HUB = re.compile(r"(?:hf[-_]hub:)?([\w.-]+/[\w.-]+(?:@[\w./-]+)?)")
 
 
@@ -85,7 +86,7 @@ def _from_repository(name: str, settings: Mapping[str, object], size: Size | Non
     if "architecture" in config:
         return timm_models.from_repository(repository, config, size)
     if "model_type" in config:
-        return huggingface.load(repository, config, size)
+        return SOUND.get(str(config["model_type"]), huggingface.load)(repository, config, size)
     raise AtmError(f"victim {name!r} has no {CONFIG} of timm or transformers")
 
 
@@ -100,7 +101,7 @@ def _assembled(
         check_finite(f"weights of victim {name!r}: {part}", tensor)
     channels = first_kernel(loaded.model.patch_embed).shape[1]
     own_mean, own_std = (_for_channels(numbers, channels) for numbers in (loaded.mean, loaded.std))
-    encoder = Encoder(loaded.model, mean or own_mean, std or own_std).eval().requires_grad_(False)
+    encoder = Encoder(loaded.model, mean or own_mean, std or own_std, loaded.spectrogram).eval().requires_grad_(False)
     names, task = loaded.classes, loaded.task
     if classes is not None:
         outputs = int(loaded.model.num_classes)

@@ -23,6 +23,7 @@ class Loaded:
         classes: names in the order of the logits; empty where they are not known.
         task: whether its outputs answer anything; None where they are features or an embedding.
         digest: SHA-256 of the file; empty where it is to be taken over the tensors.
+        spectrogram: what its input is made of sound with (`atm.signals.spectrogram`); empty where it sees pictures.
     """
 
     model: Any
@@ -32,6 +33,7 @@ class Loaded:
     classes: tuple[str, ...] = ()
     task: Task | None = "classification"
     digest: str = ""
+    spectrogram: str = ""
 
 
 def parse_size(size: int | str | Size | None) -> Size | None:

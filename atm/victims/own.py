@@ -10,13 +10,15 @@ from typing import Any
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 
+from atm.encoder import first_kernel
 from atm.errors import AtmError, unknown
-from atm.stem import ConvStem
+from atm.signals.spectrogram import RECIPES
+from atm.stem import ConvStem, FrameStem
 from atm.victims.loaded import Loaded
 from atm.weight_files import file_digest, load_state, read_weights
 
 SHIPPED = Path(str(files("atm"))) / "weights"
-STEMS: dict[str, type[PatchEmbed]] = {"patch": PatchEmbed, "conv": ConvStem}
+STEMS: dict[str, type[PatchEmbed]] = {"patch": PatchEmbed, "conv": ConvStem, "frames": FrameStem}
 
 
 def victims() -> list[str]:
@@ -25,7 +27,7 @@ def victims() -> list[str]:
 
 
 def build_vit(architecture: Mapping[str, Any]) -> VisionTransformer:
-    """Timm's ``VisionTransformer`` from keyword arguments; ``stem`` is ``patch`` or ``conv``."""
+    """Timm's ``VisionTransformer`` from keyword arguments; ``stem`` is a name of `STEMS`."""
     options = dict(architecture)
     stem = options.pop("stem", "patch")
     if stem not in STEMS:
@@ -47,4 +49,9 @@ def load(path: Path) -> Loaded:
     except (KeyError, TypeError, ValueError, RuntimeError, AssertionError):
         raise AtmError(f"{path} describes no victim of this version; write one with 'atm train victim'") from None
     load_state(vit, state, path)
-    return Loaded(vit, mean, std, description, classes, digest=file_digest(path))
+    recipe = str(description.get("spectrogram", ""))
+    if recipe and (recipe not in RECIPES or first_kernel(vit.patch_embed).shape[1] != 1):
+        raise AtmError(
+            f"{path} takes no spectrogram {recipe!r} of this version; write a victim with 'atm train victim'"
+        )
+    return Loaded(vit, mean, std, description, classes, digest=file_digest(path), spectrogram=recipe)

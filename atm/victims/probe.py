@@ -120,7 +120,7 @@ def with_head(victim: Victim, head: Head) -> Victim:
         vit.head_dist = head.linear  # two heads whose answers are averaged: the average of both tokens' answers
     vit.num_classes = head.linear.out_features
     mean, std = (tensor.flatten().tolist() for tensor in (victim.encoder.mean, victim.encoder.std))
-    encoder = Encoder(vit, mean, std).eval().requires_grad_(False).to(victim.encoder.device)
+    encoder = Encoder(vit, mean, std, victim.encoder.spectrogram).eval().requires_grad_(False).to(victim.encoder.device)
     return replace(
         victim,
         encoder=encoder,

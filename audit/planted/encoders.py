@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from atm.encoder import Encoded, Encoder
 from atm.policy import MergePolicy
-from atm.signals import ImageSignal
+from atm.signals import ArraySignal, ImageSignal
 from atm.tokens import TokenBatch
 
 SIDE, GRID = 32, (8, 8)
@@ -28,16 +28,16 @@ class PlantedEncoder(nn.Module):
     The sound layer, whose tokens are the patches, is what the canary attacks.
     """
 
-    depth, width, signal, uses_places = 2, WIDTH, SIGNAL, False
+    depth, uses_places = 2, False
     device = torch.device("cpu")
 
-    def __init__(self, tokens_of: TokensOf) -> None:
+    def __init__(self, tokens_of: TokensOf, signal: ArraySignal) -> None:
         super().__init__()
-        self.tokens_of = tokens_of
+        self.tokens_of, self.signal, self.width = tokens_of, signal, signal.unit
 
     def forward(self, images: Tensor, policy: MergePolicy) -> Encoded:
         """The patches where the tokens leave after the first layer, the planted tokens otherwise."""
-        tokens = identity(images) if policy.device_layers == 1 else self.tokens_of(images)
+        tokens = patches(self.signal, images) if policy.device_layers == 1 else self.tokens_of(images)
         return Encoded(tokens, tokens.lengths.expand(3, -1), torch.zeros(len(images), dtype=torch.float64))
 
     def counts_sizes(self, policy: MergePolicy) -> bool:
@@ -49,19 +49,24 @@ class PlantedEncoder(nn.Module):
         return torch.tensor([[1.0, 0.0]]).expand(len(tokens), -1)
 
 
-def planted(tokens_of: TokensOf) -> Encoder:
+def planted(tokens_of: TokensOf, signal: ArraySignal = SIGNAL) -> Encoder:
     """The encoder as links take it."""
-    return cast(Encoder, PlantedEncoder(tokens_of))
+    return cast(Encoder, PlantedEncoder(tokens_of, signal))
+
+
+def patches(signal: ArraySignal, signals: Tensor) -> TokenBatch:
+    """The patches themselves."""
+    return patchwise(signal.to_units(signals))
 
 
 def patchwise(values: Tensor) -> TokenBatch:
-    """A token for each patch from ``[B, PATCHES, WIDTH]``, behind a class token that is their mean."""
+    """A token for each patch from ``[B, P, u]``, behind a class token that is their mean."""
     return TokenBatch.dense(torch.cat([values.mean(1, keepdim=True), values], 1), 1)
 
 
 def identity(images: Tensor) -> TokenBatch:
     """The patches themselves."""
-    return patchwise(SIGNAL.to_units(images))
+    return patches(SIGNAL, images)
 
 
 def without_class_token(images: Tensor) -> TokenBatch:

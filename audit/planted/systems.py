@@ -10,8 +10,9 @@ from atm.codec import Codec
 from atm.defence import Defence
 from atm.link import Link
 from atm.policy import MergePolicy
+from atm.signals import ArraySignal
 from atm.threat import PRESETS, ThreatModel
-from audit.planted import encoders, parts, pictures
+from audit.planted import encoders, parts, pictures, sounds
 from audit.planted.encoders import WIDTH, TokensOf
 from audit.planted.pictures import Pictures
 from reports.level import BEATS_BOUND, IN_PART, INCONCLUSIVE, LEAKS, NOT_FOUND
@@ -30,7 +31,7 @@ class System:
     Attributes:
         name: what is planted.
         expected: a word of `reports.level`, or ``refused``.
-        tokens: what the encoder makes of pictures.
+        tokens: what the encoder makes of signals.
         attacks: beside the blind baselines.
         pictures: which ones.
         channel: None is noiseless.
@@ -42,6 +43,7 @@ class System:
         quick: whether attacks take the few steps of a first look.
         labels: whether to look for the label and for the picture among candidates too.
         least_error: mean squared error per pixel that is claimed to be the least possible, or None where none is.
+        signal: what is attacked; ``pictures`` gives them.
     """
 
     name: str
@@ -58,10 +60,18 @@ class System:
     quick: bool = False
     labels: bool = False
     least_error: float | None = None
+    signal: ArraySignal = encoders.SIGNAL
 
     def link(self) -> Link:
         """The system."""
-        return Link(encoders.planted(self.tokens), self.policy, self.codec, self.channel, self.defence)
+        return Link(encoders.planted(self.tokens, self.signal), self.policy, self.codec, self.channel, self.defence)
+
+
+def _of_sounds(name: str, expected: str, tokens: TokensOf, labels: bool = False, threat: str = "server") -> System:
+    """One that hears `audit.planted.sounds.voices`."""
+    return System(
+        name, expected, tokens, pictures=sounds.voices, labels=labels, threat=PRESETS[threat], signal=sounds.SIGNAL
+    )
 
 
 def gaussian_least_error(noise: float) -> float:
@@ -143,9 +153,16 @@ NULL = (
     System("near-duplicates taken from the adversary", NOT_FOUND, encoders.hashed, ("nearest", "ridge"),
            pictures.untwinned),
     System("position told to the adversary anyway", NOT_FOUND, encoders.places, ("ridge", "codes")),
+    _of_sounds("constant tokens of sounds", NOT_FOUND, sounds.constant, labels=True, threat="eavesdropper"),
+    _of_sounds("another sound's tokens", NOT_FOUND, sounds.of_another),
     System("sound defence with a known bound", NOT_FOUND, encoders.without_class_token, pictures=pictures.gaussian,
            defence=parts.GaussianNoise(NOISE), least_error=gaussian_least_error(NOISE)),
 )  # fmt: skip
 """Systems that leak nothing, whatever the seed."""
 
-SYSTEMS = (*HIDES_NOTHING, *NO_PICTURE, *SOME_PICTURES, *BROKEN, *NULL)
+SOUNDS = (
+    _of_sounds("spectrogram in the tokens", LEAKS, sounds.identity),
+    _of_sounds("word leaked but not the sound", LEAKS, sounds.word_only, labels=True),
+)
+
+SYSTEMS = (*HIDES_NOTHING, *NO_PICTURE, *SOME_PICTURES, *BROKEN, *SOUNDS, *NULL)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from reports.shown import image
+from atm.signals import FbankSignal, LogMelSignal
+from reports.shown import image, sound
 
 
 @dataclass(frozen=True)
@@ -29,5 +30,9 @@ class Shot:
     caption: str
 
 
-SHOWN: dict[str, Callable[[Shot], Markup]] = {"image": image.show}
+SHOWN: dict[str, Callable[[Shot], Markup]] = {
+    "image": image.show,
+    "log-mel": sound.shows(LogMelSignal),
+    "fbank": sound.shows(FbankSignal),
+}
 """By `atm.signals.Signal.name`."""

@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "timm", "botorch", "torchmetrics", "pandas", "scipy", "numpy", "PIL", "yaml")
+HEAVY = (
+    "torch",
+    "timm",
+    "botorch",
+    "torchmetrics",
+    "pandas",
+    "scipy",
+    "numpy",
+    "PIL",
+    "yaml",
+    "torchaudio",
+    "soundfile",
+)
 LOADED = f"""
 import sys
 from audit.cli import main
