@@ -9,8 +9,9 @@ from torch import Tensor
 from privacy_metrics.metric import Metric, MetricUnavailable
 from privacy_metrics.perceptual import LPIPS
 from privacy_metrics.similarity import PSNR, SSIM
+from privacy_metrics.words import EXACT, IN_PLACE, ROUGE_L
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in (SSIM, PSNR, LPIPS)}
+METRICS: dict[str, Metric] = {metric.name: metric for metric in (SSIM, PSNR, LPIPS, ROUGE_L, IN_PLACE, EXACT)}
 """Every metric by name. A new one is a file with a `Metric`, and its name in this line."""
 
 

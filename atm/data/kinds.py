@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from torch import Tensor
+
 from atm.data import loading
 from atm.data.sets import ImageSet, Samples, Splits
+from atm.data.texts import Texts
 from atm.signals import Signal, arrays
 
 
@@ -38,6 +41,9 @@ class Source(Protocol):
         seed: int = 0,
     ) -> Splits:
         """Signals for an attack."""
+
+    def sample(self, signal: Signal, count: int) -> Tensor:
+        """Signals that need neither file nor download, to which a codec may be fitted."""
 
 
 class Pictures:
@@ -84,8 +90,12 @@ class Pictures:
             seed=seed,
         )
 
+    def sample(self, signal: Signal, count: int) -> Tensor:
+        """The embedded photographs."""
+        return self.load(signal, "photos", "train", limit=count).images
 
-SOURCES: dict[str, Source] = {"image": Pictures()}
+
+SOURCES: dict[str, Source] = {"image": Pictures(), "text": Texts()}
 """By `atm.signals.Signal.name`."""
 
 

@@ -4,8 +4,9 @@ from atm.errors import unknown
 from atm.signals.arrays import ArraySignal, arrays
 from atm.signals.base import Signal
 from atm.signals.image import ImageSignal
+from atm.signals.text import TextSignal
 
-SIGNALS: dict[str, type[Signal]] = {kind.name: kind for kind in (ImageSignal,)}
+SIGNALS: dict[str, type[Signal]] = {kind.name: kind for kind in (ImageSignal, TextSignal)}
 """Every kind by name. A new one is a file with a `Signal`, and its name in this line."""
 
 
@@ -20,4 +21,4 @@ def kind(name: str) -> type[Signal]:
     return SIGNALS[name]
 
 
-__all__ = ["SIGNALS", "ArraySignal", "ImageSignal", "Signal", "arrays", "kind"]
+__all__ = ["SIGNALS", "ArraySignal", "ImageSignal", "Signal", "TextSignal", "arrays", "kind"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from atm.encoder import Encoder
 from atm.errors import AtmError
 from atm.victims.victim import Task
 
@@ -23,6 +24,7 @@ class Loaded:
         classes: names in the order of the logits; empty where they are not known.
         task: whether its outputs answer anything; None where they are features or an embedding.
         digest: SHA-256 of the file; empty where it is to be taken over the tensors.
+        encoder: the model ready to run, where it takes in no pictures; None makes it one that does.
     """
 
     model: Any
@@ -32,6 +34,7 @@ class Loaded:
     classes: tuple[str, ...] = ()
     task: Task | None = "classification"
     digest: str = ""
+    encoder: Encoder | None = None
 
 
 def parse_size(size: int | str | Size | None) -> Size | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from reports.shown import image
+from reports.shown import image, text
 
 
 @dataclass(frozen=True)
@@ -29,5 +29,5 @@ class Shot:
     caption: str
 
 
-SHOWN: dict[str, Callable[[Shot], Markup]] = {"image": image.show}
+SHOWN: dict[str, Callable[[Shot], Markup]] = {"image": image.show, "text": text.show}
 """By `atm.signals.Signal.name`."""
