@@ -31,6 +31,8 @@ class Baselines:
 
 BASELINES = {
     "image": Baselines(("mean_image", "best_constant"), "random_image", "mean_image", "nearest", "ridge"),
-    "text": Baselines(("common_words",), "random_sentence", "common_words", "nearest_sentence", "word_ridge"),
+    "text": Baselines(
+        ("common_words", "commonest_word"), "random_sentence", "commonest_word", "nearest_sentence", "word_ridge"
+    ),
 }
 """By `atm.signals.Signal.name`."""

@@ -11,20 +11,21 @@ from torch import Tensor
 from atm.data import Splits
 from atm.errors import AtmError
 from atm.signals import Signal
-from attacks import BLIND
+from attacks import BASELINES
 from audit import harm
 from audit.evaluate import evaluate
 from audit.folder import RunFolder
 from audit.planted import parts
-from audit.planted.encoders import PATCHES, WIDTH
 from audit.planted.systems import NULL, REFUSED, SYSTEMS, System
 from audit.setting import AttackConfig, Setting
+from privacy_metrics.registry import metrics_of
 from privacy_metrics.significance import SURE, holm, rate_p_value
 from privacy_metrics.statistics import Interval, wilson
 from reports.level import IN_PART, LEAKS
 from reports.run import Run
 from reports.verdict import Verdict, judge
 
+NETWORKS = ("lpips",)  # metrics that need weights, which the self-check does without
 INFERENCES = ("identify", "traffic")  # of what is no picture
 
 
@@ -159,10 +160,18 @@ def _bias(verdict: Verdict) -> float:
 
 def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
     link = system.link()
+    signal, blind = link.signal, BASELINES[link.signal.name].blind
     about = {
         "kind": "attack",
         "config": config.as_dict(),
-        "victim": {"name": system.name, "digest": "", "layers": 2, "width": WIDTH, "patches": PATCHES},
+        "victim": {
+            "name": system.name,
+            "digest": "",
+            "layers": 2,
+            "width": link.encoder.width,
+            "patches": signal.places,
+        },
+        "signal": signal.name,
         "codec": {},
         "wire": {system.policy.name: link.wire.as_rows()},
         "channel": str(link.channel),
@@ -175,7 +184,7 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
             "victims_digest": pictures.victims.digest,
         },
         "policies": [system.policy.as_dict()],
-        "attacks": [*BLIND, *system.attacks],
+        "attacks": [*blind, *system.attacks],
         "denied": [],
         "inferences": list(INFERENCES if system.labels else ()),
         "chance": harm.chance(pictures.victims.labels),
@@ -185,7 +194,7 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
     return Setting(
         links={system.policy.device_layers: link},
         policies=[system.policy],
-        attacks=[*BLIND, *system.attacks],
+        attacks=[*blind, *system.attacks],
         denied=[],
         threat=system.threat,
         data=pictures,
@@ -193,6 +202,6 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
         task="accuracy",
         about=about,
         create=parts.create,
-        metrics=("ssim", "psnr"),
+        metrics=tuple(name for name in metrics_of(signal.name) if name not in NETWORKS),
         inferences=INFERENCES if system.labels else (),
     )

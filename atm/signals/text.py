@@ -36,6 +36,7 @@ class TextSignal(Signal):
 
     name: ClassVar[str] = "text"
     noun: ClassVar[str] = "sentence"
+    content: ClassVar[str] = "words"
     leakage: ClassVar[str] = "rouge_l"
     # Two sentences have a tenth to a third of their words in common anyway, so more is owed than of pictures.
     bar: ClassVar[Bar] = Bar(0.5, owed=0.2, near_copy=0.9, clear=0.5)

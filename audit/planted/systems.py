@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import defenses
 from atm.channels import Awgn, Channel
 from atm.codec import Codec
 from atm.defence import Defence
+from atm.encoder import Encoder
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import PRESETS, ThreatModel
-from audit.planted import encoders, parts, pictures
+from audit.planted import encoders, parts, pictures, sentences
 from audit.planted.encoders import WIDTH, TokensOf
 from audit.planted.pictures import Pictures
 from reports.level import BEATS_BOUND, IN_PART, INCONCLUSIVE, LEAKS, NOT_FOUND
@@ -31,6 +34,7 @@ class System:
         name: what is planted.
         expected: a word of `reports.level`, or ``refused``.
         tokens: what the encoder makes of pictures.
+        victim: the encoder with that function planted in it.
         attacks: beside the blind baselines.
         pictures: which ones.
         channel: None is noiseless.
@@ -56,10 +60,11 @@ class System:
     images: int | None = None
     labels: bool = False
     least_error: float | None = None
+    victim: Callable[[TokensOf], Encoder] = encoders.planted
 
     def link(self) -> Link:
         """The system."""
-        return Link(encoders.planted(self.tokens), self.policy, self.codec, self.channel, self.defence)
+        return Link(self.victim(self.tokens), self.policy, self.codec, self.channel, self.defence)
 
 
 def gaussian_least_error(noise: float) -> float:
@@ -74,6 +79,11 @@ def gaussian_least_error(noise: float) -> float:
 def _some(percent: int, expected: str) -> System:
     """Some pictures of a hundred, of which three fifths can be seen: recognisable, and no near copy."""
     return System(f"leak of {percent} in 100", expected, encoders.shown(0.6), pictures=pictures.marked(percent))
+
+
+def _reading(name: str, expected: str, tokens: TokensOf, pictures: Pictures = sentences.drawn) -> System:
+    """A system that takes in sentences."""
+    return System(name, expected, tokens, ("word_ridge",), pictures, victim=sentences.reading)
 
 
 HIDES_NOTHING = (
@@ -115,6 +125,13 @@ SOME_PICTURES = (
     _some(70, LEAKS),
 )
 
+SENTENCES = (
+    _reading("sentences whose words are sent as they are", LEAKS, sentences.said),
+    _reading("secret fixed rotation of words", LEAKS, sentences.turned),
+    _reading("leak of 20 sentences in 100", IN_PART, sentences.if_marked, pictures=partial(sentences.marked, 20)),
+)
+"""Systems whose signal is text."""
+
 BROKEN = (
     System("attack that learns from mixed-up pairs", INCONCLUSIVE, attacks=("mixed_up",)),
     System("attack that was not retrained", INCONCLUSIVE, attacks=("stale",), defence=parts.SecretFlip()),
@@ -137,9 +154,11 @@ NULL = (
            threat=EAVESDROPPER),
     System("one constant token", NOT_FOUND, encoders.one_constant_token, attacks=("ridge", "whole"), labels=True),
     System("position told to the adversary anyway", NOT_FOUND, encoders.places, ("ridge", "codes")),
+    _reading("constant tokens, one for each word", NOT_FOUND, sentences.mute),
+    _reading("another sentence's tokens", NOT_FOUND, sentences.of_another),
     System("sound defence with a known bound", NOT_FOUND, encoders.without_class_token, pictures=pictures.gaussian,
            defence=parts.GaussianNoise(NOISE), least_error=gaussian_least_error(NOISE)),
 )  # fmt: skip
 """Systems that leak nothing, whatever the seed."""
 
-SYSTEMS = (*HIDES_NOTHING, *NO_PICTURE, *SOME_PICTURES, *BROKEN, *NULL)
+SYSTEMS = (*HIDES_NOTHING, *NO_PICTURE, *SOME_PICTURES, *SENTENCES, *BROKEN, *NULL)
