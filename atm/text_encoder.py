@@ -40,10 +40,11 @@ class TextEncoder(Encoder):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.vit.words.weight.device  # type: ignore[no-any-return]
+        device: torch.device = self.vit.words.weight.device
+        return device
 
     @cached_property
-    def signal(self) -> TextSignal:  # type: ignore[override]
+    def signal(self) -> TextSignal:
         """Sentences of the tokenizer's words; their units are the model's embeddings."""
         return TextSignal.of(
             self.longest, self.words.pieces, self.vit.words.weight.detach().cpu().float(), self.words.cut

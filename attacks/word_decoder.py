@@ -64,8 +64,9 @@ class WordDecoder(Attack):
         self.lexicon = Lexicon.of(self.signal, oracle.images) if self.ridge is None else self.ridge.lexicon
         self.mean, self.scale = mean_and_scale(token_features(oracle.observe(rows)) for rows in oracle.batches())
         start, features, tokens, _ = self._inputs(oracle.observe(torch.arange(1)))
+        places, unit = start.shape[1:]
         self.network = _Network(
-            0 if features is None else features.shape[-1], tokens.shape[-1], start.shape[1:], self.width, self.layers,
+            0 if features is None else features.shape[-1], tokens.shape[-1], (places, unit), self.width, self.layers,
             min(self.lexicon.trust, MOST_TRUST),
         ).to(oracle.device)  # fmt: skip
         common = self.lexicon.common.topk(min(RIVALS, len(self.lexicon.common))).indices

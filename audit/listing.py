@@ -43,14 +43,15 @@ def _victims() -> list[tuple[str, str]]:
     for name in victims.victims():
         about = victims.load_victim(name).description
         rows.append((name, f"{about['data']['name']}, test accuracy {about['accuracy']:.1%}"))
+    readers = [("transformers: BERT", "BERT, MiniLM, DistilBERT and RoBERTa from a folder or the hub; they read text")]
     families = [(f"timm: {f.name}", f"such as {', '.join(f.models)} ({f.note})") for f in supported_families()]
-    return [*rows, ("FILE.safetensors", "written by atm train victim"), *families]
+    return [*rows, ("FILE.safetensors", "written by atm train victim"), *families, *readers]
 
 
 def _data() -> list[tuple[str, str]]:
     return [
         ("photos", "64x64 crops of scikit-image's photographs; needs no download"),
-        ("PATH", "a folder or tar of class folders"),
+        ("PATH", "a folder or tar of class folders; for a victim that reads text a tsv, csv or txt file of sentences"),
         ("torch/NAME", "torchvision's data sets, as timm names them, such as torch/cifar10"),
         ("hfds/NAME", "data sets of the Hugging Face hub, as timm names them"),
     ]
