@@ -28,7 +28,7 @@ def policy_saving(encoder: Encoder, images: Tensor, saved: float, **options: Any
 
     Args:
         encoder: the victim.
-        images: ``[B, C, H, W]`` in [0, 1], what the thresholds are chosen on; a few dozen are enough.
+        images: ``[B, ...]`` as the victim takes them, what the thresholds are chosen on; a few dozen are enough.
         saved: part of the unmerged FLOPs, in [0, 1).
         options: of the policy, such as ``match``.
 
@@ -36,7 +36,7 @@ def policy_saving(encoder: Encoder, images: Tensor, saved: float, **options: Any
         AtmError: more than merging half of the unprotected tokens at every layer would save.
     """
     tokens = encoder.start(images)
-    fraction = _fraction(encoder, tokens.counts[0], saved)
+    fraction = _fraction(encoder, round(float(tokens.lengths.double().mean())), saved)
     thresholds = [1.0] * encoder.depth
     for layer in range(encoder.depth):
         policy = MergePolicy(tuple(thresholds), **options)

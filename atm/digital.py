@@ -11,9 +11,9 @@ import torch
 from scipy.stats import norm
 from torch import Tensor, nn
 
-from atm import data
 from atm.channels.base import decibels
 from atm.codec import Codec
+from atm.data.kinds import source
 from atm.encoder import Encoder
 from atm.errors import AtmError
 from atm.policy import MergePolicy
@@ -193,7 +193,7 @@ def blocks(tokens: TokenBatch, longest: int) -> dict[int, Tensor]:
 
 
 def fitted(argument: str, encoder: Encoder, exit_layer: int | None = None) -> DigitalCodec:
-    """The codec for a victim, fitted to its tokens of the embedded photographs, which need no download.
+    """The codec for a victim, fitted to its tokens of what needs no download, such as the embedded photographs.
 
     Args:
         argument: see `parse`.
@@ -204,13 +204,7 @@ def fitted(argument: str, encoder: Encoder, exit_layer: int | None = None) -> Di
         AtmError: an argument that is none, or a victim of something else than pictures.
     """
     codec = parse(argument, encoder.width).to(encoder.device)
-    if encoder.signal.name != "image":
-        raise AtmError(
-            f"codec 'digital' is fitted to photographs, and this victim takes {encoder.signal.noun}s; "
-            "use uncoded, or train one with 'atm train codec'"
-        )
-    channels, height, width = encoder.input_shape
-    images = data.load("photos", "train", size=(height, width), channels=channels, limit=FITTED_TO).images
+    images = source(encoder.signal).sample(encoder.signal, FITTED_TO)
     policy = MergePolicy.uniform(1.0, encoder.depth, exit_layer=exit_layer)
     with torch.no_grad():
         codec.fit_to(torch.cat([encoder(part.to(encoder.device), policy).tokens.values for part in images.split(64)]))

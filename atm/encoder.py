@@ -86,12 +86,21 @@ class Encoder(nn.Module):
         self.vit: Any
         self.vit = vit
         self.spectrogram = spectrogram
+        self._embedding_flops = self._take_in(mean, std)
+        self._layer_weights = torch.tensor([_layer_weights(block) for block in self.vit.blocks], dtype=torch.float64)
+
+    def _take_in(self, mean: Sequence[float], std: Sequence[float]) -> float:
+        """Keep what its input is normalised with; the operations that embedding one input takes."""
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", _per_channel("mean", mean, self.input_shape[0]), persistent=False)
         self.register_buffer("std", _per_channel("std", std, self.input_shape[0]), persistent=False)
-        self._embedding_flops = _count_flops(self.vit.patch_embed, self.input_shape)
-        self._layer_weights = torch.tensor([_layer_weights(block) for block in self.vit.blocks], dtype=torch.float64)
+        return _count_flops(self.vit.patch_embed, self.input_shape)
+
+    def around(self, vit: nn.Module) -> Encoder:
+        """The same around another model that takes the same, in evaluation mode and frozen."""
+        mean, std = (tensor.flatten().tolist() for tensor in (self.mean, self.std))
+        return Encoder(vit, mean, std, self.spectrogram).eval().requires_grad_(False).to(self.device)
 
     @property
     def device(self) -> torch.device:
@@ -156,8 +165,8 @@ class Encoder(nn.Module):
             AtmError: images of another size than the model's, or a policy of another depth.
         """
         policy.for_depth(self.depth, self.width)
-        if images.shape[1:] != self.input_shape:
-            wanted = "x".join(map(str, self.input_shape))
+        if images.shape[1:] != self.signal.shape:
+            wanted = "x".join(map(str, self.signal.shape))
             raise AtmError(f"images of shape {list(images.shape[1:])} do not fit a victim for {wanted}")
         orders = policy.order == "tome"
         parts = [self.start(part, orders) for part in images.split(self._images_at_once(images))]
@@ -202,21 +211,22 @@ class Encoder(nn.Module):
             families.positions(self.vit, layer),
             policy.proportional_attention,
         )
-        return tokens.with_values(x + parts.after_attention(attended)), Projected(normed, keys, values)
+        return tokens.with_values(parts.close_attention(x + parts.after_attention(attended))), Projected(
+            normed, keys, values
+        )
 
     def transform(self, tokens: TokenBatch, layer: int) -> TokenBatch:
         """The MLP half of a layer."""
         parts = families.layer(self.vit.blocks[layer])
         x = tokens.values
         pieces = x.split(MLP_TOKENS_AT_ONCE) if x.device.type == "cpu" and len(x) > MLP_TOKENS_AT_ONCE else (x,)
-        made = [piece + parts.after_mlp(parts.mlp(parts.before_mlp(piece))) for piece in pieces]
+        made = [parts.close_mlp(piece + parts.after_mlp(parts.mlp(parts.before_mlp(piece)))) for piece in pieces]
         return tokens.with_values(made[0] if len(made) == 1 else torch.cat(made))
 
     def _images_at_once(self, images: Tensor) -> int:
         if images.device.type != "cpu":
             return len(images)
-        rows, columns = self.patch_grid
-        return max(1, min(len(images), TOKENS_AT_ONCE // (rows * columns)))
+        return max(1, min(len(images), TOKENS_AT_ONCE // self.signal.places))
 
     def _layer(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> TokenBatch:
         tokens, projected = self.mix(tokens, policy, layer)

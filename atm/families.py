@@ -28,6 +28,7 @@ from timm.models import vision_transformer as vit
 from timm.models.deit import VisionTransformerDistilled
 from torch import Tensor, nn
 
+from atm.bert import Bert, BertBlock
 from atm.errors import AtmError
 from atm.tokens import TokenBatch
 
@@ -77,8 +78,15 @@ class Positions:
     bias: Tensor | None = None
 
 
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
 class Layer(NamedTuple):
-    """The parts of one block: ``x + after_attention(attention(before_attention(x)))``, and the same with the MLP."""
+    """The parts of one block: ``x + after_attention(attention(before_attention(x)))``, and the same with the MLP.
+
+    What stands behind a whole sum, as the norms of BERT do, is ``close_attention`` and ``close_mlp``.
+    """
 
     before_attention: Callable[[Tensor], Tensor]
     attention: nn.Module
@@ -86,6 +94,8 @@ class Layer(NamedTuple):
     before_mlp: Callable[[Tensor], Tensor]
     mlp: nn.Module
     after_mlp: Callable[[Tensor], Tensor]
+    close_attention: Callable[[Tensor], Tensor] = _same
+    close_mlp: Callable[[Tensor], Tensor] = _same
 
 
 def embed(model: Any, images: Tensor) -> Tensor:
@@ -134,16 +144,15 @@ def _relative(model: Any, layer: int) -> Positions:
 
 def layer(block: Any) -> Layer:
     """The parts of a block in the order in which they run."""
+    if isinstance(block, BertBlock):
+        norms = {"close_attention": block.norm1, "close_mlp": block.norm2}
+        return Layer(_same, block.attn, _same, _same, block.mlp, _same, **norms)
     if _forward(block) in POST_NORM:
         return Layer(_same, block.attn, block.norm1, _same, block.mlp, block.norm2)
     if _forward(block) == vit.Block.forward:
         return Layer(block.norm1, block.attn, block.ls1, block.norm2, block.mlp, block.ls2)
     scales = (_same if gamma is None else gamma.mul for gamma in (block.gamma_1, block.gamma_2))
     return Layer(block.norm1, block.attn, next(scales), block.norm2, block.mlp, next(scales))
-
-
-def _same(x: Tensor) -> Tensor:
-    return x
 
 
 def head(model: Any, tokens: TokenBatch) -> Tensor:
@@ -247,6 +256,8 @@ ATTENTIONS = (Attention.forward, ROPE.forward, eva.EvaAttention.forward, beit.At
 
 def check(model: Any) -> None:
     """Raise `AtmError` in one line if the encoder cannot run this model."""
+    if isinstance(model, Bert):
+        return
     kind = type(model)
     if getattr(kind, "forward_features", None) not in BACKBONES or getattr(kind, "forward_head", None) not in HEADS:
         names = ", ".join(family.name for family in supported_families())

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from atm.policy import Average, Order, Similarity
-from atm.tokens import TokenBatch
+from atm.tokens import NOWHERE, TokenBatch
 
 
 @dataclass(frozen=True)
@@ -196,12 +196,13 @@ def merge(tokens: TokenBatch, matches: Matches, average: Average = "norm", order
     lost = torch.bincount(matches.image, minlength=len(tokens)).cpu()
     lengths = tokens.lengths - lost
     begin, new_begin = tokens.offsets.to(device), (torch.cumsum(lengths, 0) - lengths).to(device)
+    arrived = tokens.source != NOWHERE  # a place that no word took
     merged = replace(
         tokens,
         values=_add_rows(x[kept], rows, pull),
         lengths=lengths,
         sizes=_add_rows(tokens.sizes[kept], rows, tokens.sizes[matches.source]),
-        source=new_row[tokens.source + begin[:, None]] - new_begin[:, None],
+        source=torch.where(arrived, new_row[tokens.source.clamp_min(0) + begin[:, None]] - new_begin[:, None], NOWHERE),
         places=None if tokens.places is None else tokens.places[kept],
     )
     if order == "place":

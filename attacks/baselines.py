@@ -30,5 +30,12 @@ class Baselines:
 
 
 OF_ARRAYS = Baselines(("mean_image", "best_constant"), "random_image", "mean_image", "nearest", "ridge")
-BASELINES = {"image": OF_ARRAYS, "log-mel": OF_ARRAYS, "fbank": OF_ARRAYS}
+BASELINES = {
+    "image": OF_ARRAYS,
+    "log-mel": OF_ARRAYS,
+    "fbank": OF_ARRAYS,
+    "text": Baselines(
+        ("common_words", "commonest_word"), "random_sentence", "commonest_word", "nearest_sentence", "word_ridge"
+    ),
+}
 """By `atm.signals.Signal.name`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,8 +13,10 @@ from attacks.base import Inference, Inferred, frame_features, held_out, image_fe
 from attacks.linear import STRENGTHS, Linear, Moments
 from attacks.oracle import OWN_DEVICE, Oracle
 from attacks.ridge import Ridge
+from attacks.word_ridge import WordRidge
 
 MOST = 10_000  # images that she learns from
+CLOSED_FORMS: dict[str, type[Any]] = {"image": Ridge, "text": WordRidge}  # by the kind of signal
 FRESH = 977  # channel draws of the adversary's own, which the victims' transmission does not share
 
 
@@ -23,10 +25,12 @@ class Identify(Inference):
 
     She sends the candidates through her own copy of the link with fresh noise, and compares features by their cosine
     after whitening with what varies between draws of the same picture (and a share of what varies between pictures).
-    Without a device of her own she compares a ridge reconstruction with the candidates, which needs the merge map.
+    Without a device of her own she compares a reconstruction in closed form with the candidates, which needs the merge
+    map.
     """
 
     name: ClassVar[str] = "identify"
+    signals: ClassVar[tuple[str, ...]] = tuple(CLOSED_FORMS)
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = (OWN_DEVICE, Knowledge.MERGE_MAP)
 
     def fit(self, oracle: Oracle) -> None:
@@ -37,7 +41,8 @@ class Identify(Inference):
         x = torch.cat([features(oracle.observe(part)) for part in oracle.batches(rows)])
         self.mean, self.scale = x.mean(0), x.std(0).clamp_min(1e-6)
         self.labels = None if oracle.labels is None else _classifier(x, oracle.labels[rows])
-        self.ridge = None if oracle.threat.runs_the_device else oracle.fitted(Ridge)
+        self.ridge = None if oracle.threat.runs_the_device else oracle.fitted(CLOSED_FORMS[oracle.signal.name])
+        self.signal = oracle.signal
         if self.ridge is not None:
             return
         x = self._standard(x)
@@ -52,7 +57,8 @@ class Identify(Inference):
         x = features(seen)
         labels = None if self.labels is None else self.labels(x[:, None])[:, 0].argmax(-1).cpu()
         if self.ridge is not None:
-            mine, theirs = self.ridge.reconstruct(seen).flatten(1), candidates.flatten(1)
+            units = (self.signal.to_units(each).flatten(1) for each in (self.ridge.reconstruct(seen), candidates))
+            mine, theirs = units
             return Inferred(labels, _cosine(mine - mine.mean(0), theirs.to(mine) - theirs.to(mine).mean(0)).cpu())
         sent = self._standard(features(self.tap(candidates, 2 * FRESH)))
         return Inferred(labels, _cosine(self._standard(x) @ self.whiten, sent @ self.whiten).cpu())

@@ -25,11 +25,15 @@ class Nearest(Attack):
         """Send the auxiliary images and keep their features."""
         require(self, oracle.threat)
         self.images = oracle.images
-        features = torch.cat([image_features(oracle.observe(rows)) for rows in oracle.batches()])
+        features = torch.cat([self.describe(oracle.observe(rows)) for rows in oracle.batches()])
         self.centre = features.mean(0)
         self.features = normalize(features - self.centre, dim=-1)
 
+    def describe(self, seen: Observation) -> Tensor:
+        """``[B, d]``: what is compared."""
+        return image_features(seen)
+
     def reconstruct(self, seen: Observation) -> Tensor:
         """The nearest auxiliary images."""
-        features = normalize(image_features(seen) - self.centre, dim=-1)
+        features = normalize(self.describe(seen) - self.centre, dim=-1)
         return self.images[(features @ self.features.T).argmax(-1)]

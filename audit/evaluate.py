@@ -143,11 +143,12 @@ def _evaluate_policy(
         encoded=setting.encodings(policy),
         campaign=campaign,
     )
-    say(f"sending the pictures that are attacked by {policy.name}{_again(repeat)}")
+    say(f"sending the {setting.signal.noun}s that are attacked by {policy.name}{_again(repeat)}")
     transmission, seen, true_map = session.victims(originals)
     results.add_link(policy.name, _link_rows(policy, transmission, setting.truth), repeat)
     if not all(results.finished(policy.name, name, repeat) for name in setting.attacks):
-        say(f"encoding the adversary's {len(setting.data.hers)} pictures by {policy.name}{_again(repeat)}")
+        hers = f"{len(setting.data.hers)} {setting.signal.noun}s"
+        say(f"encoding the adversary's {hers} by {policy.name}{_again(repeat)}")
         setting.encodings(policy).prepare()  # which is no attack's time: others find it done
     ends = time.monotonic() + (config.budget or math.inf)
     shares = [_share(name, session.threat) for name in setting.attacks]

@@ -45,7 +45,8 @@ def _victims() -> list[tuple[str, str]]:
         rows.append((name, f"{about['data']['name']}, test accuracy {about['accuracy']:.1%}"))
     families = [(f"timm: {f.name}", f"such as {', '.join(f.models)} ({f.note})") for f in supported_families()]
     of_transformers = (
-        "of transformers: ViT, DeiT, DINOv2, CLIP, SigLIP; of sound: Whisper's encoder, AST without overlap"
+        "of transformers: ViT, DeiT, DINOv2, CLIP, SigLIP; of sound: Whisper's encoder, AST without overlap; of text: "
+        "BERT, MiniLM, DistilBERT, RoBERTa"
     )
     return [*rows, ("FILE.safetensors", "written by atm train victim"), ("FOLDER", of_transformers), *families]
 
@@ -53,7 +54,7 @@ def _victims() -> list[tuple[str, str]]:
 def _data() -> list[tuple[str, str]]:
     return [
         ("photos", "64x64 crops of scikit-image's photographs; needs no download"),
-        ("PATH", "a folder or tar of class folders"),
+        ("PATH", "a folder or tar of class folders; for a victim that reads text a tsv, csv or txt file of sentences"),
         ("torch/NAME", "torchvision's data sets, as timm names them, such as torch/cifar10"),
         ("hfds/NAME", "data sets of the Hugging Face hub, as timm names them"),
     ]

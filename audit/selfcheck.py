@@ -11,19 +11,21 @@ from torch import Tensor
 from atm.data import Splits
 from atm.errors import AtmError
 from atm.signals import Signal
-from attacks import BLIND
+from attacks import BASELINES
 from audit import harm
 from audit.evaluate import evaluate
 from audit.folder import RunFolder
 from audit.planted import parts
 from audit.planted.systems import NULL, REFUSED, SYSTEMS, System
 from audit.setting import AttackConfig, Setting
+from privacy_metrics.registry import metrics_of
 from privacy_metrics.significance import SURE, holm, rate_p_value
 from privacy_metrics.statistics import Interval, wilson
 from reports.level import IN_PART, LEAKS
 from reports.run import Run
 from reports.verdict import Verdict, judge
 
+NETWORKS = ("lpips",)  # metrics that need weights, which the self-check does without
 INFERENCES = ("identify", "traffic")  # of what is no picture
 
 
@@ -158,6 +160,7 @@ def _bias(verdict: Verdict) -> float:
 
 def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
     link = system.link()
+    signal, blind = link.signal, BASELINES[link.signal.name].blind
     about = {
         "kind": "attack",
         "config": config.as_dict(),
@@ -165,10 +168,10 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
             "name": system.name,
             "digest": "",
             "layers": 2,
-            "width": system.signal.unit,
-            "patches": system.signal.places,
+            "width": link.encoder.width,
+            "patches": signal.places,
         },
-        "signal": system.signal.name,
+        "signal": signal.name,
         "codec": {},
         "wire": {system.policy.name: link.wire.as_rows()},
         "channel": str(link.channel),
@@ -181,7 +184,7 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
             "victims_digest": pictures.victims.digest,
         },
         "policies": [system.policy.as_dict()],
-        "attacks": [*BLIND, *system.attacks],
+        "attacks": [*blind, *system.attacks],
         "denied": [],
         "inferences": list(INFERENCES if system.labels else ()),
         "chance": harm.chance(pictures.victims.labels),
@@ -191,7 +194,7 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
     return Setting(
         links={system.policy.device_layers: link},
         policies=[system.policy],
-        attacks=[*BLIND, *system.attacks],
+        attacks=[*blind, *system.attacks],
         denied=[],
         threat=system.threat,
         data=pictures,
@@ -199,6 +202,6 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
         task="accuracy",
         about=about,
         create=parts.create,
-        metrics=(system.signal.leakage, "psnr"),
+        metrics=tuple(name for name in metrics_of(signal.name) if name not in NETWORKS),
         inferences=INFERENCES if system.labels else (),
     )

@@ -27,9 +27,10 @@ class NoPosition(Defence):
     def fit(self, link: Link, images: Tensor) -> None:
         """Mean token of every place, less their common mean: ``[P, d]``."""
         tokens = calibration_tokens(link, images)
-        self._map(tokens)
-        mean = tokens.per_patch().mean(0)
-        self.offset = mean - mean.mean(0)
+        arrived = (self._map(tokens) != NOWHERE).sum(0)[:, None]
+        mean = tokens.per_patch().sum(0) / arrived.clamp_min(1)
+        common = mean.sum(0) / (arrived > 0).sum()
+        self.offset = (mean - common).masked_fill(arrived == 0, 0.0)  # a place that no sentence reached adds nothing
 
     def protect(self, tokens: TokenBatch, generator: torch.Generator | None = None) -> TokenBatch:
         """The tokens less what their places add on average."""

@@ -10,10 +10,14 @@ from privacy_metrics.metric import Metric, MetricUnavailable
 from privacy_metrics.perceptual import LPIPS
 from privacy_metrics.similarity import PSNR, SSIM
 from privacy_metrics.sounds import CEPSTRAL_DISTORTION, SPECTROGRAM_SSIM, STOI
+from privacy_metrics.words import EXACT, IN_PLACE, ROUGE_L
 
-METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (SSIM, PSNR, LPIPS, SPECTROGRAM_SSIM, CEPSTRAL_DISTORTION, STOI)
-}
+OF_PICTURES, OF_SOUNDS, OF_WORDS = (
+    (SSIM, PSNR, LPIPS),
+    (SPECTROGRAM_SSIM, CEPSTRAL_DISTORTION, STOI),
+    (ROUGE_L, IN_PLACE, EXACT),
+)
+METRICS: dict[str, Metric] = {metric.name: metric for metric in (*OF_PICTURES, *OF_SOUNDS, *OF_WORDS)}
 """Every metric by name. A new one is a file with a `Metric`, and its name in this line."""
 
 

@@ -37,7 +37,8 @@ class Finding:
     """The judgement on one thing that tokens can give away.
 
     Attributes:
-        about: ``pixels``, ``label``, ``identity``, ``retrieval``, ``position``, ``traffic`` or ``bound``.
+        about: ``pixels`` (of sentences ``words``), ``label``, ``identity``, ``retrieval``, ``position``, ``traffic`` or
+            ``bound``.
         level: a word of `reports.level`.
         sentence: for a reader who is no expert; true by itself.
         rate: what was measured, with its interval.
@@ -70,7 +71,9 @@ def traffic(run: Run, policy: str) -> Finding | None:
 
 def identity(run: Run, policy: str) -> Finding | None:
     """Whether tokens tell which of some candidate pictures was sent."""
-    return _of_rates(run, policy, "identity", lambda r: r.metric in RANKS, "the picture is told among candidates")
+    return _of_rates(
+        run, policy, "identity", lambda r: r.metric in RANKS, f"the {run.signal.noun} is told among candidates"
+    )
 
 
 def retrieval(run: Run, policy: str) -> Finding | None:
@@ -90,8 +93,8 @@ def retrieval(run: Run, policy: str) -> Finding | None:
     chance = float(recognised(drawn, blind[: len(drawn)], bar).double().mean()) if drawn.numel() else None
     by_chance = "" if chance is None else f", {chance:.0%} by drawing one"
     sentence = (
-        f"{_opening(level)}the tokens lead to a picture that the adversary has and that is much like the victim's for "
-        f"{_share(rate)} of pictures{by_chance}."
+        f"{_opening(level)}the tokens lead to a {run.signal.noun} that the adversary has and that is much like the "
+        f"victim's for {_share(rate)} of {run.signal.noun}s{by_chance}."
     )
     return Finding("retrieval", level, sentence, rate, chance)
 
@@ -150,7 +153,8 @@ def _of_rates(run: Run, policy: str, about: str, wanted: Callable[[Rate], bool],
         "the answer itself is right for" if hers else "the right label alone leads to" if meant(run) else "chance is"
     )
     measured = (
-        f"{words} for {_share(told.rate)} of pictures ({told.inference}: {told.words}); {without} {told.chance:.0%}"
+        f"{words} for {_share(told.rate)} of {run.signal.noun}s ({told.inference}: {told.words}); "
+        f"{without} {told.chance:.0%}"
     )
     if hers and level not in (LEAKS, IN_PART):
         sentence = f"The label is the answer that the server is meant to give, so reading it is no finding: {measured}."

@@ -87,6 +87,8 @@ def render(judged: Judged) -> str:
         ),
         grids={v.policy: _grid(run, v.policy) for v in found},
         bar=run.signal.bar,
+        thing=run.signal.noun,
+        things=f"{run.signal.noun}s",
         article="an" if run.measured[0] in "AEFHILMNORSX" else "a",
         words={m: word if (word := text.partition(" (")[0]) in TERMS else "" for m, text in about["metrics"].items()},
         some=SOME,

@@ -61,7 +61,7 @@ class Verdict:
 
     @property
     def pixels(self) -> Finding:
-        """The finding on pixels."""
+        """The finding on pixels, or on what else the signal consists of."""
         return self.findings[0]
 
     @property
@@ -112,20 +112,20 @@ def _pixels(run: Run, policy: str, flags: tuple[Raised, ...]) -> Finding:
     level = INCONCLUSIVE if measured == NOT_FOUND and flags else measured
     why = [flag.found for flag in flags[:1]]
     if measured == INCONCLUSIVE:
-        why = [_what_would_settle(rate, int(hits.any(0).sum())), *why]
+        why = [_what_would_settle(rate, int(hits.any(0).sum()), f"{run.signal.noun}s"), *why]
     clear = int(copied(worst, blind, run.signal.bar).any(0).sum())
     sentence = _sentence(run, level, rate, clear, why)
-    return Finding("pixels", level, sentence, rate, None)
+    return Finding(run.signal.content, level, sentence, rate, None)
 
 
 def _sentence(run: Run, level: str, rate: Interval, clear: int, why: list[str]) -> str:
-    bar, denied = run.signal.bar, run.about.get("denied", [])
+    bar, denied, things = run.signal.bar, run.about.get("denied", []), f"{run.signal.noun}s"
     measured = (
-        f"{rate.estimate * rate.n:.3g} of {rate.n} pictures could be rebuilt well enough to recognise them "
+        f"{rate.estimate * rate.n:.3g} of {rate.n} {things} could be rebuilt well enough to recognise them "
         f"({run.measured} of {bar.recognisable:g} or more, and at least {bar.owed:g} better than is possible without "
         f"the tokens; 95% interval {rate.low:.0%} to {rate.high:.0%})"
     )
-    few = f" {rate.n} pictures are too few to quote these numbers for others." if rate.n < FEWEST_IMAGES else ""
+    few = f" {rate.n} {things} are too few to quote these numbers for others." if rate.n < FEWEST_IMAGES else ""
     cannot = f" This adversary cannot run {', '.join(denied)}, for want of what they need." if denied else ""
     if level == LEAKS:
         return f"Do not call this private: {measured}.{few}"
@@ -137,19 +137,19 @@ def _sentence(run: Run, level: str, rate: Interval, clear: int, why: list[str]) 
     return f"These attacks found no leak: {measured}.{cannot} That is no proof; a stronger attack may find one."
 
 
-def _what_would_settle(rate: Interval, pictures: int) -> str:
-    """In words: how many more pictures would take the interval to one side of the tolerated rate, if the rate stays."""
+def _what_would_settle(rate: Interval, recognised: int, things: str) -> str:
+    """In words: how many more would take the interval to one side of the tolerated rate, if the rate stays."""
     needed = trials_to_settle(rate.estimate, SOME)
-    unexplained = "the one that was recognised is" if pictures == 1 else f"the {pictures} that were recognised are"
+    unexplained = "the one that was recognised is" if recognised == 1 else f"the {recognised} that were recognised are"
     if needed is None:
-        return f"the rate is the tolerated {SOME:.0%} itself, which no number of pictures would settle"
+        return f"the rate is the tolerated {SOME:.0%} itself, which no number of {things} would settle"
     if rate.estimate > SOME:
-        return f"at this rate {max(needed - rate.n, 1)} more pictures would show a leak of more than {SOME:.0%}"
-    if not pictures:
-        return f"{FEWEST_IMAGES - rate.n} more pictures would settle it, if none of them is recognised either"
+        return f"at this rate {max(needed - rate.n, 1)} more {things} would show a leak of more than {SOME:.0%}"
+    if not recognised:
+        return f"{FEWEST_IMAGES - rate.n} more {things} would settle it, if none of them is recognised either"
     if rate.high < SOME:
-        return f"the rate is surely below {SOME:.0%}, but {unexplained} unexplained, which more pictures cannot settle"
+        return f"the rate is surely below {SOME:.0%}, but {unexplained} unexplained, which more {things} cannot settle"
     return (
-        f"at this rate {max(needed - rate.n, 1)} more pictures would bring it surely below {SOME:.0%}, but "
+        f"at this rate {max(needed - rate.n, 1)} more {things} would bring it surely below {SOME:.0%}, but "
         f"{unexplained} unexplained"
     )

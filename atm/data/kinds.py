@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from torch import Tensor
+
 from atm.data import loading
 from atm.data.sets import ImageSet, Samples, Splits
+from atm.data.texts import Texts
+from atm.errors import AtmError
 from atm.signals import Signal, SoundSignal, arrays
 
 
@@ -40,6 +44,9 @@ class Source(Protocol):
         seed: int = 0,
     ) -> Splits:
         """Signals for an attack."""
+
+    def sample(self, signal: Signal, count: int) -> Tensor:
+        """Signals that need neither file nor download, to which a codec may be fitted."""
 
 
 class Arrays:
@@ -99,6 +106,15 @@ class Arrays:
             label_by=label_by,
         )
 
+    def sample(self, signal: Signal, count: int) -> Tensor:
+        """The embedded photographs. Raises `AtmError` for sounds, of which none are embedded."""
+        if isinstance(signal, SoundSignal):
+            raise AtmError(
+                f"codec 'digital' is fitted to photographs, and this victim takes {signal.noun}s; use uncoded, or "
+                "train one with 'atm train codec'"
+            )
+        return self.load(signal, "photos", "train", limit=count).images
+
 
 def spectrogram(signal: Signal) -> str:
     """The recipe by which arrays are made of sounds; empty for pictures."""
@@ -106,7 +122,7 @@ def spectrogram(signal: Signal) -> str:
 
 
 ARRAYS = Arrays()
-SOURCES: dict[str, Source] = {"image": ARRAYS, "log-mel": ARRAYS, "fbank": ARRAYS}
+SOURCES: dict[str, Source] = {"image": ARRAYS, "log-mel": ARRAYS, "fbank": ARRAYS, "text": Texts()}
 """By `atm.signals.Signal.name`."""
 
 

@@ -5,8 +5,10 @@ from atm.signals.arrays import ArraySignal, arrays
 from atm.signals.base import Signal
 from atm.signals.image import ImageSignal
 from atm.signals.sound import FbankSignal, LogMelSignal, SoundSignal
+from atm.signals.text import TextSignal
 
-SIGNALS: dict[str, type[Signal]] = {kind.name: kind for kind in (ImageSignal, LogMelSignal, FbankSignal)}
+KINDS: tuple[type[Signal], ...] = (ImageSignal, LogMelSignal, FbankSignal, TextSignal)
+SIGNALS: dict[str, type[Signal]] = {kind.name: kind for kind in KINDS}
 """Every kind by name. A new one is a file with a `Signal`, and its name in this line."""
 
 
@@ -21,4 +23,4 @@ def kind(name: str) -> type[Signal]:
     return SIGNALS[name]
 
 
-__all__ = ["SIGNALS", "ArraySignal", "ImageSignal", "Signal", "SoundSignal", "arrays", "kind"]
+__all__ = ["SIGNALS", "ArraySignal", "ImageSignal", "Signal", "SoundSignal", "TextSignal", "arrays", "kind"]

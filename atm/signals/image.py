@@ -19,6 +19,7 @@ class ImageSignal(ArraySignal):
 
     name: ClassVar[str] = "image"
     noun: ClassVar[str] = "picture"
+    content: ClassVar[str] = "pixels"
     leakage: ClassVar[str] = "ssim"
     bar: ClassVar[Bar] = SSIM_BAR
     suffix: ClassVar[str] = "png"

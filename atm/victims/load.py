@@ -11,7 +11,7 @@ import timm
 from atm.encoder import Encoder, first_kernel
 from atm.errors import AtmError, unknown
 from atm.finite import check_finite
-from atm.victims import huggingface, own, probe, spectrograms, timm_models, whisper
+from atm.victims import bert, huggingface, own, probe, spectrograms, timm_models, whisper
 from atm.victims.classes import read_classes
 from atm.victims.hub import CONFIG, Repository
 from atm.victims.loaded import Loaded, Size, parse_size
@@ -85,6 +85,12 @@ def _from_repository(name: str, settings: Mapping[str, object], size: Size | Non
     config = repository.json(CONFIG)
     if "architecture" in config:
         return timm_models.from_repository(repository, config, size)
+    if config.get("model_type") in bert.FAMILIES:
+        for setting in ("image_size", "mean", "std"):
+            if settings[setting] is not None:
+                option = setting.replace("_", "-")
+                raise AtmError(f"--{option} cannot be given for victim {name!r}: it reads text")
+        return bert.load(repository, config)
     if "model_type" in config:
         return SOUND.get(str(config["model_type"]), huggingface.load)(repository, config, size)
     raise AtmError(f"victim {name!r} has no {CONFIG} of timm or transformers")
@@ -99,17 +105,21 @@ def _assembled(
 ) -> Victim:
     for part, tensor in loaded.model.state_dict().items():
         check_finite(f"weights of victim {name!r}: {part}", tensor)
-    channels = first_kernel(loaded.model.patch_embed).shape[1]
-    own_mean, own_std = (_for_channels(numbers, channels) for numbers in (loaded.mean, loaded.std))
-    encoder = Encoder(loaded.model, mean or own_mean, std or own_std, loaded.spectrogram).eval().requires_grad_(False)
+    encoder = (loaded.encoder or _of_pictures(loaded, mean, std)).eval().requires_grad_(False)
     names, task = loaded.classes, loaded.task
     if classes is not None:
         outputs = int(loaded.model.num_classes)
         if not outputs:
             raise AtmError(f"--classes cannot be given for victim {name!r}: it has no logits; give it some with --head")
         names, task = read_classes(classes, outputs), "classification"
-    description = {**loaded.description, "input": list(encoder.input_shape)}
+    description = {**loaded.description, "input": list(encoder.signal.shape)}
     return Victim(name, encoder, names, loaded.digest or state_digest(loaded.model), description, task)
+
+
+def _of_pictures(loaded: Loaded, mean: Sequence[float] | None, std: Sequence[float] | None) -> Encoder:
+    channels = first_kernel(loaded.model.patch_embed).shape[1]
+    own_mean, own_std = (_for_channels(numbers, channels) for numbers in (loaded.mean, loaded.std))
+    return Encoder(loaded.model, mean or own_mean, std or own_std, loaded.spectrogram)
 
 
 def _for_channels(numbers: Sequence[float], channels: int) -> Sequence[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from atm.encoder import Encoder
 from atm.errors import AtmError
 from atm.victims.victim import Task
 
@@ -24,6 +25,7 @@ class Loaded:
         task: whether its outputs answer anything; None where they are features or an embedding.
         digest: SHA-256 of the file; empty where it is to be taken over the tensors.
         spectrogram: what its input is made of sound with (`atm.signals.spectrogram`); empty where it sees pictures.
+        encoder: the model ready to run, where it takes in no pictures; None makes it one that does.
     """
 
     model: Any
@@ -34,6 +36,7 @@ class Loaded:
     task: Task | None = "classification"
     digest: str = ""
     spectrogram: str = ""
+    encoder: Encoder | None = None
 
 
 def parse_size(size: int | str | Size | None) -> Size | None:

@@ -119,11 +119,9 @@ def with_head(victim: Victim, head: Head) -> Victim:
     if hasattr(vit, "head_dist"):
         vit.head_dist = head.linear  # two heads whose answers are averaged: the average of both tokens' answers
     vit.num_classes = head.linear.out_features
-    mean, std = (tensor.flatten().tolist() for tensor in (victim.encoder.mean, victim.encoder.std))
-    encoder = Encoder(vit, mean, std, victim.encoder.spectrogram).eval().requires_grad_(False).to(victim.encoder.device)
     return replace(
         victim,
-        encoder=encoder,
+        encoder=victim.encoder.around(vit),
         classes=tuple(head.description["classes"]),
         digest=state_digest(vit),
         body=victim.body or victim.digest,

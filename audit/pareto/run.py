@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from atm.errors import AtmError
+from atm.signals import ArraySignal
 from atm.store import RunStore, make_folder, settings_of, write
 from audit import cluster
 from audit.evaluate import attack
@@ -86,7 +87,12 @@ def make_problem(config: SearchConfig) -> PolicyProblem:
     measured = tuple(dict.fromkeys([*objectives, *(limit.objective for limit in limits)]))
     privacy = create_score(config.score)
     rules = config.rules()
-    setting = prepare(config.attack(policies=(config.like or "none",), attacks=("mean_image",), auxiliary=20))
+    setting = prepare(config.attack(policies=(config.like or "none",), auxiliary=20))
+    if not isinstance(setting.signal, ArraySignal):
+        raise AtmError(
+            f"atm search scores leakage by a closed form for pictures, and this victim takes {setting.signal.noun}s; "
+            "hold policies of 'atm calibrate' against each other with 'atm compare'"
+        )
     if any(each.name == "accuracy" for each in measured):
         assert setting.victim is not None
         setting.victim.need_task("atm search")

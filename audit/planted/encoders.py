@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from atm.encoder import Encoded, Encoder
 from atm.policy import MergePolicy
-from atm.signals import ArraySignal, ImageSignal
+from atm.signals import ImageSignal, Signal
 from atm.tokens import TokenBatch
 
 SIDE, GRID = 32, (8, 8)
@@ -25,19 +25,22 @@ TokensOf = Callable[[Tensor], TokenBatch]
 class PlantedEncoder(nn.Module):
     """Stands in for `atm.encoder.Encoder`: the first of its two layers is sound, the second is the planted function.
 
-    The sound layer, whose tokens are the patches, is what the canary attacks.
+    Args:
+        tokens_of: the planted function.
+        sound: the other one, whose tokens are the signal's units: what the canary attacks.
+        signal: that goes in.
     """
 
     depth, uses_places = 2, False
     device = torch.device("cpu")
 
-    def __init__(self, tokens_of: TokensOf, signal: ArraySignal) -> None:
+    def __init__(self, tokens_of: TokensOf, sound: TokensOf, signal: Signal) -> None:
         super().__init__()
-        self.tokens_of, self.signal, self.width = tokens_of, signal, signal.unit
+        self.tokens_of, self.sound, self.signal, self.width = tokens_of, sound, signal, signal.unit
 
     def forward(self, images: Tensor, policy: MergePolicy) -> Encoded:
-        """The patches where the tokens leave after the first layer, the planted tokens otherwise."""
-        tokens = patches(self.signal, images) if policy.device_layers == 1 else self.tokens_of(images)
+        """The sound tokens where they leave after the first layer, the planted tokens otherwise."""
+        tokens = self.sound(images) if policy.device_layers == 1 else self.tokens_of(images)
         return Encoded(tokens, tokens.lengths.expand(3, -1), torch.zeros(len(images), dtype=torch.float64))
 
     def counts_sizes(self, policy: MergePolicy) -> bool:
@@ -49,14 +52,9 @@ class PlantedEncoder(nn.Module):
         return torch.tensor([[1.0, 0.0]]).expand(len(tokens), -1)
 
 
-def planted(tokens_of: TokensOf, signal: ArraySignal = SIGNAL) -> Encoder:
+def planted(tokens_of: TokensOf) -> Encoder:
     """The encoder as links take it."""
-    return cast(Encoder, PlantedEncoder(tokens_of, signal))
-
-
-def patches(signal: ArraySignal, signals: Tensor) -> TokenBatch:
-    """The patches themselves."""
-    return patchwise(signal.to_units(signals))
+    return cast(Encoder, PlantedEncoder(tokens_of, identity, SIGNAL))
 
 
 def patchwise(values: Tensor) -> TokenBatch:
@@ -66,7 +64,7 @@ def patchwise(values: Tensor) -> TokenBatch:
 
 def identity(images: Tensor) -> TokenBatch:
     """The patches themselves."""
-    return patches(SIGNAL, images)
+    return patchwise(SIGNAL.to_units(images))
 
 
 def without_class_token(images: Tensor) -> TokenBatch:

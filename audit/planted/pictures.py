@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from atm.data import ImageSet, Splits
 from atm.data.duplicates import apart
 from audit.planted.encoders import SIDE, SIGNAL, WIDTH, label
 
-Pictures = Callable[[int, int, int], Splits]
+Pictures = Callable[[int, int, int], Splits[Any]]
 """Numbers of attacked and auxiliary pictures, and a seed -> pictures."""
 
 DEVIATIONS = 0.12 * torch.linspace(1.6, 0.2, WIDTH)  # of the independent components of a Gaussian patch

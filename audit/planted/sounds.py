@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from atm.data import ImageSet, Splits
+from atm.encoder import Encoder
 from atm.signals import LogMelSignal
 from atm.tokens import TokenBatch
+from audit.planted.encoders import PlantedEncoder, TokensOf, patchwise
 
 BINS, FRAMES, WORDS = 40, 64, 4
 SIGNAL = LogMelSignal((1, BINS, FRAMES), (1, FRAMES // 2))
 SILENCE = 0.2  # the value of silence
+
+
+def hearing(tokens_of: TokensOf) -> Encoder:
+    """The encoder as links take it."""
+    return cast(Encoder, PlantedEncoder(tokens_of, lambda sounds: patchwise(SIGNAL.to_units(sounds)), SIGNAL))
 
 
 def voices(victims: int, auxiliary: int, seed: int) -> Splits:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import defenses
 from atm.channels import Awgn, Channel
 from atm.codec import Codec
 from atm.defence import Defence
+from atm.encoder import Encoder
 from atm.link import Link
 from atm.policy import MergePolicy
-from atm.signals import ArraySignal
 from atm.threat import PRESETS, ThreatModel
-from audit.planted import encoders, parts, pictures, sounds
+from audit.planted import encoders, parts, pictures, sentences, sounds
 from audit.planted.encoders import WIDTH, TokensOf
 from audit.planted.pictures import Pictures
 from reports.level import BEATS_BOUND, IN_PART, INCONCLUSIVE, LEAKS, NOT_FOUND
@@ -32,6 +34,7 @@ class System:
         name: what is planted.
         expected: a word of `reports.level`, or ``refused``.
         tokens: what the encoder makes of signals.
+        victim: the encoder with that function planted in it.
         attacks: beside the blind baselines.
         pictures: which ones.
         channel: None is noiseless.
@@ -60,18 +63,11 @@ class System:
     quick: bool = False
     labels: bool = False
     least_error: float | None = None
-    signal: ArraySignal = encoders.SIGNAL
+    victim: Callable[[TokensOf], Encoder] = encoders.planted
 
     def link(self) -> Link:
         """The system."""
-        return Link(encoders.planted(self.tokens, self.signal), self.policy, self.codec, self.channel, self.defence)
-
-
-def _of_sounds(name: str, expected: str, tokens: TokensOf, labels: bool = False, threat: str = "server") -> System:
-    """One that hears `audit.planted.sounds.voices`."""
-    return System(
-        name, expected, tokens, pictures=sounds.voices, labels=labels, threat=PRESETS[threat], signal=sounds.SIGNAL
-    )
+        return Link(self.victim(self.tokens), self.policy, self.codec, self.channel, self.defence)
 
 
 def gaussian_least_error(noise: float) -> float:
@@ -86,6 +82,18 @@ def gaussian_least_error(noise: float) -> float:
 def _some(percent: int, expected: str) -> System:
     """Some pictures of a hundred, of which three fifths can be seen: recognisable, and no near copy."""
     return System(f"leak of {percent} in 100", expected, encoders.shown(0.6), pictures=pictures.marked(percent))
+
+
+def _of_sounds(name: str, expected: str, tokens: TokensOf, labels: bool = False, threat: str = "server") -> System:
+    """One that hears `audit.planted.sounds.voices`."""
+    return System(
+        name, expected, tokens, pictures=sounds.voices, labels=labels, threat=PRESETS[threat], victim=sounds.hearing
+    )
+
+
+def _reading(name: str, expected: str, tokens: TokensOf, pictures: Pictures = sentences.drawn) -> System:
+    """A system that takes in sentences."""
+    return System(name, expected, tokens, ("word_ridge",), pictures, victim=sentences.reading)
 
 
 HIDES_NOTHING = (
@@ -129,6 +137,13 @@ SOME_PICTURES = (
     _some(70, LEAKS),
 )
 
+SENTENCES = (
+    _reading("sentences whose words are sent as they are", LEAKS, sentences.said),
+    _reading("secret fixed rotation of words", LEAKS, sentences.turned),
+    _reading("leak of 20 sentences in 100", IN_PART, sentences.if_marked, pictures=partial(sentences.marked, 20)),
+)
+"""Systems whose signal is text."""
+
 BROKEN = (
     System("attack that learns from mixed-up pairs", INCONCLUSIVE, attacks=("mixed_up",)),
     System("attack that was not retrained", INCONCLUSIVE, attacks=("stale",), defence=parts.SecretFlip()),
@@ -155,6 +170,8 @@ NULL = (
     System("position told to the adversary anyway", NOT_FOUND, encoders.places, ("ridge", "codes")),
     _of_sounds("constant tokens of sounds", NOT_FOUND, sounds.constant, labels=True, threat="eavesdropper"),
     _of_sounds("another sound's tokens", NOT_FOUND, sounds.of_another),
+    _reading("constant tokens, one for each word", NOT_FOUND, sentences.mute),
+    _reading("another sentence's tokens", NOT_FOUND, sentences.of_another),
     System("sound defence with a known bound", NOT_FOUND, encoders.without_class_token, pictures=pictures.gaussian,
            defence=parts.GaussianNoise(NOISE), least_error=gaussian_least_error(NOISE)),
 )  # fmt: skip
@@ -165,4 +182,4 @@ SOUNDS = (
     _of_sounds("word leaked but not the sound", LEAKS, sounds.word_only, labels=True),
 )
 
-SYSTEMS = (*HIDES_NOTHING, *NO_PICTURE, *SOME_PICTURES, *BROKEN, *SOUNDS, *NULL)
+SYSTEMS = (*HIDES_NOTHING, *NO_PICTURE, *SOME_PICTURES, *SENTENCES, *SOUNDS, *BROKEN, *NULL)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from atm.signals import FbankSignal, LogMelSignal
-from reports.shown import image, sound
+from reports.shown import image, sound, text
 
 
 @dataclass(frozen=True)
@@ -34,5 +34,6 @@ SHOWN: dict[str, Callable[[Shot], Markup]] = {
     "image": image.show,
     "log-mel": sound.shows(LogMelSignal),
     "fbank": sound.shows(FbankSignal),
+    "text": text.show,
 }
 """By `atm.signals.Signal.name`."""

@@ -11,6 +11,7 @@ import torch
 
 import privacy_metrics
 from privacy_metrics import METRICS, Metric, MetricUnavailable, score
+from privacy_metrics.registry import metrics_of
 from tests.privacy_metrics.images import noisy, photos
 
 PACKAGE = Path(privacy_metrics.__file__).parent
@@ -18,9 +19,10 @@ MODULES = sorted(file.stem for file in PACKAGE.glob("*.py") if file.stem != "__i
 
 
 def test_every_metric_is_named_as_it_is_listed():
-    assert list(METRICS) == ["ssim", "psnr", "lpips", "spectrogram_ssim", "mcd", "stoi"]
+    assert metrics_of("image") == ["ssim", "psnr", "lpips"] and metrics_of("text") == ["rouge_l", "in_place", "exact"]
+    assert metrics_of("log-mel") == metrics_of("fbank") == ["psnr", "spectrogram_ssim", "mcd", "stoi"]
     assert all(metric.name == name for name, metric in METRICS.items())
-    assert [metric.higher_is_leakier for metric in METRICS.values()] == [True, True, False]
+    assert [metric.higher_is_leakier for metric in METRICS.values()] == [True, True, False, True, True, True]
 
 
 def test_score_gives_what_the_metrics_give():

@@ -1,0 +1,71 @@
+"""Text with every codec, adversary and defence: each finishes its attack on sentences, with values that are finite."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+
+import defenses
+from atm import channels, digital
+from atm.codec import UncodedAnalog
+from atm.errors import KnowledgeError
+from atm.jscc import JsccCodec
+from atm.link import Link
+from atm.policy import MergePolicy
+from atm.threat import PRESETS
+from attacks.session import Session
+from attacks.training import Schedule
+from attacks.word_decoder import WordDecoder
+from attacks.word_ridge import WordRidge
+from defenses.learned import Learned
+from privacy_metrics.words import NO_WORD, rouge_l
+from tests.systems import CHAINS, DEFENCES
+from tests.texts import WIDTH, sentences, tiny_reader
+
+VICTIMS, OWN = sentences(6), sentences(40, 1)
+CODECS, THREATS = ("uncoded", "learned", "digital"), tuple(PRESETS)
+POLICY = MergePolicy.uniform(0.5, 3, exit_layer=2)
+CELLS = [
+    (defence, CODECS[number % 3], THREATS[(2 * number + shift) % len(THREATS)])
+    for number, defence in enumerate(("", *DEFENCES, *CHAINS))
+    for shift in range(3)
+]
+
+
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch):
+    monkeypatch.setattr(Learned, "rounds", 2)
+
+
+@cache
+def codec(kind: str):
+    if kind == "uncoded":
+        return UncodedAnalog(WIDTH)
+    if kind == "learned":
+        torch.manual_seed(0)
+        return JsccCodec(WIDTH, (8,), 32).eval().requires_grad_(False)
+    pytest.importorskip("sionna", reason="needs the extra 'sionna'")
+    return digital.fitted("10,symbols=16", tiny_reader(), 2)
+
+
+@pytest.mark.parametrize(("defence", "kind", "threat"), CELLS)
+def test_an_attack_on_every_system_of_sentences_ends(defence, kind, threat):
+    link = Link(tiny_reader(), POLICY, codec(kind), channels.parse("awgn:15"))
+    if defence:
+        link = defenses.fitted(defenses.create(defence), link, sentences(30, 3))
+    session = Session(link, PRESETS[threat], OWN)
+    transmission, seen, true_map = session.victims(VICTIMS)
+    for part in (transmission.sent.values, transmission.on_air, transmission.received.values, transmission.logits,
+                 transmission.flops, transmission.symbols):  # fmt: skip
+        assert part.isfinite().all()
+    assert transmission.logits.shape == (6, 2) and true_map.shape == VICTIMS.shape
+    rebuilt = session.fitted(WordDecoder, schedule=Schedule(steps=3, every=3), width=16, layers=1).reconstruct(seen)
+    assert link.signal.fault(rebuilt, 6) is None and rouge_l(rebuilt, VICTIMS).isfinite().all()
+    assert bool((rebuilt != NO_WORD).any(1).all())
+    if WordRidge.needs in session.threat.knows:
+        assert link.signal.fault(session.fitted(WordRidge).reconstruct(seen), 6) is None
+    else:
+        with pytest.raises(KnowledgeError, match="word_ridge"):
+            session.fitted(WordRidge)
