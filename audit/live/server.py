@@ -69,7 +69,7 @@ class Server:
             made = self._welcome(message) if isinstance(message, Hello) else self._answer(message)
         except AtmError as error:
             made = Refused(reason="frame", words=str(error)[:MOST_WORDS], number=number)
-        except (RuntimeError, ValueError, IndexError, ArithmeticError, MemoryError) as error:  # of a codec's library
+        except Exception as error:  # of a codec or a model, whose libraries raise anything
             made = Refused(reason="frame", words=printable(one_line(error))[:MOST_WORDS], number=number)
         if isinstance(made, Refused):
             self.refused += 1

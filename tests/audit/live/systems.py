@@ -11,7 +11,7 @@ import torch
 import zmq
 
 from atm.link import Link
-from audit.live.protocol import MOST_BYTES, Frame, Hello, Welcome, unpack
+from audit.live.protocol import MOST_BYTES, Hello, Welcome
 from audit.live.relay import Air, Relay
 from audit.live.server import Server, serve
 from audit.live.sockets import Address, Network
@@ -39,10 +39,6 @@ def joined(server: Server) -> bytes:
     welcome = server.reply(Hello(system=server.live.agreement).pack())
     assert isinstance(welcome, Welcome)
     return welcome.session
-
-
-def reply(server: Server, frame: Frame):
-    return unpack(server.reply(frame.pack()).pack(), type(server.reply(frame.pack())))
 
 
 @contextmanager

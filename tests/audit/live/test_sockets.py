@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 import zmq
 
@@ -145,3 +147,14 @@ def test_a_source_that_fails_says_so():
 
     with pytest.raises(AtmError, match="the camera is gone"):
         list(Newest(broken, fps=100))
+
+
+def test_without_its_packages_it_says_what_to_install(monkeypatch):
+    import audit.live
+
+    there = importlib.util.find_spec
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None if name == "zmq" else there(name))
+        with pytest.raises(AtmError, match=r"needs zmq; do: pip install 'atm-privacy\[live\]'"):
+            importlib.reload(audit.live)
+    importlib.reload(audit.live)
