@@ -41,9 +41,12 @@ class Maps:
     description: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shapes = {(weight.ndim, weight.shape[-1]) for weight in self.weights}
-        fitting = [w.ndim == 2 and b.shape == w.shape[:1] for w, b in zip(self.weights, self.biases, strict=False)]
-        if len(self.weights) != len(self.biases) or len(shapes) != 1 or not all(fitting):
+        widths = {tuple(weight.shape[1:]) for weight in self.weights}
+        fitting = [
+            w.ndim == 2 and w.numel() > 0 and b.shape == w.shape[:1] and w.is_floating_point() and b.is_floating_point()
+            for w, b in zip(self.weights, self.biases, strict=False)
+        ]
+        if len(self.weights) != len(self.biases) or len(widths) != 1 or not all(fitting):
             raise AtmError("maps of a learned matching need a matrix and a bias for each layer, all of one width")
 
     def __eq__(self, other: object) -> bool:

@@ -175,7 +175,7 @@ class MergePolicy:
         content["name"] = documents.name(content.get("name", Path(path).stem), "policy")
         file, digest = content.pop("maps", None), content.pop("maps_digest", None)
         if file is not None:
-            content["maps"] = Maps.read(Path(path).parent / file, digest)
+            content["maps"] = Maps.read(Path(path).parent / documents.name(file, "maps file"), digest)
         return cls(**{**content, "remove": tuple(content.get("remove") or ())})
 
     def write(self, path: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -14,7 +15,7 @@ from atm.link import Link
 from atm.maps import Maps
 from atm.merging_training import value_maps
 from atm.policy import MergePolicy
-from tests.atm.models import tiny_encoder, tiny_vit
+from tests.atm.models import tiny_encoder
 from tests.systems import VICTIMS, pictures
 from tests.systems import victim as small
 
@@ -132,6 +133,29 @@ def test_maps_of_another_width_are_refused_before_anything_runs():
     for use in (lambda: Link(wide, policy), lambda: wide(IMAGES, policy)):
         with pytest.raises(AtmError, match="24 values, but the victim's have 48"):
             use()
+
+
+@pytest.mark.parametrize(
+    ("weights", "biases"),
+    [
+        ([], []),
+        ([torch.ones(2, 24)], [torch.ones(3)]),
+        ([torch.ones(2, 24)], []),
+        ([torch.ones(2, 24), torch.ones(2, 23)], [torch.ones(2)] * 2),
+        ([torch.ones(())], [torch.ones(())]),
+        ([torch.ones(0, 24)], [torch.ones(0)]),
+        ([torch.ones(2, 24).long()], [torch.ones(2)]),
+        ([torch.ones(2, 24)], [torch.ones(2).cfloat()]),
+    ],
+)
+def test_weights_and_biases_that_are_no_maps_are_refused(weights, biases):
     with pytest.raises(AtmError, match="matrix and a bias"):
-        Maps((torch.ones(2, 24),), (torch.ones(3),))
-    assert tiny_vit().embed_dim == 24
+        Maps(tuple(weights), tuple(biases))
+
+
+@pytest.mark.parametrize("name", ["", "..", "maps\n.safetensors", "x" * 200, "/dev/zero"])
+def test_names_that_are_no_file_of_maps_are_refused_in_one_line(tmp_path, name):
+    (tmp_path / "p.json").write_text(json.dumps({"thresholds": [1], "match": "learned", "maps": name}))
+    with pytest.raises(AtmError) as caught:
+        MergePolicy.read(tmp_path / "p.json")
+    assert "\n" not in str(caught.value)
