@@ -76,6 +76,16 @@ def test_nothing_is_lost_and_nothing_doubled(free, prefix, threshold, straight, 
     torch.testing.assert_close(merged.source.sum(-1), torch.ones(2, count))
 
 
+def test_half_a_token_counts_half():
+    x, mass = torch.tensor([[[1.0], [5.0]]]), torch.tensor([[0.5, 1.0]])
+    assigned = torch.tensor([[[0.0, 0.4], [0.0, 0.0]]])
+    merged = soft.merge(SoftTokens(x, mass, torch.tensor([[2.0, 3.0]]), 0), assigned, "size")
+    brought = 0.4 * 2 * 0.5  # of a source of size 2, of which half is left
+    assert merged.values[0, 1, 0].item() == pytest.approx((3 * 5 + brought * 1) / (3 + brought))
+    assert merged.mass[0].tolist() == pytest.approx([0.5 * 0.6, 1.0])
+    assert merged.sizes[0].tolist() == pytest.approx([2.0, 3 + brought])
+
+
 @pytest.mark.parametrize("average", AVERAGES)
 def test_soft_gradients_are_those_of_the_values(average):
     generator = torch.Generator().manual_seed(1)
