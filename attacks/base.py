@@ -18,6 +18,8 @@ from attacks.history import History
 if TYPE_CHECKING:
     from attacks.oracle import Oracle
 
+ARRAYS = ("image", "log-mel", "fbank")  # kinds of signal that are arrays of numbers
+
 
 class Method(ABC):
     """What attacks and inferences have in common. Randomness comes from torch's global generator, which is seeded.
@@ -40,7 +42,7 @@ class Method(ABC):
     needs_one_of: ClassVar[tuple[Knowledge, ...]] = ()
     instead_of: ClassVar[Knowledge | None] = None
     order: ClassVar[int] = 0
-    signals: ClassVar[tuple[str, ...]] = ("image", "log-mel", "fbank")  # all that are arrays
+    signals: ClassVar[tuple[str, ...]] = ARRAYS
     standard: ClassVar[bool] = True
     QUICK: ClassVar[dict[str, Any]] = {}
     history: History | None = None

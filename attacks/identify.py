@@ -9,14 +9,14 @@ from torch import Tensor
 
 from atm.knowledge import Knowledge
 from atm.threat import Observation
-from attacks.base import Inference, Inferred, frame_features, held_out, image_features, require
+from attacks.base import ARRAYS, Inference, Inferred, frame_features, held_out, image_features, require
 from attacks.linear import STRENGTHS, Linear, Moments
 from attacks.oracle import OWN_DEVICE, Oracle
 from attacks.ridge import Ridge
 from attacks.word_ridge import WordRidge
 
 MOST = 10_000  # images that she learns from
-CLOSED_FORMS: dict[str, type[Any]] = {"image": Ridge, "text": WordRidge}  # by the kind of signal
+CLOSED_FORMS: dict[str, type[Any]] = {**dict.fromkeys(ARRAYS, Ridge), "text": WordRidge}  # by the kind of signal
 FRESH = 977  # channel draws of the adversary's own, which the victims' transmission does not share
 
 

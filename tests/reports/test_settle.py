@@ -31,9 +31,7 @@ def test_a_rate_above_the_tolerated_one_needs_more_of_the_same():
 
 
 def test_no_recognised_picture_needs_as_many_as_a_claim_needs():
-    assert settle(wilson(0, 40), 0) == (
-        "60 more pictures would settle it, if none of them is recognised either"
-    )
+    assert settle(wilson(0, 40), 0) == ("60 more pictures would settle it, if none of them is recognised either")
 
 
 def test_one_picture_stays_unexplained_however_many_more_are_attacked():
