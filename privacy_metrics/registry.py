@@ -12,13 +12,13 @@ from privacy_metrics.similarity import PSNR, SSIM
 from privacy_metrics.sounds import CEPSTRAL_DISTORTION, SPECTROGRAM_SSIM, STOI
 from privacy_metrics.words import EXACT, IN_PLACE, ROUGE_L
 
-OF_PICTURES, OF_SOUNDS, OF_WORDS = (
-    (SSIM, PSNR, LPIPS),
-    (SPECTROGRAM_SSIM, CEPSTRAL_DISTORTION, STOI),
-    (ROUGE_L, IN_PLACE, EXACT),
-)
-METRICS: dict[str, Metric] = {metric.name: metric for metric in (*OF_PICTURES, *OF_SOUNDS, *OF_WORDS)}
-"""Every metric by name. A new one is a file with a `Metric`, and its name in this line."""
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (SPECTROGRAM_SSIM, SSIM, PSNR, LPIPS, CEPSTRAL_DISTORTION, STOI, ROUGE_L, IN_PLACE, EXACT)
+}
+"""Every metric by name, of each kind of signal its leakage first. A new one is a file with a `Metric`, and its name in
+this line.
+"""
 
 
 def metrics_of(signal: str) -> list[str]:

@@ -10,11 +10,11 @@ import math
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from torch import Tensor
 
-from atm.documents import Fields, read, typed
+from atm.documents import Fields, read, refusal, typed
 from privacy_metrics.statistics import Interval
 from reports.judged import Judged
 from reports.run import Run
@@ -128,7 +128,18 @@ class Card(Part):
 
     @classmethod
     def of(cls, judged: Judged) -> Card:
-        """The card of a judged run."""
+        """The card of a judged run.
+
+        Raises:
+            AtmError: the run's settings hold what no card can, such as a name without a letter.
+        """
+        try:
+            return cls._of(judged)
+        except ValidationError as error:
+            raise refusal(error, f"{judged.run.folder / 'run.json'}") from None
+
+    @classmethod
+    def _of(cls, judged: Judged) -> Card:
         run, about = judged.run, judged.run.about
         data = about["data"]
         return cls(

@@ -108,6 +108,7 @@ class _Sweep(_Part):
     data: _Counted
     threat_in_words: str
     codecs: Annotated[list[_Name], Field(min_length=1)]
+    policies: list[_Name] = []
 
 
 class _Settings(_Part):

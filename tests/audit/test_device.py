@@ -89,7 +89,7 @@ def test_what_descents_minimise_is_the_same_on_a_device_and_so_is_its_gradient(f
     "words", [("--defense", "shuffle"), ("--defense", "drop:0.5", "--threat", "eavesdropper:awgn:0")]
 )
 def test_defences_and_eavesdroppers_on_a_device(atm, few, victim, pictures, tmp_path, words):
-    few_words = ("--victim", victim, "--data", pictures, "--images", 4, "--auxiliary", 40, "--policy", "uniform-0.9")
+    few_words = ("--victim", victim, "--data", pictures, "--images", 4, "--auxiliary", 60, "--policy", "uniform-0.9")
     words = (*few_words, "--attack", "ridge", "--attack", "identify", "--attack", "position", "--quick", *words)
     code, _, err = atm("attack", *words, "--out", tmp_path / "here", "--device", "cpu")
     with pretend_device():

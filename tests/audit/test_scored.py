@@ -16,33 +16,33 @@ from atm.data import ImageSet, Splits
 from atm.errors import AtmError
 from atm.link import Link
 from atm.policy import MergePolicy
+from atm.signals import ImageSignal
 from attacks import Attack
 from audit.canary import canary
-from audit.evaluate import _check, _link_rows, _refuse_overlap, evaluate
+from audit.evaluate import _link_rows, _refuse_overlap, evaluate
 from audit.folder import RunFolder
 from audit.setting import AttackConfig, Setting, prepare
 from tests.atm.models import tiny_encoder
 
+SIGNAL = ImageSignal((3, 4, 4), (2, 2))
 ORIGINALS = torch.full((2, 3, 4, 4), 0.5)
 
 
 def test_pictures_from_black_to_white_are_scored():
-    _check("ridge", torch.zeros(2, 3, 4, 4), ORIGINALS)
-    _check("ridge", torch.ones(2, 3, 4, 4), ORIGINALS)
+    assert SIGNAL.fault(torch.zeros(2, 3, 4, 4), 2) is None
+    assert SIGNAL.fault(torch.ones(2, 3, 4, 4), 2) is None
 
 
 @pytest.mark.parametrize("pixel", [math.nan, math.inf, -math.inf, -1e-6, 1 + 1e-6])
 def test_one_pixel_that_cannot_be_is_refused(pixel):
     rebuilt = ORIGINALS.clone()
     rebuilt[1, 2, 3, 0] = pixel
-    with pytest.raises(AtmError, match="'ridge' returned pixels"):
-        _check("ridge", rebuilt, ORIGINALS)
+    assert "pixels" in str(SIGNAL.fault(rebuilt, 2))
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 4), (3, 3, 4, 4), (2, 1, 4, 4), (2, 3, 4, 5), (2, 48)])
 def test_other_shapes_are_refused(shape):
-    with pytest.raises(AtmError, match="'ridge' returned images"):
-        _check("ridge", torch.zeros(shape), ORIGINALS)
+    assert "expected [2, 3, 4, 4]" in str(SIGNAL.fault(torch.zeros(shape), 2))
 
 
 def shaded(*shades: int) -> ImageSet:

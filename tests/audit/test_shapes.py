@@ -46,8 +46,8 @@ EVERY_SHAPE = pytest.mark.parametrize(
         pytest.param((3, 224, 160), id="real size", marks=pytest.mark.slow),
     ],
 )
-# What an attack needs that makes up for knowledge the server has, `black-box` grants.
-THREATS = {"server": ("all",), "black-box": ("shadow", "identify")}
+# Attacks that make up for knowledge which the server has are of use to others.
+THREATS = {"server": ("all",), "black-box": ("shadow", "identify"), "server-no-map": ("alternating",)}
 POLICY, IMAGES = "uniform-0.6", 12
 
 

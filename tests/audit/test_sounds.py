@@ -23,7 +23,7 @@ from tests.audit.test_shapes import hurried  # noqa: F401, every loop takes a fe
 from tests.sounds import RATE, folder, whisper
 
 # What an attack needs that makes up for knowledge the server has, `black-box` grants.
-THREATS = {"server": ("all",), "black-box": ("shadow", "identify")}
+THREATS = {"server": ("all",), "black-box": ("shadow", "identify"), "server-no-map": ("alternating",)}
 NAMES = {"label_by": r"(\d)_s", "group_by": r"_(s\d)_"}
 WORDS = ("--label-by", NAMES["label_by"], "--group-by", NAMES["group_by"])
 

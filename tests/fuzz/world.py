@@ -45,6 +45,8 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
                     "--out", "new.safetensors"),
     "train head": ("train", "head", "--victim", "victim.safetensors", "--data", "pictures",
                    "--out", "new.safetensors"),
+    "train merging": ("train", "merging", "--victim", "victim.safetensors", "--data", "pictures", "--steps", "1",
+                      "--batch", "4", "--images", "8", "--out", "new"),
     "calibrate": ("calibrate", "0.3", "--victim", "victim.safetensors", "--data", "pictures", "--images", "4",
                   "--out", "new.yaml"),
     "convert": ("convert", "state.pth", "new.safetensors"),

@@ -18,7 +18,7 @@ import torch
 from atm.seeds import seed_of
 from audit.live import keys
 from audit.live.system import LiveConfig, resolve
-from audit.setting import pictures
+from audit.setting import samples
 from tests.audit.live.systems import free_port
 from tests.conftest import SHARED
 
@@ -83,7 +83,7 @@ def test_streamed_answers_are_those_of_one_process_through_kills_of_the_server(t
             _, words = second.communicate()
             assert second.returncode == 0 and "frames answered, " in words and "Traceback" not in words
     live = resolve(config, sends=True)
-    images = pictures(config, live.link.encoder.input_shape).victims.images
+    images = samples(config, live.link.signal).victims.images
     torch.set_num_threads(1)
     assert [row["number"] for row in rows] == list(range(FRAMES)), "each one once, none lost"
     for row in rows:
