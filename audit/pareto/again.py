@@ -6,28 +6,29 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from atm.data.duplicates import apart
+from atm.data.formats import kind_of
+from atm.data.kinds import spectrogram
 from atm.store import RunStore
 from audit.pareto.config import FEWEST, SearchConfig
 from audit.pareto.execution import evaluate
 from audit.pareto.outcome import STOPPED, Outcome
 from audit.pareto.problem import PolicyProblem
-from audit.setting import Setting
+from audit.setting import Setting, samples
 
-NONE_LEFT = "the data have no pictures that the search did not see, so its front was not measured again"
-
-
-def other_pictures(config: SearchConfig) -> SearchConfig:
-    """The same search on another draw of pictures."""
-    return replace(config, seed=config.seed + 1)
+LEAST = 0.5  # of the pictures that were searched on: on fewer others luck would take the place of luck
+NONE_LEFT = "the data have too few pictures that the search did not see, so its front was not measured again"
 
 
-def unseen(setting: Setting, seen: Setting) -> Setting | None:
-    """A setting without the pictures that resemble those of another; None where too few are left."""
-    victims, removed = apart(setting.data.victims, seen.data.victims)
-    if len(victims) < FEWEST:
+def unseen(setting: Setting, config: SearchConfig) -> Setting | None:
+    """The same system on other victims, of which none resembles one that it had; None where too few are left.
+
+    Victim, head and defence stay what they were: only the pictures are drawn anew.
+    """
+    signal = setting.signal
+    drawn = samples(replace(config.attack(auxiliary=20), seed=config.seed + 1), signal).victims
+    victims, _ = apart(drawn, setting.data.victims, kind_of(spectrogram(signal)).alike)
+    if len(victims) < max(FEWEST, LEAST * config.images):
         return None
-    if not removed:
-        return setting
     truth = None if setting.victim is None else setting.victim.answers(victims).truth
     return replace(setting, data=replace(setting.data, victims=victims), truth=truth)
 
@@ -44,6 +45,7 @@ def measured_again(
         say: called with a line for each policy.
     """
     known = {trial.name: outcome.again[trial.name] for trial in outcome.front if trial.name in outcome.again}
+    problem: PolicyProblem | None = None
     try:
         problem = make() if len(known) < len(outcome.front) else None
         if problem is None and len(known) < len(outcome.front):

@@ -172,7 +172,8 @@ class Outcome:
         if attacked and all(trial.name in attacked for trial in needed):
             missing = tuple(trial.name for trial in trials if trial.name not in attacked)
             return Evidence(FULL_SUITE, attacked, missing)
-        words = f"the {self.config.score} score" + (" on other pictures" if self.again else "")
+        again = bool(self.again) and all(trial.name in self.again for trial in trials)
+        words = f"the {self.config.score} score" + (" on other pictures" if again else "")
         return Evidence(words, {trial.name: self.known(trial)["leakage"] for trial in trials})
 
     @property

@@ -57,15 +57,17 @@ def pick_policy(
             raise AtmError(f"{folder} did not measure {asked.name}; it has {', '.join(measured)}")
     known = {trial.number: outcome.known(trial) for trial in outcome.trials}
     able = [trial for trial in outcome.trials if feasible(replace(trial, values=known[trial.number]), limits)]
+    again = [trial for trial in able if trial.name in outcome.again]
+    able = again or able  # numbers on other pictures and on the search's own do not compare
     if not able:
         asked_for = " and ".join(map(str, limits)) or "anything: every evaluation failed"
         raise AtmError(f"none of the {len(outcome.trials)} policies of {folder} keeps {asked_for}; relax a bound")
     front = {trial.number for trial in outcome.front}
-    notes: list[str] = []
+    notes = [f"by {outcome.again_images} pictures that the search never saw"] if again else []
     values = {trial.name: known[trial.number][objective.name] for trial in able}
     if objective.name == "leakage":
         evidence = outcome.evidence(able)
-        values, notes = evidence.leakage, [f"leakage by {evidence.words}"]
+        values, notes = evidence.leakage, [*notes, f"leakage by {evidence.words}"]
         if evidence.missing:
             notes.append(f"{len(evidence.missing)} more policies that keep the bounds were not attacked by it")
     best = min(

@@ -16,10 +16,12 @@ from torch import Tensor
 from atm.errors import unknown
 from atm.knowledge import Knowledge
 from atm.link import Link, Transmission
+from atm.signals import Signal
 from atm.threat import Observation, ThreatModel
 from attacks.base import frame_features, patch_features
 from attacks.discriminant import Discriminant, completed
 from attacks.linear import Moments
+from privacy_metrics.registry import METRICS
 from privacy_metrics.windowed import SsimTo
 
 FOLDS = 4
@@ -69,7 +71,7 @@ class CrossFittedRidge:
         self.threat = threat
         self.signal = link.signal
         self.pixels = self.signal.to_units(images.to(link.device))
-        self.quality = SsimTo(images.to(link.device))
+        self.quality = _likeness(self.signal, images.to(link.device))
         fold = torch.arange(len(images)) % min(FOLDS, len(images))
         self.folds = [(fold == k).nonzero()[:, 0] for k in fold.unique()]
 
@@ -110,6 +112,13 @@ class CrossFittedRidge:
             assert placed is not None
             found[rows] = placed
         return replace(seen, tokens=replace(seen.tokens, source=found))
+
+
+def _likeness(signal: Signal, originals: Tensor) -> Callable[[Tensor], Tensor]:
+    """How much reconstructions ``[N, C, H, W]`` of some originals leak ``[N]``, by the metric of their kind."""
+    if signal.leakage == "ssim":
+        return SsimTo(originals)
+    return lambda rebuilt: METRICS[signal.leakage].compute(rebuilt.cpu(), originals.cpu())
 
 
 def set_features(seen: Observation) -> Tensor:

@@ -16,7 +16,7 @@ from atm.signals import ArraySignal
 from atm.store import RunStore, make_folder, settings_of, write
 from audit import cluster
 from audit.evaluate import attack
-from audit.pareto.again import measured_again, other_pictures, unseen
+from audit.pareto.again import measured_again, unseen
 from audit.pareto.config import SearchConfig
 from audit.pareto.execution import Executor, InProcess, OnRay
 from audit.pareto.outcome import RESCORED, STOPPED, SUITE_IMAGES, Outcome
@@ -100,11 +100,11 @@ def make_problem(config: SearchConfig) -> PolicyProblem:
 
 
 def _on_other_pictures(config: SearchConfig, problem: PolicyProblem) -> PolicyProblem | None:
-    other = make_problem(other_pictures(config))
-    setting = unseen(other.setting, problem.setting)
+    setting = unseen(problem.setting, config)
     if setting is None:
         return None
-    return PolicyProblem(setting, other.measured, create_score(config.score), config.lowest, other.seed, other.rules)
+    score, seed = create_score(config.score), config.seed + 1
+    return PolicyProblem(setting, problem.measured, score, config.lowest, seed, problem.rules)
 
 
 def explore(problem: Problem, config: SearchConfig, store: RunStore, executor: Executor, say: Say) -> Outcome:

@@ -9,7 +9,7 @@ import torch
 from markupsafe import escape
 
 from atm.data.duplicates import apart
-from audit.pareto.again import NONE_LEFT, measured_again, other_pictures, unseen
+from audit.pareto.again import NONE_LEFT, measured_again, unseen
 from audit.pareto.config import SearchConfig
 from audit.pareto.outcome import FULL_SUITE, STOPPED, Outcome
 from audit.pareto.pick import pick_policy
@@ -169,15 +169,40 @@ def test_that_no_suite_attacked_the_front_is_said_at_the_top(outcome):
     assert not any("no worst case" in line for line in replace(plain, full=named).warnings)
 
 
-def test_other_pictures_resemble_none_that_the_search_saw(victim, pictures):
-    config = SearchConfig(victim=str(victim), data=str(pictures), images=16)
-    seen, other = make_problem(config).setting, make_problem(other_pictures(config)).setting
-    left = unseen(other, seen)
-    assert left is not None and len(left.data.victims) == len(left.truth) > 2
-    assert apart(left.data.victims, seen.data.victims)[1] == 0
-    assert unseen(seen, seen) is None
-    both = left.data.victims.images[:].flatten(1)
-    truth = {
-        tuple(row.tolist()): int(t) for row, t in zip(other.data.victims.images[:].flatten(1), other.truth, strict=True)
-    }
-    assert [truth[tuple(row.tolist())] for row in both] == left.truth.tolist()
+def test_other_pictures_resemble_none_that_the_search_saw_and_meet_the_same_system(victim, pictures):
+    config = SearchConfig(victim=str(victim), data=str(pictures), images=8, defense="gaussian:0.3")
+    seen = make_problem(config).setting
+    other = unseen(seen, config)
+    assert other is not None and len(other.data.victims) == len(other.truth) >= 4
+    assert apart(other.data.victims, seen.data.victims)[1] == 0
+    assert other.victim is seen.victim and other.links is seen.links
+    labels = other.victim.answers(other.data.victims).truth
+    assert torch.equal(other.truth, labels)
+
+
+def test_where_most_other_pictures_were_seen_none_are_taken(victim, pictures):
+    config = SearchConfig(victim=str(victim), data=str(pictures), images=70)
+    assert unseen(make_problem(config).setting, config) is None
+
+
+def test_pick_compares_numbers_on_the_same_pictures(folder, outcome):
+    """A policy off the front was not measured again, so what it had on the search's own pictures is no argument."""
+    named = {trial.name: {**trial.values, "leakage": trial.values["leakage"] + 0.3} for trial in outcome.front}
+    with open_folder(folder, CONFIG, True, False) as store:
+        store.update(again=named, again_images=50, full={})
+    picked = pick_policy(folder, minimize="leakage")
+    assert picked.trial.name in named and picked.notes[1] == "leakage by the ridge score on other pictures"
+    assert "50 pictures that the search never saw" in picked.notes[0]
+    kept = replace(outcome, again=named).evidence(outcome.trials)
+    assert kept.words == "the ridge score"
+    with open_folder(folder, CONFIG, True, False) as store:
+        store.update(again={}, again_images=0)
+
+
+def test_stopping_while_the_other_pictures_load_is_no_fault(outcome):
+    def stopped():
+        raise KeyboardInterrupt
+
+    with open_folder(outcome.folder, CONFIG, True, False) as store:
+        found = measured_again(replace(outcome, again={}), store, stopped, lambda line: None)
+    assert found.stopped and not found.again
