@@ -122,7 +122,7 @@ class Link:
             sizes=self.encoder.counts_sizes(self.policy),
             padding=self.defence is not None and self.defence.pads,
             places=self.encoder.uses_places and self.policy.device_layers < self.encoder.depth,
-            drops=self.defence is not None and self.defence.drops,
+            drops=not self.signal.fills or (self.defence is not None and self.defence.drops),
         )
 
     @cached_property

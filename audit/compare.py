@@ -158,10 +158,9 @@ def drop_of_equal_bandwidth(setting: Setting, policy: MergePolicy) -> float:
     of tokens, so the match is to half a token.
     """
     images = setting.data.victims.inputs
-    dense = setting.link(unmerged(policy)).transmit(images[:1]).sent
-    merged = setting.link(policy).transmit(images).sent
-    free = dense.counts[0] - dense.prefix
-    return round(1 - max(1.0, float(merged.lengths.double().mean()) - merged.prefix) / free, 6)
+    dense, merged = (setting.link(each).transmit(images).sent for each in (unmerged(policy), policy))
+    free, left = (float(each.lengths.double().mean()) - each.prefix for each in (dense, merged))
+    return round(1 - max(1.0, left) / free, 6)
 
 
 def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: MergePolicy) -> float:

@@ -21,6 +21,7 @@ class Signal(ABC):
         leakage: the metric that is leakage, a name in `privacy_metrics.METRICS`; 1 is a perfect copy.
         bar: from which leakage one counts as recognised.
         suffix: of the files in which a run keeps them.
+        fills: whether every one fills all its places; a sentence may be shorter.
         smooth: whether one can be changed by a little, as bounds ask that differentiate what is sent by it.
         shape: of one, without the batch.
     """
@@ -31,6 +32,7 @@ class Signal(ABC):
     leakage: ClassVar[str]
     bar: ClassVar[Bar]
     suffix: ClassVar[str]
+    fills: ClassVar[bool] = True
     smooth: ClassVar[bool] = True
 
     shape: tuple[int, ...]

@@ -41,6 +41,7 @@ class TextSignal(Signal):
     # Two sentences have a tenth to a third of their words in common anyway, so more is owed than of pictures.
     bar: ClassVar[Bar] = Bar(0.5, owed=0.2, near_copy=0.9, clear=0.5)
     suffix: ClassVar[str] = "txt"
+    fills: ClassVar[bool] = False
     smooth: ClassVar[bool] = False
 
     longest: int

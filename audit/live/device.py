@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -152,7 +153,8 @@ class Uplink:
         """Send, and wait for what is wanted; what else comes is late and of no use any more."""
         began = time.monotonic()
         if self._socket.poll(_milliseconds(self._timeout), zmq.POLLOUT):
-            self._socket.send(message.pack(), zmq.NOBLOCK)
+            with suppress(zmq.Again):  # the server may go between the two: then nothing comes back
+                self._socket.send(message.pack(), zmq.NOBLOCK)
             while (left := began + self._timeout - time.monotonic()) > 0 and self._socket.poll(_milliseconds(left)):
                 try:
                     reply: Message = unpack(self._socket.recv(), Welcome, Answer, Refused)

@@ -21,7 +21,7 @@ from attacks import Attack, available
 from attacks.session import Campaign, Session
 from audit.live.drawing import png_of
 from audit.live.protocol import Frame, MessageError
-from audit.live.system import LiveConfig, header_of
+from audit.live.system import LiveConfig, header_of, need_pictures
 from audit.setting import prepare
 from privacy_metrics import score
 
@@ -93,6 +93,7 @@ class Ear:
         """What she makes of a frame; see `observe`.
 
         Raises:
+            MessageError: nothing that could be a picture comes of it.
             AtmError: the attack fails, whose file anybody may have written.
         """
         seen = self.observe(frame)
@@ -100,6 +101,8 @@ class Ear:
             image = self.attack.reconstruct(seen)[0].cpu()
         except Exception as error:
             raise AtmError(f"attack {self.attack.name!r} failed on frame {frame.number}: {one_line(error)}") from error
+        if (fault := self.link.signal.fault(image[None], 1)) is not None:
+            raise MessageError(f"a frame of which attack {self.attack.name!r} makes {fault}")
         snr = float("nan") if seen.snr_db is None else float(torch.as_tensor(seen.snr_db, dtype=torch.float32).mean())
         if self.originals is None:
             return Rebuilt(frame.number, image, snr)
@@ -153,6 +156,8 @@ def fitted(
     if attack not in available():
         raise unknown("attack", attack, available())
     setting = prepare(config.attacked_by(attack))  # with blind baselines before it
+    assert setting.victim is not None
+    need_pictures(setting.victim)
     policy = setting.policies[0]
     link = setting.link(policy)
     threat = live_threat(setting.threat, link)

@@ -16,10 +16,11 @@ from atm.text import printable
 from audit.live.drawing import png_of
 from audit.live.ear import Ear, Rebuilt
 from audit.live.protocol import MOST_BYTES, Frame, MessageError, Overheard, unpack
+from audit.live.showing import finite
 from audit.live.sockets import Address, Network
 
 POLL = 200  # milliseconds
-WAITING = 1000  # frames that she has not got to yet; of those beyond she hears nothing
+WAITING = 100  # frames that she has not got to yet; of those beyond she hears nothing
 SCORES = "scores.jsonl"
 
 
@@ -42,7 +43,7 @@ class Pictures:
         with storing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         write(self._folder / f"{rebuilt.number:06d}.png", rebuilt.png())
-        line = {"number": rebuilt.number, "snr_db": rebuilt.snr_db, "ssim": rebuilt.score}
+        line = {"number": rebuilt.number, "snr_db": finite(rebuilt.snr_db), "ssim": rebuilt.score}
         with storing(self._folder / SCORES), open(self._folder / SCORES, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

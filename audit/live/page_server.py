@@ -132,7 +132,8 @@ async def _file(request: web.Request) -> web.Response:
 async def _local_only(request: web.Request, handler: Any) -> web.StreamResponse:
     """Pages of others have no access, under whatever name they reach this machine."""
     origin = request.headers.get("Origin")
-    if request.host.rpartition(":")[0] not in LOCAL or origin not in (None, f"http://{request.host}"):
+    name, colon, _ = request.host.rpartition(":")  # port 80 is not named
+    if (name if colon else request.host) not in LOCAL or origin not in (None, f"http://{request.host}"):
         raise web.HTTPForbidden(text="this page is for this machine")
     response: web.StreamResponse = await handler(request)
     if not response.prepared:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgpack
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from torch import Tensor
 
 from atm.errors import AtmError
@@ -23,12 +23,14 @@ from atm.text import printable
 VERSION = 1
 SYMBOL = 8  # bytes: two float32
 MOST_WORDS = 600  # characters of a refusal
+LOUDEST = 1e6  # of a symbol's parts, in units of the power that codecs send with
 MOST_BYTES = 16 * 2**20  # of any message, whatever the system
 ENVELOPE = 512  # bytes, at least as many as there are around symbols and header
 
 Session = Annotated[bytes, Field(min_length=16, max_length=16)]
 Number = Annotated[int, Field(ge=0, lt=2**63)]
 Words = Annotated[str, Field(max_length=MOST_WORDS)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Reason = Literal["version", "system", "session", "replayed", "frame", "busy"]
 
 
@@ -106,13 +108,13 @@ class Frame(Message):
         """Symbols ``[T, k]`` complex64.
 
         Raises:
-            MessageError: they are no whole number of tokens, none, or not finite.
+            MessageError: they are no whole number of tokens, none, not finite, or of no power that anybody sends.
         """
         if not self.symbols or len(self.symbols) % (SYMBOL * self.per_token):
             raise MessageError(f"{len(self.symbols)} bytes are no tokens of {self.per_token} symbols each")
         values = torch.from_numpy(np.frombuffer(self.symbols, "<f4").copy())
-        if not bool(values.isfinite().all()):
-            raise MessageError("symbols are NaN or infinite")
+        if not bool((values.abs() < LOUDEST).all()):  # false for NaN
+            raise MessageError(f"symbols are NaN, or of {LOUDEST:g} and more")
         return torch.view_as_complex(values.reshape(-1, self.per_token, 2))
 
     def quality(self) -> float | Tensor:
@@ -155,12 +157,17 @@ class Answer(Message):
     logits: Annotated[bytes, Field(max_length=2**20)]
     symbols: Number
     snr_db: float
-    seconds: float
+    seconds: Finite
+
+    @field_validator("logits")
+    @classmethod
+    def _numbers(cls, logits: bytes) -> bytes:
+        if not logits or len(logits) % 4 or not np.isfinite(np.frombuffer(logits, "<f4")).all():
+            raise ValueError("no finite numbers of four bytes")
+        return logits
 
     def tensor(self) -> Tensor:
         """Logits ``[classes]``."""
-        if len(self.logits) % 4:
-            raise MessageError(f"{len(self.logits)} bytes are no logits")
         return torch.from_numpy(np.frombuffer(self.logits, "<f4").copy())
 
 
@@ -177,7 +184,7 @@ class Overheard(Message):
     number: Number
     attack: Words
     png: Annotated[bytes, Field(max_length=2**22)]
-    score: float | None
+    score: Finite | None
     snr_db: float
 
 

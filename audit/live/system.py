@@ -17,6 +17,7 @@ from atm.header import Header
 from atm.link import Link
 from atm.signals import ImageSignal
 from atm.text import printable
+from atm.victims import Victim
 from atm.wire import HEADER_BITS_PER_SYMBOL
 from audit.live.protocol import ENVELOPE, SYMBOL
 from audit.setting import PROBE, AttackConfig, defended, samples, target
@@ -93,6 +94,12 @@ def frame_symbols(tokens: int, per_token: int, bits: int) -> int:
     return tokens * per_token + math.ceil(bits / HEADER_BITS_PER_SYMBOL)
 
 
+def need_pictures(victim: Victim) -> None:
+    """Raise `AtmError` unless a victim takes pictures, which is all that a live link sends and shows."""
+    if not isinstance(victim.encoder.signal, ImageSignal):
+        raise AtmError(f"a live link sends pictures, and victim {victim.name!r} takes {victim.encoder.signal.noun}s")
+
+
 def resolve(config: LiveConfig, sends: bool) -> Live:
     """All that a description names, loaded and checked.
 
@@ -109,8 +116,7 @@ def resolve(config: LiveConfig, sends: bool) -> Live:
     defence = None if config.defense in (None, "none") else defenses.create(str(config.defense))
     found = target(config, (config.policy,))
     (policy,), victim = found.policies, found.victim
-    if not isinstance(victim.encoder.signal, ImageSignal):
-        raise AtmError(f"a live link sends pictures, and victim {victim.name!r} takes {victim.encoder.signal.noun}s")
+    need_pictures(victim)
     codec, digest = found.codecs[policy.device_layers]
     link = Link(victim.encoder, policy, codec, channel)
     if defence is not None:
