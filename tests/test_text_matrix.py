@@ -15,6 +15,7 @@ from atm.jscc import JsccCodec
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import PRESETS
+from atm.wire import ARRIVED, SIZES
 from attacks.session import Session
 from attacks.training import Schedule
 from attacks.word_decoder import WordDecoder
@@ -48,6 +49,14 @@ def codec(kind: str):
         return JsccCodec(WIDTH, (8,), 32).eval().requires_grad_(False)
     pytest.importorskip("sionna", reason="needs the extra 'sionna'")
     return digital.fitted("10,symbols=16", tiny_reader(), 2)
+
+
+def test_sizes_of_sentences_come_with_the_number_of_their_words():
+    """A sentence need not fill its places, so how many words its tokens stand for together must be sent."""
+    link = Link(tiny_reader(), POLICY)
+    assert SIZES in link.wire.fields and ARRIVED in link.wire.fields
+    sent = link.transmit(sentences(20, 5), 1).sent
+    assert len({float(part.sum()) for part in sent.sizes.split(sent.counts)}) > 1
 
 
 @pytest.mark.parametrize(("defence", "kind", "threat"), CELLS)

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from audit.compare import drop_of_equal_bandwidth, unmerged
+from audit.setting import AttackConfig, prepare
 from reports.run import Run
 from tests.texts import save_transformers, write_tsv
 
@@ -112,6 +114,22 @@ def test_defences_of_sentences_are_compared(atm, asked, tmp_path):
     assert code == 0, errors
     assert "leakage (ROUGE-L)" in printed and "SSIM" not in printed
     assert "#term-rouge-l" in (out / "compare.html").read_text(encoding="utf-8")
+
+
+def test_dropping_is_matched_over_sentences_of_every_length(reader, texts):
+    """Whichever sentence comes first."""
+    setting = prepare(
+        AttackConfig(
+            victim=str(reader), data=str(texts), policies=("uniform-0.2",), codec="uncoded", images=20, auxiliary=80
+        )
+    )
+    (policy,) = setting.policies
+    sentences = setting.data.victims.inputs
+    dense, merged = (setting.link(each).transmit(sentences).sent for each in (unmerged(policy), policy))
+    assert len({*dense.counts}) > 1
+    dropped = drop_of_equal_bandwidth(setting, policy)
+    left = sum((1 - dropped) * (count - dense.prefix) for count in dense.counts)
+    assert left == pytest.approx(sum(merged.counts) - 20 * merged.prefix, abs=0.01)
 
 
 def test_channels_of_sentences_are_swept(atm, asked, tmp_path):

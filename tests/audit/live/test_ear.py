@@ -26,7 +26,7 @@ from audit.live.device import Uplink, encode, stream
 from audit.live.ear import Ear, in_place, live_threat
 from audit.live.ear import fitted as fitted_to
 from audit.live.listening import Pictures, listen_to
-from audit.live.protocol import MOST_BYTES, Frame, Overheard, unpack
+from audit.live.protocol import MOST_BYTES, Frame, MessageError, Overheard, unpack
 from audit.live.relay import Air, Schedule
 from audit.live.server import Server
 from audit.live.sockets import network
@@ -109,6 +109,14 @@ def test_an_attack_that_fails_is_named(monkeypatch):
     ear = Ear(here.link, live_threat(load("eavesdropper"), here.link), Grey(), 0)
     monkeypatch.setattr(Grey, "reconstruct", lambda self, seen: seen.nothing)
     with pytest.raises(AtmError, match="attack 'grey' failed on frame 0"):
+        ear.rebuild(frame(here, 0))
+
+
+def test_what_could_be_no_picture_is_no_reconstruction(monkeypatch):
+    here = live()
+    ear = Ear(here.link, live_threat(load("eavesdropper"), here.link), Grey(), 0)
+    monkeypatch.setattr(Grey, "reconstruct", lambda self, seen: torch.full((1, 3, 32, 32), torch.nan))
+    with pytest.raises(MessageError, match="NaN"):
         ear.rebuild(frame(here, 0))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from contextlib import suppress
 
 import msgpack
@@ -104,6 +105,7 @@ def test_a_kind_that_has_no_meaning_here_is_refused():
         {"symbols": bytes(12)},
         {"symbols": b"\x00\x00\xc0\x7f" * 4},
         {"symbols": b"\x00\x00\x80\x7f" * 4},
+        {"symbols": struct.pack("<4f", 0, 3e38, 0, 0)},
     ],
 )
 def test_symbols_that_are_none_are_refused(change):
@@ -111,6 +113,24 @@ def test_symbols_that_are_none_are_refused(change):
     assert frame.tensor().shape == (1, 2)
     with pytest.raises(MessageError):
         frame.model_copy(update=change).tensor()
+
+
+@pytest.mark.parametrize("logits", [b"", b"abc", struct.pack("<f", math.nan), struct.pack("<2f", 1, -math.inf)])
+def test_logits_that_are_none_are_no_answer(logits):
+    answer = Answer(number=0, logits=struct.pack("<2f", 1, 2), symbols=1, snr_db=math.inf, seconds=0.1)
+    assert answer.tensor().tolist() == [1, 2]
+    with pytest.raises(MessageError):
+        unpack(answer.model_copy(update={"logits": logits}).pack(), Answer)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_numbers_that_json_has_not_are_refused(number):
+    answer = Answer(number=0, logits=bytes(4), symbols=1, snr_db=1.0, seconds=0.1)
+    heard = Overheard(number=0, attack="ridge", png=b"", score=0.5, snr_db=1.0)
+    for good, field in ((answer, "seconds"), (heard, "score")):
+        assert unpack(good.pack(), type(good)) == good
+        with pytest.raises(MessageError):
+            unpack(good.model_copy(update={field: number}).pack(), type(good))
 
 
 @pytest.mark.parametrize("snr", [math.nan, bytes(4), b"\x00\x00\xc0\x7f" * 2])
