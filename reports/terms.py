@@ -72,8 +72,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "interval": "where the true value lies with 95% confidence, in brackets behind an estimate.",
         "recognisable": "rebuilt to an SSIM of 0.5 or more. A picture *counts* as recognised if it is recognisable and "
         "at least 0.1 better than any blind baseline makes it. Of a sentence it is a ROUGE-L of 0.5, and 0.2.",
-        "near copy": "an SSIM of 0.8 or more, at least 0.25 better than a blind baseline; of a sentence a "
-        "ROUGE-L of 0.9, and 0.5.",
+        "near copy": "an SSIM of 0.8 or more, at least 0.25 better than a blind baseline; of a sound a "
+        "spectrogram SSIM of 0.85; of a sentence a ROUGE-L of 0.9, and 0.5.",
         "effect size": "a difference in units of its own spread (Cohen's d, paired): 0.2 is small, 0.8 large.",
         "p-value": "how often chance alone would show as much; *corrected* (Holm) where several are read together.",
         "finding": "what was judged of one thing that tokens can give away: pixels, the label, identity, retrieval, "

@@ -16,6 +16,7 @@ SUFFIXES = (".tsv", ".csv", ".txt")
 PARTS = {"train": ("train",), "test": ("dev", "val", "test")}  # what a file of a split is called, the first found
 TEXTS, LABELS = ("sentence", "text"), ("label", "class")
 COLA = 4  # columns of GLUE's CoLA, which has no heading: source, label, mark, sentence
+MARKS = {*"*?#%"}  # with which linguists say how bad a sentence is
 MOST_BYTES = 1 << 30
 UNLABELLED = ("unlabelled",)
 
@@ -47,7 +48,7 @@ def find(name: str, split: str) -> tuple[Path, bool]:
     Raises:
         AtmError: there is no such file.
     """
-    path = Path(name).expanduser()
+    path = _path(name)
     try:
         folder, there = path.is_dir(), path.exists()
     except (OSError, ValueError):
@@ -68,7 +69,7 @@ def find(name: str, split: str) -> tuple[Path, bool]:
 
 def has_train(name: str) -> bool:
     """Whether there is a training file beside the one with what is attacked."""
-    if not Path(name).expanduser().is_dir():
+    if not _path(name).is_dir():
         return False
     try:
         return find(name, "train")[1] and find(name, "test")[1]
@@ -106,7 +107,15 @@ def read(path: Path) -> Sentences:
     if label is None:
         return Sentences(texts, [0] * len(texts), UNLABELLED, skipped)
     classes = tuple(sorted(set(labels)))
-    return Sentences(texts, [classes.index(each) for each in labels], classes, skipped)
+    number = {name: place for place, name in enumerate(classes)}
+    return Sentences(texts, [number[each] for each in labels], classes, skipped)
+
+
+def _path(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(name)
 
 
 def _broken(text: str) -> bool:
@@ -138,6 +147,6 @@ def _columns(rows: list[list[str]], path: Path) -> tuple[int, int | None, int]:
     texts, labels = ([heading.index(name) for name in names if name in heading] for names in (TEXTS, LABELS))
     if texts:
         return texts[0], labels[0] if labels else None, 1
-    if rows and all(len(row) == COLA and row[1] in ("0", "1") and row[2] in ("", "*") for row in rows[:100]):
+    if rows and all(len(row) == COLA and row[1] in ("0", "1") and {*row[2]} <= MARKS for row in rows[:100]):
         return 3, 1, 0
     raise AtmError(f"{path} needs a first line that names its columns: 'sentence', and 'label' where there are labels")

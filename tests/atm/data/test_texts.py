@@ -44,9 +44,9 @@ def test_a_csv_may_quote_and_a_txt_has_no_labels(tmp_path, signal):
 
 
 def test_cola_is_known_without_a_heading(tmp_path, signal):
-    path = written(tmp_path / "dev.tsv", "gj04\t1\t\tw4 w5 w6\ngj04\t0\t*\tw7 w8 w9\n")
+    path = written(tmp_path / "dev.tsv", "gj04\t1\t\tw4 w5 w6\ngj04\t0\t*\tw7 w8 w9\ngj04\t0\t?*\tw7 w8 w5\n")
     found = load(signal, tmp_path)
-    assert path.exists() and found.labels.tolist() == [1, 0] and found.classes == ("0", "1")
+    assert path.exists() and found.labels.tolist() == [1, 0, 0] and found.classes == ("0", "1")
 
 
 def test_what_cannot_be_used_is_counted_by_reason(tmp_path, signal):
@@ -126,3 +126,8 @@ def test_near_duplicates_of_victims_are_taken_from_her(signal):
 
 def test_sentences_for_a_codec_need_no_file(signal):
     assert signal.fault(source(signal).sample(signal, 20), 20) is None
+
+
+def test_a_user_that_is_not_there_is_no_file(signal):
+    with pytest.raises(AtmError, match="no file or folder"):
+        load(signal, "~nosuchuser/sentences.tsv")
