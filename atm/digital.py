@@ -201,7 +201,7 @@ def fitted(argument: str, encoder: Encoder, exit_layer: int | None = None) -> Di
         exit_layer: the layer after which the tokens leave the device; None is the last.
 
     Raises:
-        AtmError: an argument that is none, or a victim of something else than pictures.
+        AtmError: an argument that is none, or a victim of sounds, of which none are embedded.
     """
     codec = parse(argument, encoder.width).to(encoder.device)
     images = source(encoder.signal).sample(encoder.signal, FITTED_TO)

@@ -20,7 +20,7 @@ from atm.store import RunStore
 from attacks import available
 from attacks.session import Campaign, Session
 from audit import cluster, harm
-from audit.setting import AttackConfig, Setting, prepare
+from audit.setting import AttackConfig, Setting, defended, prepare
 from audit.suite import ALL, choose_attacks
 from audit.system import STRICT, Names, OnAir
 from privacy_metrics import METRICS
@@ -176,7 +176,7 @@ def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: Mer
     wanted = _accuracy(setting.link(policy), part.inputs, truth)
 
     def enough(strength: float) -> bool:
-        link = _defended(config, setting, dense, f"gaussian:{strength}")
+        link = defended(dense, f"gaussian:{strength}", setting.data, config.seed)
         return _accuracy(link, part.inputs, truth) >= wanted
 
     low, high = 0.0, STRONGEST
@@ -192,7 +192,7 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
     """Costs and leakage of one system, image by image; every attack is fitted anew, on other random numbers."""
     assert setting.truth is not None  # `compare` needs a task
     originals = setting.data.victims.inputs
-    link = _defended(config, setting, setting.link(candidate.policy), candidate.defence)
+    link = defended(setting.link(candidate.policy), candidate.defence, setting.data, config.seed)
     campaign = Campaign(seed_of("attacks", config.seed), setting.secret(config.seed))
     session = Session(
         link,
@@ -227,13 +227,6 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
         "leakage": leakage(scores).tolist(),
         link.signal.leakage: {name: values.tolist() for name, values in scores.items()},
     }
-
-
-def _defended(config: CompareConfig, setting: Setting, link: Link, text: str | None) -> Link:
-    if text is None:
-        return link
-    seed = seed_of(config.seed, "defence")
-    return defenses.fitted(defenses.create(text), link, setting.data.auxiliary.rows[: defenses.CALIBRATION], seed)
 
 
 def _accuracy(link: Link, images: Tensor, truth: Tensor) -> float:

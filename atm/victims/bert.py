@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from atm.bert import Bert
-from atm.errors import AtmError, one_line, unknown
+from atm.errors import AtmError, unknown
 from atm.text_encoder import TextEncoder
 from atm.victims.hub import CONFIG, Repository
+from atm.victims.huggingface import architecture_of, class_names, described, read_config
 from atm.victims.loaded import Loaded
 from atm.weight_files import load_state
 from atm.words import Words
@@ -66,12 +67,8 @@ def load(repository: Repository, raw: Mapping[str, Any]) -> Loaded:
     Raises:
         AtmError: a kind that is not supported, ``transformers`` or the tokenizer is missing, or weights do not fit.
     """
-    try:
+    with described(repository):
         return _loaded(repository, raw)
-    except AtmError:
-        raise
-    except Exception as error:  # a description may say anything, and what it says goes through two libraries
-        raise AtmError(f"{repository.name}: {CONFIG} does not describe its weights: {one_line(error)}") from error
 
 
 def _loaded(repository: Repository, raw: Mapping[str, Any]) -> Loaded:
@@ -82,7 +79,7 @@ def _loaded(repository: Repository, raw: Mapping[str, Any]) -> Loaded:
         raise AtmError(f"victim {repository.name!r} has no {TOKENIZER}; save its tokenizer as a fast one")
     vocabulary = len(state["words.weight"])
     words = Words.read(path, vocabulary)
-    architecture = str((raw.get("architectures") or [""])[0])
+    architecture = architecture_of(raw)
     answers = "ForSequenceClassification" in architecture and len(state["head.weight"]) > 1
     if not answers:
         state = {name: tensor for name, tensor in state.items() if not name.startswith(("fc_norm.", "head."))}
@@ -93,24 +90,16 @@ def _loaded(repository: Repository, raw: Mapping[str, Any]) -> Loaded:
     if not answers:
         description["outputs"] = "features"
     return Loaded(
-        model, (), (), description, _classes(raw) if answers else (), "classification" if answers else None,
+        model, (), (), description, class_names(raw) if answers else (), "classification" if answers else None,
         encoder=encoder,
     )  # fmt: skip
 
 
 def _config(repository: Repository) -> Any:
-    try:
-        from transformers import AutoConfig
-    except ImportError:
-        raise AtmError("victims in the format of transformers need it: pip install 'atm-privacy[hf]'") from None
-    path = repository.file(CONFIG)
-    assert path is not None  # it has just been read
-    try:
-        config = AutoConfig.from_pretrained(str(path.parent))
-    except Exception as error:  # its validation raises many kinds
-        raise AtmError(f"{path} is no configuration of transformers: {one_line(error)}") from None
+    config = read_config(repository)
     if getattr(config, "position_embedding_type", "absolute") != "absolute":
-        raise AtmError(f"{path}: {config.position_embedding_type} positions are not supported, only absolute ones")
+        where = repository.file(CONFIG)
+        raise AtmError(f"{where}: {config.position_embedding_type} positions are not supported, only absolute ones")
     return config
 
 
@@ -157,9 +146,3 @@ def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         parts = [state.pop(name.replace(".query.", f".{part}.")) for part in ("query", "key", "value")]
         state[name.replace(".query.", ".qkv.")] = torch.cat(parts)
     return state
-
-
-def _classes(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    names = {int(number): str(name) for number, name in (raw.get("id2label") or {}).items()}
-    ordered = tuple(names[number] for number in sorted(names))
-    return () if all(re.fullmatch(r"LABEL_\d+", name) for name in ordered) else ordered

@@ -50,7 +50,7 @@ def search(
         out: the folder.
         resume: go on with the search that is there.
         force: replace the search that is there.
-        held_out: whether the front is measured again on as many other pictures at the end.
+        held_out: whether the front is measured again at the end, on at most as many other pictures and at least half.
         rescore: how many policies of the front the full suite attacks at the end: the recommended ones first.
         budget: seconds of the full suite for each of them; None sets no limit.
         ray: address of a Ray cluster that evaluates and attacks, or ``local``; None does all in this process.

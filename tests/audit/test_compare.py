@@ -10,7 +10,7 @@ import torch
 
 import audit.compare
 from audit.compare import CompareConfig, candidates, compare, drop_of_equal_bandwidth, noise_of_equal_accuracy
-from audit.setting import prepare
+from audit.setting import defended, prepare
 from reports.compare import FEWEST, Comparison
 from tests.audit.conftest import parse
 
@@ -27,7 +27,7 @@ def test_dropping_is_matched_in_bandwidth_and_noise_in_accuracy(victim, pictures
     merged = setting.link(policy).transmit(images)
     text = f"drop:{drop_of_equal_bandwidth(setting, policy):g}"
     dense = setting.link(setting.policies[0])
-    dropped = audit.compare._defended(config, setting, dense, text).transmit(images)
+    dropped = defended(dense, text, setting.data, config.seed).transmit(images)
     per_token = dense.codec.symbols_per_token
     gap = abs(float(merged.symbols.double().mean() - dropped.symbols.double().mean()))
     assert gap <= 0.5 * per_token + 1e-6 and float(dropped.symbols[0]) < float(dense.transmit(images).symbols[0])
