@@ -19,6 +19,7 @@ from atm.attention import attend
 from atm.errors import AtmError
 from atm.matching import Projected, merged
 from atm.policy import MergePolicy
+from atm.shards import in_threads, shards
 from atm.signals import ImageSignal, Signal, kind
 from atm.tokens import TokenBatch
 
@@ -168,18 +169,24 @@ class Encoder(nn.Module):
         if images.shape[1:] != self.signal.shape:
             wanted = "x".join(map(str, self.signal.shape))
             raise AtmError(f"images of shape {list(images.shape[1:])} do not fit a victim for {wanted}")
+        parts = in_threads(lambda some: self._on_device(images[some], policy), shards(len(images), images.device))
+        tokens = TokenBatch.cat([part for part, _ in parts])
+        layer_tokens = torch.cat([counts for _, counts in parts], 1)
+        return Encoded(tokens, layer_tokens, self.flops(layer_tokens, policy))
+
+    def _on_device(self, images: Tensor, policy: MergePolicy) -> tuple[TokenBatch, Tensor]:
+        """The tokens at the exit, and ``[layers + 1, B]`` how many each image had before each layer and has there."""
         orders = policy.order == "tome"
         parts = [self.start(part, orders) for part in images.split(self._images_at_once(images))]
         counts = [torch.cat([part.lengths for part in parts])]
         for layer in range(policy.device_layers):
             parts = _joined([self._layer(part, policy, layer) for part in parts])
             counts.append(torch.cat([part.lengths for part in parts]))
-        layer_tokens = torch.stack(counts)
         tokens = TokenBatch.cat(parts)
         if orders:
             tokens = tokens.in_place()
             tokens = tokens if self.uses_places else replace(tokens, places=None)
-        return Encoded(tokens, layer_tokens, self.flops(layer_tokens, policy))
+        return tokens, torch.stack(counts)
 
     def finish(self, tokens: TokenBatch, policy: MergePolicy) -> Tensor:
         """The server's part: the layers after the exit, then the task head. ``[B, classes]`` logits."""
@@ -190,9 +197,17 @@ class Encoder(nn.Module):
         return families.pooled(self.vit, self._rest(tokens, policy))
 
     def _rest(self, tokens: TokenBatch, policy: MergePolicy) -> TokenBatch:
-        for layer in range(policy.device_layers, self.depth):
-            tokens = self.transform(self.mix(tokens, policy, layer)[0], layer)
-        return tokens
+        """The tokens after the last layer."""
+        if policy.device_layers == self.depth:
+            return tokens
+
+        def rest(tokens: TokenBatch) -> TokenBatch:
+            for layer in range(policy.device_layers, self.depth):
+                tokens = self.transform(self.mix(tokens, policy, layer)[0], layer)
+            return tokens
+
+        parts = shards(len(tokens), tokens.values.device)
+        return TokenBatch.cat(in_threads(rest, [tokens] if len(parts) == 1 else [tokens[part] for part in parts]))
 
     def start(self, images: Tensor, places: bool = False) -> TokenBatch:
         """The tokens of images ``[B, C, H, W]`` in [0, 1] before the first layer, with places where asked or needed."""
