@@ -10,10 +10,10 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -29,7 +29,7 @@ def shards(images: int, device: torch.device) -> list[slice]:
     if count < 2 or device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
         return [slice(0, images)]
     ends = torch.linspace(0, images, count + 1).round().long().tolist()
-    return [slice(begin, end) for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(begin, end) for begin, end in pairwise(ends)]
 
 
 def in_threads(run: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
