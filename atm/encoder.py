@@ -75,6 +75,9 @@ class Encoder(nn.Module):
         std: per-channel deviation, likewise.
         spectrogram: the recipe by which its input is made of sound (`atm.signals.spectrogram`); empty for pictures.
 
+    Attributes:
+        uses_places: whether attention needs to know where each token stood (rotary positions, relative bias).
+
     Raises:
         AtmError: the model is not built as this encoder can run it, or has another number of channels.
     """
@@ -87,6 +90,7 @@ class Encoder(nn.Module):
         self.vit: Any
         self.vit = vit
         self.spectrogram = spectrogram
+        self.uses_places = families.uses_places(vit)
         self._embedding_flops = self._take_in(mean, std)
         self._layer_weights = torch.tensor([_layer_weights(block) for block in self.vit.blocks], dtype=torch.float64)
 
@@ -117,11 +121,6 @@ class Encoder(nn.Module):
     def width(self) -> int:
         """Values per token."""
         return int(self.vit.embed_dim)
-
-    @property
-    def uses_places(self) -> bool:
-        """Whether attention needs to know where each token stood (rotary positions, relative bias)."""
-        return families.uses_places(self.vit)
 
     def counts_sizes(self, policy: MergePolicy) -> bool:
         """Whether the server's layers or head weigh a token by how many patches it stands for, under a policy.
@@ -216,26 +215,17 @@ class Encoder(nn.Module):
 
     def mix(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> tuple[TokenBatch, Projected]:
         """The attention half of a layer; also what of it a matching may look at."""
-        parts = families.layer(self.vit.blocks[layer])
-        x = tokens.values
-        normed = parts.before_attention(x)
-        attended, keys, values = attend(
-            parts.attention,
-            normed,
-            tokens,
-            families.positions(self.vit, layer),
-            policy.proportional_attention,
-        )
-        return tokens.with_values(parts.close_attention(x + parts.after_attention(attended))), Projected(
-            normed, keys, values
-        )
+        half, x = families.attention_half(self.vit.blocks[layer]), tokens.values
+        normed = half.before(x)
+        positions = families.positions(self.vit, layer) if self.uses_places else None
+        attended, keys, values = attend(half.inner, normed, tokens, positions, policy.proportional_attention)
+        return tokens.with_values(half.close(x + half.after(attended))), Projected(normed, keys, values)
 
     def transform(self, tokens: TokenBatch, layer: int) -> TokenBatch:
         """The MLP half of a layer."""
-        parts = families.layer(self.vit.blocks[layer])
-        x = tokens.values
+        half, x = families.mlp_half(self.vit.blocks[layer]), tokens.values
         pieces = x.split(MLP_TOKENS_AT_ONCE) if x.device.type == "cpu" and len(x) > MLP_TOKENS_AT_ONCE else (x,)
-        made = [parts.close_mlp(piece + parts.after_mlp(parts.mlp(parts.before_mlp(piece)))) for piece in pieces]
+        made = [half.close(piece + half.after(half.inner(half.before(piece)))) for piece in pieces]
         return tokens.with_values(made[0] if len(made) == 1 else torch.cat(made))
 
     def _images_at_once(self, images: Tensor) -> int:

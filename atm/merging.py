@@ -38,7 +38,7 @@ class Matches:
     image: Tensor
 
     def where(self, keep: Tensor) -> Matches:
-        """Those that a boolean mask ``[S]`` or an index selects."""
+        """Those that an index selects."""
         return Matches(self.source[keep], self.destination[keep], self.similarity[keep], self.image[keep])
 
 
@@ -156,7 +156,7 @@ def _match_uniform(tokens: TokenBatch, unit: Tensor, sizes: Tensor | None, lead:
 
 def above(matches: Matches, threshold: float) -> Matches:
     """The matches whose similarity exceeds the threshold."""
-    return matches.where(matches.similarity > threshold)
+    return matches.where((matches.similarity > threshold).nonzero().squeeze(1))  # found once, not once a field
 
 
 def most_similar(tokens: TokenBatch, matches: Matches, count: int) -> Matches:

@@ -110,7 +110,7 @@ class TokenBatch:
 
     def with_values(self, values: Tensor) -> TokenBatch:
         """The same tokens with other values ``[T, any]``."""
-        return replace(self, values=values)
+        return TokenBatch(values, self.lengths, self.sizes, self.source, self.prefix, self.places)
 
     def select(self, images: Sequence[int] | Tensor) -> TokenBatch:
         """The tokens of some images, in the order asked for."""
