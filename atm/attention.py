@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -103,16 +104,21 @@ def ragged_attention(
         return _varlen(queries, keys, values, tokens, weights)
     if queries.device.type != "cpu":
         return _padded(queries, keys, values, tokens, weights, bias)
-    # one split gives the views of all images
-    views = [part.unsqueeze(0).split(tokens.counts, 1) for part in (queries, keys, values)]
-    if weights is None and bias is None:
-        return torch.cat([_sdpa(q, k, v, None)[0] for q, k, v in zip(*views, strict=True)])
-    out = []
-    for q, k, v, begin in zip(*views, tokens.offsets.tolist(), strict=True):
-        rows = slice(begin, begin + q.shape[1])
+    # one split gives the views of all images, [1, heads, n, h]
+    q, k, v = (part.transpose(0, 1).unsqueeze(0).split(tokens.counts, 2) for part in (queries, keys, values))
+    if weights is None and bias is None and queries.dtype != torch.bfloat16:
+        each = map(scaled_dot_product_attention, q, k, v)
+    else:
+        each = map(_fused, q, k, v, _masks(tokens, weights, bias))
+    return torch.cat([mixed.transpose(1, 2) for mixed in each], 1)[0]
+
+
+def _masks(tokens: TokenBatch, weights: Tensor | None, bias: Tensor | None) -> Iterator[Tensor | None]:
+    """The mask of each image; see `_mask`."""
+    for begin, count in zip(tokens.offsets.tolist(), tokens.counts, strict=True):
+        rows = slice(begin, begin + count)
         places = None if bias is None or tokens.places is None else tokens.places[None, rows]
-        out.append(_sdpa(q, k, v, _mask(None if weights is None else weights[None, rows], bias, places))[0])
-    return torch.cat(out)
+        yield _mask(None if weights is None else weights[None, rows], bias, places)
 
 
 def _flashes(queries: Tensor) -> bool:
@@ -169,13 +175,16 @@ def _mask(weights: Tensor | None, bias: Tensor | None, places: Tensor | None) ->
 
 def _sdpa(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Attention of ``[B, n, heads, h]``, in the same layout."""
+    return _fused(*(part.transpose(1, 2) for part in (queries, keys, values)), mask).transpose(1, 2)
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of ``[B, heads, n, h]``, in the same layout."""
     if mask is not None:
-        mask = mask.expand(-1, -1, queries.shape[1], -1)
-    q, k, v = (part.transpose(1, 2) for part in (queries, keys, values))
+        mask = mask.expand(-1, -1, q.shape[2], -1)
     if q.dtype == torch.bfloat16 and q.device.type == "cpu":
         # The way back of a CPU's fused attention takes four times as long in bfloat16 as in float32.
         with torch.autocast("cpu", enabled=False):
             mask = None if mask is None else mask.float()
-            out = scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
-        return out.to(q.dtype).transpose(1, 2)
-    return scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
+            return scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask).to(q.dtype)
+    return scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -19,6 +19,7 @@ from atm.attention import attend
 from atm.errors import AtmError
 from atm.matching import Projected, merged
 from atm.policy import MergePolicy
+from atm.shards import in_threads, shards
 from atm.signals import ImageSignal, Signal, kind
 from atm.tokens import TokenBatch
 
@@ -74,6 +75,9 @@ class Encoder(nn.Module):
         std: per-channel deviation, likewise.
         spectrogram: the recipe by which its input is made of sound (`atm.signals.spectrogram`); empty for pictures.
 
+    Attributes:
+        uses_places: whether attention needs to know where each token stood (rotary positions, relative bias).
+
     Raises:
         AtmError: the model is not built as this encoder can run it, or has another number of channels.
     """
@@ -86,6 +90,7 @@ class Encoder(nn.Module):
         self.vit: Any
         self.vit = vit
         self.spectrogram = spectrogram
+        self.uses_places = families.uses_places(vit)
         self._embedding_flops = self._take_in(mean, std)
         self._layer_weights = torch.tensor([_layer_weights(block) for block in self.vit.blocks], dtype=torch.float64)
 
@@ -116,11 +121,6 @@ class Encoder(nn.Module):
     def width(self) -> int:
         """Values per token."""
         return int(self.vit.embed_dim)
-
-    @property
-    def uses_places(self) -> bool:
-        """Whether attention needs to know where each token stood (rotary positions, relative bias)."""
-        return families.uses_places(self.vit)
 
     def counts_sizes(self, policy: MergePolicy) -> bool:
         """Whether the server's layers or head weigh a token by how many patches it stands for, under a policy.
@@ -168,18 +168,24 @@ class Encoder(nn.Module):
         if images.shape[1:] != self.signal.shape:
             wanted = "x".join(map(str, self.signal.shape))
             raise AtmError(f"images of shape {list(images.shape[1:])} do not fit a victim for {wanted}")
+        parts = in_threads(lambda some: self._on_device(images[some], policy), shards(len(images), images.device))
+        tokens = TokenBatch.cat([part for part, _ in parts])
+        layer_tokens = torch.cat([counts for _, counts in parts], 1)
+        return Encoded(tokens, layer_tokens, self.flops(layer_tokens, policy))
+
+    def _on_device(self, images: Tensor, policy: MergePolicy) -> tuple[TokenBatch, Tensor]:
+        """The tokens at the exit, and ``[layers + 1, B]`` how many each image had before each layer and has there."""
         orders = policy.order == "tome"
         parts = [self.start(part, orders) for part in images.split(self._images_at_once(images))]
         counts = [torch.cat([part.lengths for part in parts])]
         for layer in range(policy.device_layers):
             parts = _joined([self._layer(part, policy, layer) for part in parts])
             counts.append(torch.cat([part.lengths for part in parts]))
-        layer_tokens = torch.stack(counts)
         tokens = TokenBatch.cat(parts)
         if orders:
             tokens = tokens.in_place()
             tokens = tokens if self.uses_places else replace(tokens, places=None)
-        return Encoded(tokens, layer_tokens, self.flops(layer_tokens, policy))
+        return tokens, torch.stack(counts)
 
     def finish(self, tokens: TokenBatch, policy: MergePolicy) -> Tensor:
         """The server's part: the layers after the exit, then the task head. ``[B, classes]`` logits."""
@@ -190,9 +196,17 @@ class Encoder(nn.Module):
         return families.pooled(self.vit, self._rest(tokens, policy))
 
     def _rest(self, tokens: TokenBatch, policy: MergePolicy) -> TokenBatch:
-        for layer in range(policy.device_layers, self.depth):
-            tokens = self.transform(self.mix(tokens, policy, layer)[0], layer)
-        return tokens
+        """The tokens after the last layer."""
+        if policy.device_layers == self.depth:
+            return tokens
+
+        def rest(tokens: TokenBatch) -> TokenBatch:
+            for layer in range(policy.device_layers, self.depth):
+                tokens = self.transform(self.mix(tokens, policy, layer)[0], layer)
+            return tokens
+
+        parts = shards(len(tokens), tokens.values.device)
+        return TokenBatch.cat(in_threads(rest, [tokens] if len(parts) == 1 else [tokens[part] for part in parts]))
 
     def start(self, images: Tensor, places: bool = False) -> TokenBatch:
         """The tokens of images ``[B, C, H, W]`` in [0, 1] before the first layer, with places where asked or needed."""
@@ -201,26 +215,17 @@ class Encoder(nn.Module):
 
     def mix(self, tokens: TokenBatch, policy: MergePolicy, layer: int) -> tuple[TokenBatch, Projected]:
         """The attention half of a layer; also what of it a matching may look at."""
-        parts = families.layer(self.vit.blocks[layer])
-        x = tokens.values
-        normed = parts.before_attention(x)
-        attended, keys, values = attend(
-            parts.attention,
-            normed,
-            tokens,
-            families.positions(self.vit, layer),
-            policy.proportional_attention,
-        )
-        return tokens.with_values(parts.close_attention(x + parts.after_attention(attended))), Projected(
-            normed, keys, values
-        )
+        half, x = families.attention_half(self.vit.blocks[layer]), tokens.values
+        normed = half.before(x)
+        positions = families.positions(self.vit, layer) if self.uses_places else None
+        attended, keys, values = attend(half.inner, normed, tokens, positions, policy.proportional_attention)
+        return tokens.with_values(half.close(x + half.after(attended))), Projected(normed, keys, values)
 
     def transform(self, tokens: TokenBatch, layer: int) -> TokenBatch:
         """The MLP half of a layer."""
-        parts = families.layer(self.vit.blocks[layer])
-        x = tokens.values
+        half, x = families.mlp_half(self.vit.blocks[layer]), tokens.values
         pieces = x.split(MLP_TOKENS_AT_ONCE) if x.device.type == "cpu" and len(x) > MLP_TOKENS_AT_ONCE else (x,)
-        made = [parts.close_mlp(piece + parts.after_mlp(parts.mlp(parts.before_mlp(piece)))) for piece in pieces]
+        made = [half.close(piece + half.after(half.inner(half.before(piece)))) for piece in pieces]
         return tokens.with_values(made[0] if len(made) == 1 else torch.cat(made))
 
     def _images_at_once(self, images: Tensor) -> int:

@@ -4,7 +4,7 @@ A model is known by the forward functions that it is made of, not by its name or
 pass and is built from known blocks runs, whatever it is called. The encoder needs four things of a model:
 
 - `embed`: images to tokens, and how positions enter the attention (`Positions`),
-- `layer`: the parts of one block, as ``x + after(attention(before(x)))`` and the same with the MLP,
+- `attention_half` and `mlp_half`: the parts of one block,
 - `head`: tokens to logits,
 - `check`: whether it is one that these functions read correctly.
 
@@ -82,20 +82,16 @@ def _same(x: Tensor) -> Tensor:
     return x
 
 
-class Layer(NamedTuple):
-    """The parts of one block: ``x + after_attention(attention(before_attention(x)))``, and the same with the MLP.
+class Half(NamedTuple):
+    """One half of a block, its attention or its MLP: ``close(x + after(inner(before(x))))``.
 
-    What stands behind a whole sum, as the norms of BERT do, is ``close_attention`` and ``close_mlp``.
+    What stands behind the whole sum, as the norms of BERT do, is ``close``.
     """
 
-    before_attention: Callable[[Tensor], Tensor]
-    attention: nn.Module
-    after_attention: Callable[[Tensor], Tensor]
-    before_mlp: Callable[[Tensor], Tensor]
-    mlp: nn.Module
-    after_mlp: Callable[[Tensor], Tensor]
-    close_attention: Callable[[Tensor], Tensor] = _same
-    close_mlp: Callable[[Tensor], Tensor] = _same
+    before: Callable[[Tensor], Tensor]
+    inner: Any
+    after: Callable[[Tensor], Tensor]
+    close: Callable[[Tensor], Tensor] = _same
 
 
 def embed(model: Any, images: Tensor) -> Tensor:
@@ -115,10 +111,8 @@ def uses_places(model: Any) -> bool:
     return getattr(model.blocks[0].attn, "relative_position_bias_table", None) is not None
 
 
-def positions(model: Any, layer: int) -> Positions | None:
-    """How a layer uses the places of its tokens; None where the model has only absolute embeddings."""
-    if not uses_places(model):
-        return None
+def positions(model: Any, layer: int) -> Positions:
+    """How a layer uses the places of its tokens, of a model that does (`uses_places`)."""
     return _relative(model, layer) if isinstance(model, beit.Beit) else _rotary(model, layer)
 
 
@@ -142,17 +136,31 @@ def _relative(model: Any, layer: int) -> Positions:
     return Positions(bias=sum(tables[1:], tables[0]))
 
 
-def layer(block: Any) -> Layer:
-    """The parts of a block in the order in which they run."""
+def attention_half(block: Any) -> Half:
+    """The first half of a block."""
     if isinstance(block, BertBlock):
-        norms = {"close_attention": block.norm1, "close_mlp": block.norm2}
-        return Layer(_same, block.attn, _same, _same, block.mlp, _same, **norms)
+        return Half(_same, block.attn, _same, block.norm1)
     if _forward(block) in POST_NORM:
-        return Layer(_same, block.attn, block.norm1, _same, block.mlp, block.norm2)
-    if _forward(block) == vit.Block.forward:
-        return Layer(block.norm1, block.attn, block.ls1, block.norm2, block.mlp, block.ls2)
-    scales = (_same if gamma is None else gamma.mul for gamma in (block.gamma_1, block.gamma_2))
-    return Layer(block.norm1, block.attn, next(scales), block.norm2, block.mlp, next(scales))
+        return Half(_same, block.attn, block.norm1)
+    return Half(block.norm1, block.attn, block.ls1 if _scales_in_layers(block) else _scale(block.gamma_1))
+
+
+def mlp_half(block: Any) -> Half:
+    """The second half of a block."""
+    if isinstance(block, BertBlock):
+        return Half(_same, block.mlp, _same, block.norm2)
+    if _forward(block) in POST_NORM:
+        return Half(_same, block.mlp, block.norm2)
+    return Half(block.norm2, block.mlp, block.ls2 if _scales_in_layers(block) else _scale(block.gamma_2))
+
+
+def _scales_in_layers(block: Any) -> bool:
+    """Whether what scales a block's sums are modules; EVA and BEiT have bare parameters."""
+    return _forward(block) is vit.Block.forward
+
+
+def _scale(gamma: Tensor | None) -> Callable[[Tensor], Tensor]:
+    return _same if gamma is None else gamma.mul
 
 
 def head(model: Any, tokens: TokenBatch) -> Tensor:

@@ -18,6 +18,8 @@ from torch.nn.functional import normalize
 from atm.policy import Average, Order, Similarity
 from atm.tokens import NOWHERE, TokenBatch
 
+CALL = 1e6  # multiplications that a CPU does in the time that the calls of one image's matching take
+
 
 @dataclass(frozen=True)
 class Matches:
@@ -36,7 +38,7 @@ class Matches:
     image: Tensor
 
     def where(self, keep: Tensor) -> Matches:
-        """Those that a boolean mask ``[S]`` or an index selects."""
+        """Those that an index selects."""
         return Matches(self.source[keep], self.destination[keep], self.similarity[keep], self.image[keep])
 
 
@@ -62,7 +64,16 @@ def match(tokens: TokenBatch, metric: Tensor, order: Order = "place", similarity
     lead = tokens.prefix % 2 if order == "tome" else 0
     if tokens.uniform:
         return _match_uniform(tokens, unit, sizes, lead)
-    return (_match_padded if unit.device.type != "cpu" else _match_each)(tokens, unit, sizes, lead)
+    return (_match_padded if _pads(tokens, unit) else _match_each)(tokens, unit, sizes, lead)
+
+
+def _pads(tokens: TokenBatch, unit: Tensor) -> bool:
+    """Whether one product of all images, filled up to the longest, costs less than the calls of one for each."""
+    if unit.device.type != "cpu":
+        return True
+    free = [count - tokens.prefix for count in tokens.counts]
+    filled = (len(free) * max(free) ** 2 - sum(count * count for count in free)) / 4
+    return filled * unit.shape[1] < CALL * len(free)
 
 
 def _compared(sources: Tensor, destinations: Tensor, sizes: tuple[Tensor, Tensor] | None) -> Tensor:
@@ -145,7 +156,7 @@ def _match_uniform(tokens: TokenBatch, unit: Tensor, sizes: Tensor | None, lead:
 
 def above(matches: Matches, threshold: float) -> Matches:
     """The matches whose similarity exceeds the threshold."""
-    return matches.where(matches.similarity > threshold)
+    return matches.where((matches.similarity > threshold).nonzero().squeeze(1))  # found once, not once a field
 
 
 def most_similar(tokens: TokenBatch, matches: Matches, count: int) -> Matches:

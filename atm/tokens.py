@@ -110,7 +110,7 @@ class TokenBatch:
 
     def with_values(self, values: Tensor) -> TokenBatch:
         """The same tokens with other values ``[T, any]``."""
-        return replace(self, values=values)
+        return TokenBatch(values, self.lengths, self.sizes, self.source, self.prefix, self.places)
 
     def select(self, images: Sequence[int] | Tensor) -> TokenBatch:
         """The tokens of some images, in the order asked for."""
@@ -124,6 +124,19 @@ class TokenBatch:
             lengths=lengths,
             sizes=None if self.sizes is None else self.sizes[rows],
             source=None if self.source is None else self.source[wanted.to(self.source.device)],
+            places=None if self.places is None else self.places[rows],
+        )
+
+    def __getitem__(self, images: slice) -> TokenBatch:
+        """The tokens of neighbouring images, as views where they can be."""
+        begin, end, _ = images.indices(len(self))
+        rows = slice(sum(self.counts[:begin]), sum(self.counts[:end]))
+        return replace(
+            self,
+            values=self.values[rows],
+            lengths=self.lengths[images],
+            sizes=None if self.sizes is None else self.sizes[rows],
+            source=None if self.source is None else self.source[images],
             places=None if self.places is None else self.places[rows],
         )
 

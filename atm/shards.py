@@ -1,0 +1,57 @@
+"""A batch divided over a CPU's threads: each takes some images through all layers, and none waits for another.
+
+Threads inside each operation wait for the slowest of them hundreds of times a batch, and longer where other work
+takes a core. Images have nothing to do with each other before the codec, so threads need to meet only once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import pairwise
+from typing import TypeVar
+
+import torch
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
+def shards(images: int, device: torch.device) -> list[slice]:
+    """Which images each thread takes; one slice where they had better stay together.
+
+    That is on an accelerator, where threads would share it, and where gradients are kept, whose way back would run in
+    one thread again.
+    """
+    count = min(torch.get_num_threads(), images)
+    if count < 2 or device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        return [slice(0, images)]
+    ends = torch.linspace(0, images, count + 1).round().long().tolist()
+    return [slice(begin, end) for begin, end in pairwise(ends)]
+
+
+def in_threads(run: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+    """``run`` of each part in a thread of its own, whose operations use that thread only; results in order."""
+    if len(parts) == 1:
+        return [run(parts[0])]
+    threads, inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+    def alone(part: Part) -> Result:
+        with torch.inference_mode() if inference else torch.no_grad():
+            return run(part)
+
+    try:
+        return list(_pool(threads).map(alone, parts))
+    finally:
+        torch.set_num_threads(threads)  # what threads of a pool set is the default of every new thread
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: each keeps what its libraries prepare for it."""
+    return ThreadPoolExecutor(threads, "shard", torch.set_num_threads, (1,))
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
