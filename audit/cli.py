@@ -131,6 +131,11 @@ def attack(
         str | None, typer.Option(help="Run whose numbers of steps are taken again, whatever the machine and --budget.")
     ] = None,
     accept: Accept = None,
+    recogniser: Annotated[
+        str | None,
+        typer.Option(help="Pretrained model that looks at what is rebuilt; names as of --victim."),
+    ] = None,
+    recogniser_weights: Annotated[str | None, typer.Option(help="Safetensors file with its weights.")] = None,
     ray: Ray = None,
     seed: Seed = 0,
     device: Device = "auto",

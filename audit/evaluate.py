@@ -36,6 +36,7 @@ from audit.steps import plan_of, steps_of
 from privacy_metrics import score
 from reports.bounds import add_bounds
 from reports.html import write_report
+from reports.recognition import LIKENESS
 from reports.run import Run
 
 
@@ -109,7 +110,8 @@ def evaluate(
             "canary": folder.about.get("canary") or canary(setting.encoder, setting.data, config.seed),
             "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "command": config.command(str(folder.path)),
-            "metrics": {name: heading(name) for name in taken},
+            "metrics": {name: heading(name) for name in taken}
+            | ({} if setting.recognition is None else {LIKENESS: setting.recognition.heading}),
             "notes": notes(originals, taken, missing),
         }
     )
@@ -168,6 +170,8 @@ def _evaluate_policy(
         if (fault := setting.signal.fault(rebuilt, len(originals))) is not None:
             raise AtmError(f"attack {name!r} returned {fault}")
         scores, _ = score(rebuilt, originals, setting.scores)
+        if setting.recognition is not None:
+            scores |= setting.recognition.scores(rebuilt)
         if (found := attack.recover(seen)) is not None:
             scores = {**scores, **harm.placed(found.cpu(), true_map.cpu())}
         if attack.history is not None:

@@ -11,6 +11,8 @@ from atm.threat import Observation
 from atm.tokens import NOWHERE
 from attacks import Inference
 from attacks.oracle import Oracle
+from privacy_metrics.membership import halves, sent_and_unsent
+from reports.harm import SENT, UNSENT
 
 COVERED = 0.9  # of the victims: she must have pictures of so many's classes to learn labels
 UNLEARNED = "labels are not inferred: she has no pictures of the classes of more than a tenth of the victims"
@@ -19,7 +21,8 @@ UNLEARNED = "labels are not inferred: she has no pictures of the classes of more
 def run(inference: Inference, oracle: Oracle, victims: Samples, seen: Observation) -> dict[str, Tensor]:
     """Scores ``[B]`` of 0 and 1: ``label_correct``, ``rank_1`` and ``rank_5``, whichever it says anything about.
 
-    The victims' pictures are the candidates, each the others' distractor, in an order that tells nothing.
+    The victims' pictures are the candidates, each the others' distractor, in an order that tells nothing. ``sent`` and
+    ``unsent`` are scores of membership (`privacy_metrics.membership`).
 
     Args:
         inference: not fitted yet.
@@ -41,6 +44,8 @@ def run(inference: Inference, oracle: Oracle, victims: Samples, seen: Observatio
         own = similarity.gather(1, order.argsort()[:, None])
         rank = (similarity >= own).sum(-1)  # ties count against her, so a constant answer finds nothing
         scores |= {f"rank_{k}": (rank <= k).float() for k in (1, 5)}
+        if len(seen) > 1:
+            scores[SENT], scores[UNSENT] = sent_and_unsent(similarity[:, order.argsort()], halves(truth))
     if not scores:
         raise AtmError(f"inference {inference.name!r} gave neither labels [B] nor similarities [B, candidates]")
     return scores

@@ -10,13 +10,16 @@ from torch import Tensor
 
 from atm.data import Splits
 from atm.errors import AtmError
+from atm.recogniser import Recogniser
 from atm.signals import Signal
+from atm.victims import load_victim
 from attacks import BASELINES
 from audit import harm
 from audit.evaluate import evaluate
 from audit.folder import RunFolder
 from audit.planted import parts
 from audit.planted.systems import NULL, REFUSED, SYSTEMS, System
+from audit.recognition import Recognition
 from audit.setting import AttackConfig, Setting
 from privacy_metrics.registry import metrics_of
 from privacy_metrics.significance import SURE, holm, rate_p_value
@@ -25,7 +28,7 @@ from reports.level import IN_PART, LEAKS
 from reports.run import Run
 from reports.verdict import Verdict, judge
 
-NETWORKS = ("lpips",)  # metrics that need weights, which the self-check does without
+NETWORKS = ("lpips", "dists")  # metrics that need weights, which the self-check does without
 INFERENCES = ("identify", "traffic")  # of what is no picture
 
 
@@ -160,6 +163,9 @@ def _bias(verdict: Verdict) -> float:
 
 def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
     link = system.link()
+    named = system.recogniser
+    recogniser = None if named is None else Recogniser(named, "", load_victim(named).encoder)
+    recognition = None if recogniser is None else Recognition(recogniser, pictures)
     signal, blind = link.signal, BASELINES[link.signal.name].blind
     about = {
         "kind": "attack",
@@ -172,6 +178,7 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
             "patches": signal.places,
         },
         "signal": signal.name,
+        "recogniser": None if recognition is None else recognition.about,
         "codec": {},
         "wire": {system.policy.name: link.wire.as_rows()},
         "channel": str(link.channel),
@@ -204,4 +211,5 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
         create=parts.create,
         metrics=tuple(name for name in metrics_of(signal.name) if name not in NETWORKS),
         inferences=INFERENCES if system.labels else (),
+        recognition=recognition,
     )

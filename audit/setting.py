@@ -35,6 +35,7 @@ from atm.threat import ThreatModel
 from atm.victims import Victim, load_victim, probe
 from attacks import Attack, inferences
 from audit import harm
+from audit.recognition import Recognition
 from audit.suite import choose_attacks, choose_inferences, left_out
 from audit.system import STRICT, Names, OnAir, System
 from privacy_metrics.registry import metrics_of
@@ -60,6 +61,8 @@ class AttackConfig(OnAir):
             they choose at the start how many steps each attack takes. None sets no limit.
         replay: a run whose numbers of steps are taken again, so that its numbers come out again on any machine.
         accept: criteria of deployment such as ``recognised<=5%`` (`reports.acceptance`), which the report begins with.
+        recogniser: a pretrained model that looks at reconstructions, by the names that victims have; None for none.
+        recogniser_weights: a file with its weights, as ``weights`` is of the victim.
     """
 
     COMMAND: ClassVar[str] = "atm attack"
@@ -72,6 +75,8 @@ class AttackConfig(OnAir):
     budget: float | None = 600.0
     replay: str | None = None
     accept: Names = ()
+    recogniser: str | None = None
+    recogniser_weights: str | None = None
 
     def command(self, out: str) -> str:
         """The command line that asks for the same."""
@@ -96,7 +101,8 @@ class Setting:
     the tokens of another; ``create`` makes an attack by its name (None: `attacks.create`); ``metrics`` are the scores
     taken (None: all); ``truth`` ``[B]`` and ``task`` are what the victim ought to answer and what being right is called
     (`atm.victims.Answers`), None for a victim without a task; ``unsent`` are auxiliary images for which the adversary
-    has no queries left; ``encoded`` is what `encodings` has given.
+    has no queries left; ``recognition`` is who looks at reconstructions, if anybody does; ``encoded`` is what
+    `encodings` has given.
     """
 
     links: Mapping[int, Link]
@@ -113,6 +119,7 @@ class Setting:
     inferences: tuple[str, ...] = ()
     victim: Victim | None = None
     unsent: Rows | None = None
+    recognition: Recognition | None = None
     encoded: dict[MergePolicy, Encodings] = field(default_factory=dict)
 
     @property
@@ -233,6 +240,8 @@ def prepare(config: AttackConfig) -> Setting:
         Criterion.parse(text)
     if not config.policies:
         raise AtmError("no policy to attack; give --policy")
+    if config.recogniser is None and config.recogniser_weights is not None:
+        raise AtmError("--recogniser-weights are of no model; say of which with --recogniser")
     asked_defence = None if config.defense in (None, "none") else str(config.defense)
     denied_by_defence = Knowledge.NOTHING if asked_defence is None else defenses.create(asked_defence).denies
     threat, channel = _adversary(config), channels.parse(config.channel)
@@ -247,6 +256,8 @@ def prepare(config: AttackConfig) -> Setting:
         victim = _probed(victim, config, data.victims)
     own = data  # all that she has, whether or not she has queries left for it
     data, unsent = (data, None) if threat.runs_the_device else _within(threat.queries, data)
+    named, weights = config.recogniser, config.recogniser_weights
+    recognition = None if named is None else Recognition.load(named, weights, victim, data)
     unlearned = harm.labels(data) is None
     if unlearned:
         wanted = [name for name in wanted if not inferences()[name].needs_labels]
@@ -268,6 +279,7 @@ def prepare(config: AttackConfig) -> Setting:
             "width": victim.encoder.width,
             "patches": signal.places,
         },
+        "recogniser": None if recognition is None else recognition.about,
         "signal": signal.name,
         "source_values": math.prod(signal.shape),
         "codec": {
@@ -316,6 +328,7 @@ def prepare(config: AttackConfig) -> Setting:
         inferences=tuple(wanted),
         victim=victim,
         unsent=unsent,
+        recognition=recognition,
     )
 
 

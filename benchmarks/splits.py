@@ -24,6 +24,7 @@ from audit import AttackConfig, attack
 from audit.setting import prepare
 from audit.train import policy
 from privacy_metrics.statistics import bootstrap_mean
+from reports.recognition import Evidence, evidence
 from reports.verdict import verdicts
 
 HEADINGS = (
@@ -79,8 +80,18 @@ def rows(config: AttackConfig, exits: list[int], saves: list[float], out: Path, 
             "verdict": judged[name].level,
             "recognised": judged[name].recognisable.estimate,
             "images": judged[name].recognisable.n,
+            **_seen(evidence(run, name)),
             **{n: float(run.per_image(name, n).double().mean()) for n in ("correct", "gflops", "tokens", "symbols")},
         }
+
+
+def _seen(found: Evidence | None) -> dict[str, Any]:
+    """By what pictures were recognised, where a recogniser looked."""
+    if found is None:
+        return {}
+    shares = {"by_ssim": found.by_score, "picked": found.by_recogniser, "first": found.first}
+    blind = {f"{a} first": share.estimate for a, share in found.blind.items()}
+    return {name: share.estimate for name, share in shares.items()} | blind
 
 
 def table(found: list[dict[str, Any]]) -> str:
@@ -92,16 +103,25 @@ def table(found: list[dict[str, Any]]) -> str:
             f"{row['saves']:.0%}", str(row["exit_layer"]), f"{row['correct']:.0%}",
             f"{row['gflops']:.2f}", f"{row['tokens']:.0f}",
             f"{row['ssim']:.3f} [{row['ssim_low']:.3f}, {row['ssim_high']:.3f}]",
-            f"{row['recognised'] * row['images']:.0f} of {row['images']}", f"{row['blind']:.3f}", row["verdict"],
+            f"{row['recognised'] * row['images']:.0f} of {row['images']}" + _by(row), f"{row['blind']:.3f}",
+            row["verdict"],
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
+def _by(row: dict[str, Any]) -> str:
+    """How many by SSIM and how many picked out by a recogniser, where one looked."""
+    if "picked" not in row:
+        return ""
+    score, picked = (row[name] * row["images"] for name in ("by_ssim", "picked"))
+    return f" (SSIM {score:.0f}, recogniser {picked:.0f})"
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for option in ("--weights", "--image-size", "--head", "--auxiliary-data"):
+    for option in ("--weights", "--image-size", "--head", "--auxiliary-data", "--recogniser", "--recogniser-weights"):
         parser.add_argument(option)
     parser.add_argument("--victim", default="vit_photos")
     parser.add_argument("--data", default="photos")
@@ -136,6 +156,8 @@ def main() -> None:
             "channel",
             "threat",
             "defense",
+            "recogniser",
+            "recogniser_weights",
         )
     }
     sizes = {"images": asked.images, "auxiliary": asked.auxiliary, "budget": asked.budget or None}

@@ -70,7 +70,7 @@ def lpips(reconstruction: Tensor, original: Tensor) -> Tensor:
     size = seen_size(*original.shape[2:])
 
     def distance(ours: Tensor, theirs: Tensor) -> Tensor:
-        return network(_prepared(ours, size), _prepared(theirs, size)).flatten()
+        return network(enlarged(ours, size) * 2 - 1, enlarged(theirs, size) * 2 - 1).flatten()
 
     return in_batches(distance, reconstruction, original, size=BATCH)
 
@@ -103,10 +103,11 @@ def input_note(channels: int, height: int, width: int) -> str:
     return f"LPIPS sees the {height}x{width} images {' and '.join(changes)}" if changes else ""
 
 
-def _prepared(images: Tensor, size: tuple[int, int]) -> Tensor:
+def enlarged(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """``[B, 3, *size]``: images ``[B, C, H, W]`` in that size, grey ones as three equal channels."""
     if images.shape[2:] != size:
         images = interpolate(images, size=size, mode="bilinear", align_corners=False)
-    return images.expand(-1, 3, -1, -1) * 2 - 1
+    return images.expand(-1, 3, -1, -1)
 
 
 @cache

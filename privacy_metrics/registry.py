@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from privacy_metrics.dists import DISTS
 from privacy_metrics.metric import Metric, MetricUnavailable
 from privacy_metrics.perceptual import LPIPS
 from privacy_metrics.similarity import PSNR, SSIM
@@ -14,7 +15,7 @@ from privacy_metrics.words import EXACT, IN_PLACE, ROUGE_L
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
-    for metric in (SPECTROGRAM_SSIM, SSIM, PSNR, LPIPS, CEPSTRAL_DISTORTION, STOI, ROUGE_L, IN_PLACE, EXACT)
+    for metric in (SPECTROGRAM_SSIM, SSIM, PSNR, LPIPS, DISTS, CEPSTRAL_DISTORTION, STOI, ROUGE_L, IN_PLACE, EXACT)
 }
 """Every metric by name, of each kind of signal its leakage first. A new one is a file with a `Metric`, and its name in
 this line.

@@ -247,6 +247,18 @@ def wilson_repeats(hits: Tensor | np.ndarray, level: float = 0.95) -> Interval:
         effective = min(effective, rate * (1 - rate) / variance) if variance else effective
     if repeats == 1:
         return wilson(int(data.sum()), n, level)
+    return wilson_effective(rate, effective, n, level)
+
+
+def wilson_effective(rate: float, effective: float, n: int, level: float = 0.95) -> Interval:
+    """Wilson's interval of a rate that is as uncertain as that of so many independent trials.
+
+    Args:
+        rate: from 0 to 1.
+        effective: above 0.
+        n: values that it rests on, as the interval says.
+        level: of confidence, in (0, 1).
+    """
     z = float(norm.ppf((1 + level) / 2))
     middle = (rate + z * z / (2 * effective)) / (1 + z * z / effective)
     half = z / (1 + z * z / effective) * math.sqrt(rate * (1 - rate) / effective + (z / (2 * effective)) ** 2)

@@ -17,6 +17,7 @@ from torch import Tensor
 from atm.documents import Fields, read, refusal, typed
 from privacy_metrics.statistics import Interval
 from reports.judged import Judged
+from reports.recognition import recogniser_of
 from reports.run import Run
 from reports.verdict import Verdict
 
@@ -110,7 +111,10 @@ class Pictures(Part):
 
 
 class Card(Part):
-    """The result of a run; ``card`` is the format, ``leakage_in`` what leakage is measured in."""
+    """The result of a run.
+
+    ``card`` is the format, ``leakage_in`` what leakage is measured in, ``recogniser`` who looked as well, if anybody.
+    """
 
     card: Literal[1]
     created: Name
@@ -125,6 +129,7 @@ class Card(Part):
     policies: Annotated[list[PolicyCard], Field(min_length=1, max_length=1000)]
     versions: dict[Name, Name]
     leakage_in: Name = "SSIM"
+    recogniser: Name | None = None
 
     @classmethod
     def of(cls, judged: Judged) -> Card:
@@ -157,6 +162,7 @@ class Card(Part):
             policies=[_policy(run, v, d.answer) for v, d in zip(judged.verdicts, judged.decisions, strict=True)],
             versions=about["versions"],
             leakage_in=run.measured,
+            recogniser=_cut(name) if (name := recogniser_of(run)) else None,
         )  # fmt: skip
 
     @classmethod

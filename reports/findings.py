@@ -1,4 +1,4 @@
-"""What is judged beside pixels: labels, identity, retrieval, position, traffic, and bounds that cannot be beaten.
+"""What is judged beside pixels: label, identity, membership, retrieval, position, traffic, and unbeatable bounds.
 
 Each has a level of its own, and the headline of a verdict is the gravest (`reports.verdict`).
 """
@@ -13,7 +13,7 @@ import torch
 from atm.threat import Knowledge, ThreatModel
 from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Interval, bootstrap_mean, wilson_repeats
-from reports.harm import LABEL, RANKS, TRAFFIC, Rate, meant, rates
+from reports.harm import LABEL, RANKS, SENT, TRAFFIC, Rate, meant, rates
 from reports.level import (
     BEATS_BOUND,
     FEWEST_IMAGES,
@@ -27,6 +27,7 @@ from reports.level import (
     measured_level,
     recognised,
 )
+from reports.recognition import SEEN
 from reports.run import Run
 
 TOLERATED = 0.25  # of the way from chance to certainty: above it a rate may lie, no leak is ruled out
@@ -37,8 +38,8 @@ class Finding:
     """The judgement on one thing that tokens can give away.
 
     Attributes:
-        about: ``pixels`` (of sentences ``words``), ``label``, ``identity``, ``retrieval``, ``position``, ``traffic`` or
-            ``bound``.
+        about: ``pixels`` (of sentences ``words``), ``label``, ``identity``, ``membership``, ``retrieval``,
+            ``position``, ``traffic`` or ``bound``.
         level: a word of `reports.level`.
         sentence: for a reader who is no expert; true by itself.
         rate: what was measured, with its interval.
@@ -54,13 +55,17 @@ class Finding:
 
 def findings(run: Run, policy: str) -> list[Finding]:
     """Everything beside pixels that a run looked at under one policy."""
-    found = (look(run, policy) for look in (bound, label, traffic, identity, retrieval, position))
+    found = (look(run, policy) for look in (bound, label, traffic, identity, membership, retrieval, position))
     return [finding for finding in found if finding is not None]
 
 
 def label(run: Run, policy: str) -> Finding | None:
     """Whether tokens tell the label beyond what their number does; for who gives the answer it is no finding."""
-    return _of_rates(run, policy, "label", lambda r: r.metric == LABEL and r.inference != TRAFFIC, "the label is read")
+
+    def wanted(rate: Rate) -> bool:
+        return rate.metric in (LABEL, SEEN) and rate.inference != TRAFFIC
+
+    return _of_rates(run, policy, "label", wanted, "the label is read")
 
 
 def traffic(run: Run, policy: str) -> Finding | None:
@@ -74,6 +79,13 @@ def identity(run: Run, policy: str) -> Finding | None:
     return _of_rates(
         run, policy, "identity", lambda r: r.metric in RANKS, f"the {run.signal.noun} is told among candidates"
     )
+
+
+def membership(run: Run, policy: str) -> Finding | None:
+    """Whether tokens tell that a picture which the adversary holds was sent, and another of its class was not."""
+    thing = run.signal.noun
+    words = f"that a {thing} which the adversary holds was sent is told"
+    return _of_rates(run, policy, "membership", lambda r: r.metric == SENT, words)
 
 
 def retrieval(run: Run, policy: str) -> Finding | None:

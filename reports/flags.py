@@ -17,6 +17,7 @@ from reports.flag import EITHER, GRAVER, Flag, Raised, page_of
 from reports.history import Record
 from reports.level import FEWEST_IMAGES, measured_level
 from reports.peers import differs_only_in, number, stronger, surely_higher, twice_the_budget
+from reports.recognition import picked
 from reports.run import Run
 
 CANARY = 0.9  # of the canary's pictures must be recognisable
@@ -239,16 +240,16 @@ def _cheaper_won(case: Case) -> str | None:
 )
 def _seeds_disagree(case: Case) -> str | None:
     def tables(run: Run) -> list[Any]:
-        pair = run.worst_repeats(case.policy), run.blind_repeats(case.policy)
-        return list(zip(*(t.split(1) for t in pair), strict=False))
+        found = run.worst_repeats(case.policy), run.blind_repeats(case.policy), picked(run, case.policy)
+        return list(zip(*(t.split(1) for t in found), strict=False))
 
     rows = tables(case.run)
     for other in case.peers:
         rows += tables(other) if differs_only_in(case.run, other, {"seed"}) else []
-    levels = {measured_level(worst, blind, case.run.signal.bar) for worst, blind in rows}
+    levels = {measured_level(worst, blind, case.run.signal.bar, hits) for worst, blind, hits in rows}
     if len(levels) > 1:
         return f"single repeats say {' and '.join(repr(level) for level in sorted(levels))}"
-    means = torch.stack([worst.mean() for worst, _ in rows])
+    means = torch.stack([worst.mean() for worst, *_ in rows])
     spread = float(means.max() - means.min())
     return f"repeats differ by {spread:.2f} in mean {case.run.measured}" if spread > 0.05 else None
 
@@ -299,7 +300,9 @@ def _budget_matters(case: Case) -> str | None:
     for other in case.peers:
         if twice_the_budget(case.run, other):
             ours, theirs = (
-                measured_level(r.worst_repeats(case.policy), r.blind_repeats(case.policy), r.signal.bar)
+                measured_level(
+                    r.worst_repeats(case.policy), r.blind_repeats(case.policy), r.signal.bar, picked(r, case.policy)
+                )
                 for r in (case.run, other)
             )
             if ours != theirs:

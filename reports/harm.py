@@ -6,17 +6,23 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from privacy_metrics.membership import FALSE_ALARMS, auc, caught
+from privacy_metrics.membership import p_value as sent_p_value
 from privacy_metrics.significance import SURE, holm, rate_p_value
 from privacy_metrics.statistics import Interval, wilson
 from privacy_metrics.traffic import Information, mutual_information
+from reports.recognition import SEEN, best_attack, recogniser_of
 from reports.run import Run
 
 LABEL, TRAFFIC = "label_correct", "traffic"
+SENT, UNSENT = "sent", "unsent"
 RANKS = {"rank_1": 1, "rank_5": 5}
 WORDS = {
     LABEL: "label read",
     "rank_1": "picture found first among the candidates",
     "rank_5": "picture found among the first five",
+    SENT: f"sent pictures told from others at {FALSE_ALARMS:.0%} false alarms",
+    SEEN: "label seen in the best attack's picture",
 }
 
 
@@ -26,11 +32,12 @@ class Rate:
 
     Attributes:
         policy: its name.
-        inference: its name.
+        inference: its name, or the recogniser's.
         metric: what was right, a key of `WORDS`.
         rate: with Wilson interval, of the first repeat.
         chance: what she reaches without the tokens (`without_tokens`).
-        p_value: that the rate is not above it, corrected for all rates of the run (Holm), which are read together.
+        p_value: that the rate is not above it, corrected for all rates of the run (Holm), which are read together;
+            what a recogniser sees is a family of its own, so that to ask one makes nothing else less sure.
     """
 
     policy: str
@@ -53,16 +60,45 @@ class Rate:
 
 def rates(run: Run) -> list[Rate]:
     """A row per policy, inference and metric; empty where the run made no inferences."""
-    rows = []
+    inferred, seen = [], []
     for policy in run.policies:
         for name in run.about.get("inferences", []):
-            for metric in WORDS:
-                hits = run.repeated(policy, name, metric)[0]
-                if len(hits):
-                    chance, p_value = without_tokens(run, policy, metric, hits)
-                    rows.append(Rate(policy, name, metric, wilson(int(hits.sum()), len(hits)), chance, p_value))
-    corrected = holm([row.p_value for row in rows])
-    return [replace(row, p_value=p_value) for row, p_value in zip(rows, corrected, strict=True)]
+            inferred += [_hits(run, policy, name, name, metric) for metric in (LABEL, *RANKS)]
+            inferred.append(_membership(run, policy, name))
+        seen.append(_hits(run, policy, best_attack(run, policy), recogniser_of(run) or "", SEEN))
+    return [*_together(inferred), *_together(seen)]
+
+
+def _hits(run: Run, policy: str, attack: str, who: str, metric: str) -> Rate | None:
+    hits = run.repeated(policy, attack, metric)[0]
+    if not len(hits):
+        return None
+    chance, p_value = without_tokens(run, policy, metric, hits)
+    return Rate(policy, who, metric, wilson(int(hits.sum()), len(hits)), chance, p_value)
+
+
+def _membership(run: Run, policy: str, name: str) -> Rate | None:
+    sent, unsent = (run.repeated(policy, name, metric)[0] for metric in (SENT, UNSENT))
+    if not len(sent) or len(sent) != len(unsent):
+        return None
+    return Rate(policy, name, SENT, caught(sent, unsent), FALSE_ALARMS, sent_p_value(sent, unsent))
+
+
+def _together(rows: list[Rate | None]) -> list[Rate]:
+    """Those that there are, corrected for their number."""
+    found = [row for row in rows if row is not None]
+    corrected = holm([row.p_value for row in found])
+    return [replace(row, p_value=p_value) for row, p_value in zip(found, corrected, strict=True)]
+
+
+def areas(run: Run) -> dict[str, dict[str, Interval]]:
+    """For each policy the area under the ROC curve of membership, by inference."""
+    pairs = {
+        p: {n: [run.repeated(p, n, metric)[0] for metric in (SENT, UNSENT)] for n in run.about.get("inferences", [])}
+        for p in run.policies
+    }
+    found = {p: {n: auc(*pair) for n, pair in by.items() if len(pair[0])} for p, by in pairs.items()}
+    return {p: by for p, by in found.items() if by}
 
 
 def meant(run: Run) -> bool:
@@ -82,11 +118,11 @@ def without_tokens(run: Run, policy: str, metric: str, hits: Tensor) -> tuple[fl
         metric: a key of `WORDS`.
         hits: ``[B]`` of 0 and 1, by image.
     """
-    chance = float(run.about["chance"][metric])
+    chance = float(run.about["chance"][LABEL if metric == SEEN else metric])
     p_value = rate_p_value(int(hits.sum()), len(hits), chance)
     if not meant(run):
         return chance, p_value
-    if metric == LABEL:
+    if metric in (LABEL, SEEN):
         answers = run.per_image(policy, "correct").round()
         more, less = int((hits > answers).sum()), int((hits < answers).sum())
         beyond = rate_p_value(more, more + less, 0.5) if more + less else 1.0  # McNemar's test, exact

@@ -10,17 +10,19 @@ from typing import Any
 from markupsafe import Markup
 
 from atm.store import write
+from privacy_metrics.recognition import FEWEST, MARGIN, gallery
 from privacy_metrics.statistics import Interval, bootstrap_mean
 from reports.bounds import BOUNDS, brackets
 from reports.card import FILE as CARD
 from reports.card import Card
 from reports.figures import by_attack, costs, trade_off
-from reports.harm import by_policy, label_bits
+from reports.harm import areas, by_policy, label_bits
 from reports.judged import Judged
 from reports.level import FEWEST_IMAGES, SOME, recognised
 from reports.luck import luck
 from reports.page import image_of, page
 from reports.pairs import paired
+from reports.recognition import PLACE, evidence, picked, recogniser_of
 from reports.run import Run
 from reports.shown import SHOWN as SHOW
 from reports.shown import Shot
@@ -77,7 +79,12 @@ def render(judged: Judged) -> str:
         blind=run.baselines.blind,
         costs={v.policy: _costs(run, v.policy) for v in found},
         table=_table(run),
+        evidence=[e for v in found if (e := evidence(run, v.policy)) is not None],
         harm=by_policy(run),
+        areas=areas(run),
+        gallery=gallery(about["data"]["victims"]),
+        fewest_seen=FEWEST,
+        margin=MARGIN,
         bits=label_bits(run) if "traffic" in about.get("inferences", []) else {},
         trade_off=image_of(
             trade_off(run, found), "Leakage of each policy against what it costs; the table has all numbers"
@@ -119,7 +126,8 @@ def _table(run: Run) -> list[dict[str, Any]]:
 def _grid(run: Run, policy: str) -> list[Picture]:
     """The worst leaks first: those recognisable thanks to the tokens, by what the tokens added."""
     worst, blind = run.worst_repeats(policy), run.blind_repeats(policy)
-    thanks = (worst - blind).mean(0) + recognised(worst, blind, run.signal.bar).float().mean(0)
+    hits = recognised(worst, blind, run.signal.bar, picked(run, policy))
+    thanks = (worst - blind).mean(0) + hits.float().mean(0)
     pictures = []
     for number in thanks.argsort(descending=True)[:SHOWN].tolist():
         scores = {a: values[0, number] for a in run.attacks if (values := run.repeated(policy, a, run.measure)).numel()}
@@ -136,4 +144,7 @@ def _shown(run: Run, policy: str, attack: str, number: int, score: float | None 
         return Markup("")
     caption = f"{run.signal.noun.capitalize()} {number}, {attack}"
     caption += "" if score is None else f": {run.measured} {score:.2f}"
+    place = run.repeated(policy, attack, PLACE)
+    if score is not None and place.numel():
+        caption += f", likeness to the original for {recogniser_of(run)} no. {int(place[0, number])} of the gallery"
     return SHOW[run.signal.name](Shot(content, original or b"", attack, number, caption))

@@ -39,7 +39,8 @@ class Row:
             "verdict": p.verdict + ("" if card.finished else " (unfinished)"),
             "threat model": card.threat.name,
             "leakage": show(p.leakage.interval, 3),
-            "recognised": f"{plain(p.recognised.estimate * p.recognised.n)} of {p.recognised.n}",
+            "recognised": f"{plain(p.recognised.estimate * p.recognised.n)} of {p.recognised.n}"
+            + (f" (also by {card.recogniser})" if card.recogniser else ""),
             "accuracy": NO_NUMBER if p.accuracy is None else f"{p.accuracy:.1%}",
             "GFLOPs": plain(p.gflops),
             "tokens": plain(p.tokens),

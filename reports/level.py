@@ -20,15 +20,17 @@ MOST, SOME = 0.5, 0.05
 FEWEST_IMAGES = 100  # no claim of harmlessness, and none about a difference, from fewer pictures
 
 
-def recognised(worst: Tensor, blind: Tensor, bar: Bar = SSIM_BAR) -> Tensor:
-    """``[R, B]`` bool: recognisable pictures that owe it to the tokens.
+def recognised(worst: Tensor, blind: Tensor, bar: Bar = SSIM_BAR, picked: Tensor | None = None) -> Tensor:
+    """``[R, B]`` bool: recognisable pictures that owe it to the tokens, and those that a recogniser picks out.
 
     Args:
         worst: ``[R, B]``, the leakage by the best of all attacks, by repeat and image.
         blind: the same without the tokens (`reports.run.Run.blind_repeats`).
         bar: of the kind of signal (`atm.signals.Signal.bar`).
+        picked: ``[R, B]`` bool (`reports.recognition.picked`); None where no recogniser looked.
     """
-    return recognisable(worst, bar.recognisable) & (worst - blind >= bar.owed)
+    by_score = recognisable(worst, bar.recognisable) & (worst - blind >= bar.owed)
+    return by_score if picked is None else by_score | picked
 
 
 def copied(worst: Tensor, blind: Tensor, bar: Bar = SSIM_BAR) -> Tensor:
@@ -36,14 +38,14 @@ def copied(worst: Tensor, blind: Tensor, bar: Bar = SSIM_BAR) -> Tensor:
     return (worst >= bar.near_copy) & (worst - blind >= bar.clear)
 
 
-def measured_level(worst: Tensor, blind: Tensor, bar: Bar = SSIM_BAR) -> str:
+def measured_level(worst: Tensor, blind: Tensor, bar: Bar = SSIM_BAR, picked: Tensor | None = None) -> str:
     """The word for the scores that `recognised` takes.
 
     Both claims carry the burden of proof: a leak needs a rate that is surely above a threshold (or a near copy), its
     absence one that is surely below the tolerated rate, and not a single picture that owes its being recognisable to
     the tokens. All between is inconclusive.
     """
-    hits = recognised(worst, blind, bar)
+    hits = recognised(worst, blind, bar, picked)
     rate: Interval = wilson_repeats(hits)
     if rate.low > MOST:
         return LEAKS

@@ -68,6 +68,11 @@ class _Data(_Part):
     notes: list[Line] = []
 
 
+class _Recogniser(_Part):
+    name: Line
+    digest: str
+
+
 class _Field(_Part):
     field: str
     carries: str
@@ -136,6 +141,7 @@ class _Settings(_Part):
     canary: _Canary | None = None
     proven: dict[str, float] = {}
     signal: Line = "image"
+    recogniser: _Recogniser | None = None
 
 
 def check_settings(run: Run) -> None:

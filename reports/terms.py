@@ -59,6 +59,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "SSIM": "structural similarity of two pictures: 1 is a perfect copy, about 0 is nothing in common.",
         "PSNR": "peak signal-to-noise ratio of a rebuilt picture in decibels (dB); higher is nearer to the original.",
         "LPIPS": "distance of two pictures as a neural network perceives it; lower is nearer to the original.",
+        "DISTS": "distance of two pictures in structure and texture, as a neural network perceives it; lower is "
+        "nearer to the original.",
         "spectrogram SSIM": "SSIM of two sounds' spectrograms over the frames in which the original is heard; it is "
         "the leakage of sounds, which are recognisable from 0.65 on.",
         "mel cepstral distortion": "how far two sounds are apart in timbre, in decibels (dB); lower is nearer to the "
@@ -67,6 +69,12 @@ SECTIONS: dict[str, dict[str, str]] = {
         "original.",
         "ROUGE-L": "how much of a sentence was recovered in its order: F1 of the longest common subsequence of words; "
         "1 is a perfect copy.",
+        "recogniser": "a pretrained model, not the victim, that looks at what was rebuilt (`--recogniser`). It sees no "
+        "colours, and *picks out* a picture that is told from up to 99 others by its reconstruction, and the "
+        "reconstruction from all others by it. *Likeness* is the cosine of its features of the two.",
+        "likeness": "the cosine of a recogniser's features of a reconstruction and of its original, both without "
+        "colours.",
+        "membership": "whether a picture that the adversary holds was among those that were sent.",
         "leakage": "for each picture the best SSIM that any attack reached, averaged over pictures; of sounds the "
         "spectrogram SSIM takes the place of SSIM, of sentences ROUGE-L.",
         "interval": "where the true value lies with 95% confidence, in brackets behind an estimate.",
@@ -76,8 +84,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "spectrogram SSIM of 0.85; of a sentence a ROUGE-L of 0.9, and 0.5.",
         "effect size": "a difference in units of its own spread (Cohen's d, paired): 0.2 is small, 0.8 large.",
         "p-value": "how often chance alone would show as much; *corrected* (Holm) where several are read together.",
-        "finding": "what was judged of one thing that tokens can give away: pixels, the label, identity, retrieval, "
-        "position, traffic.",
+        "finding": "what was judged of one thing that tokens can give away: pixels, the label, identity, "
+        "membership, retrieval, position, traffic.",
         "verdict": "the gravest finding on a policy: `beats the bound`, `leaks`, `leaks in part`, `inconclusive`, "
         "`no leak found`, or `hers anyway` for what this adversary is told or is meant to learn.",
         "flag": "a reason to disbelieve a harmless verdict ([flags.md](flags.md)). It never softens a leak.",

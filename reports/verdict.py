@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from privacy_metrics.recognition import FEWEST, gallery
 from privacy_metrics.significance import trials_to_settle
 from privacy_metrics.statistics import (
     Interval,
@@ -30,6 +31,7 @@ from reports.level import (
     measured_level,
     recognised,
 )
+from reports.recognition import Evidence, evidence, picked, recogniser_of
 from reports.run import Run
 
 
@@ -107,23 +109,24 @@ def verdicts(run: Run, against: tuple[Run, ...] = ()) -> list[Verdict]:
 
 def _pixels(run: Run, policy: str, flags: tuple[Raised, ...]) -> Finding:
     worst, blind = run.worst_repeats(policy), run.blind_repeats(policy)
-    hits = recognised(worst, blind, run.signal.bar)
-    rate, measured = wilson_repeats(hits), measured_level(worst, blind, run.signal.bar)
+    seen = picked(run, policy)
+    hits = recognised(worst, blind, run.signal.bar, seen)
+    rate, measured = wilson_repeats(hits), measured_level(worst, blind, run.signal.bar, seen)
     level = INCONCLUSIVE if measured == NOT_FOUND and flags else measured
     why = [flag.found for flag in flags[:1]]
     if measured == INCONCLUSIVE:
         why = [_what_would_settle(rate, int(hits.any(0).sum()), f"{run.signal.noun}s"), *why]
     clear = int(copied(worst, blind, run.signal.bar).any(0).sum())
-    sentence = _sentence(run, level, rate, clear, why)
+    sentence = _sentence(run, level, rate, clear, why, evidence(run, policy))
     return Finding(run.signal.content, level, sentence, rate, None)
 
 
-def _sentence(run: Run, level: str, rate: Interval, clear: int, why: list[str]) -> str:
+def _sentence(run: Run, level: str, rate: Interval, clear: int, why: list[str], evidence: Evidence | None) -> str:
     bar, denied, things = run.signal.bar, run.about.get("denied", []), f"{run.signal.noun}s"
     measured = (
         f"{rate.estimate * rate.n:.3g} of {rate.n} {things} could be rebuilt well enough to recognise them "
         f"({run.measured} of {bar.recognisable:g} or more, and at least {bar.owed:g} better than is possible without "
-        f"the tokens; 95% interval {rate.low:.0%} to {rate.high:.0%})"
+        f"the tokens{_seen(run, evidence)}; 95% interval {rate.low:.0%} to {rate.high:.0%})"
     )
     few = f" {rate.n} {things} are too few to quote these numbers for others." if rate.n < FEWEST_IMAGES else ""
     cannot = f" This adversary cannot run {', '.join(denied)}, for want of what they need." if denied else ""
@@ -135,6 +138,19 @@ def _sentence(run: Run, level: str, rate: Interval, clear: int, why: list[str]) 
     if level == INCONCLUSIVE:
         return f"Nothing can be concluded: {measured}; {'; and '.join(why)}.{cannot}"
     return f"These attacks found no leak: {measured}.{cannot} That is no proof; a stronger attack may find one."
+
+
+def _seen(run: Run, found: Evidence | None) -> str:
+    """In words: what a recogniser added; nothing where none looked."""
+    if found is None:
+        return ""
+    name, size = recogniser_of(run), gallery(found.by_score.n)
+    if size < FEWEST:
+        return f"; {found.by_score.n} {run.signal.noun}s are too few for the recogniser {name} to tell apart"
+    if not found.vouches:
+        return f"; the recogniser {name} finds what reads no token too, and was not heard"
+    score, picks = (f"{each.estimate * each.n:.3g}" for each in (found.by_score, found.by_recogniser))
+    return f": {score}; or picked out of {size} without their colours by the recogniser {name}: {picks}"
 
 
 def _what_would_settle(rate: Interval, recognised: int, things: str) -> str:

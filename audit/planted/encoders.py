@@ -126,6 +126,11 @@ def hashed(images: Tensor) -> TokenBatch:
     return _with_class_token(images, torch.cos(30 * images.flatten(1) @ axes))
 
 
+def colour(images: Tensor) -> TokenBatch:
+    """Each picture's mean colour, in the place of every patch."""
+    return identity(images.mean((2, 3), keepdim=True).expand_as(images))
+
+
 def places(images: Tensor) -> TokenBatch:
     """Tokens that tell where they stand, and nothing else: their patch's number, as a fraction."""
     return TokenBatch.dense((torch.arange(-1, PATCHES)[:, None] / PATCHES).expand(len(images), -1, WIDTH), 1)

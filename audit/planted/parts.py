@@ -23,6 +23,7 @@ from attacks.oracle import Oracle
 from attacks.ridge import Ridge
 from attacks.session import Session
 from audit.planted.encoders import PATCHES
+from privacy_metrics.recognition import disordered
 
 
 class GradientBreaking(Defence):
@@ -190,7 +191,29 @@ class Codes(MeanImage):
         return (values[:, None, :, 0] - torch.arange(PATCHES)[:, None] / PATCHES).abs().argmin(-1)
 
 
-ATTACKS: dict[str, Callable[[], Attack]] = {attack.name: attack for attack in (MixedUp, Stale, Cut, Codes)}
+class Mirrored(Ridge):
+    """Rebuilds mirror images, in which anybody recognises the picture and SSIM does not."""
+
+    name: ClassVar[str] = "mirrored"
+
+    def reconstruct(self, seen: Observation) -> Tensor:
+        """What ridge rebuilds, left and right exchanged."""
+        return super().reconstruct(seen).flip(-1)
+
+
+class Disordered(Ridge):
+    """Rebuilds every piece of a picture, and puts them together wrongly."""
+
+    name: ClassVar[str] = "disordered"
+
+    def reconstruct(self, seen: Observation) -> Tensor:
+        """What ridge rebuilds, in pieces."""
+        return disordered(super().reconstruct(seen))
+
+
+ATTACKS: dict[str, Callable[[], Attack]] = {
+    attack.name: attack for attack in (MixedUp, Stale, Cut, Codes, Mirrored, Disordered)
+}
 
 
 def create(name: str) -> Attack:

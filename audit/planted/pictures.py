@@ -28,6 +28,13 @@ def photographs(victims: int, auxiliary: int, seed: int) -> Splits:
     return _relabelled(found.victims, found.auxiliary, found.validation)
 
 
+def textured(victims: int, auxiliary: int, seed: int) -> Splits:
+    """Those of three times as many photographs that have the most texture, so that no even picture is like them."""
+    found = photographs(3 * victims, auxiliary, seed)
+    texture = found.victims.pixels.float().diff(dim=-1).abs().flatten(1).mean(1)
+    return replace(found, victims=found.victims.subset(texture.argsort(descending=True)[:victims].tolist()))
+
+
 def overlapping(victims: int, auxiliary: int, seed: int) -> Splits:
     """Half of the attacked pictures are among the adversary's own."""
     found = photographs(victims, auxiliary, seed)

@@ -46,6 +46,7 @@ class System:
         quick: whether attacks take the few steps of a first look.
         labels: whether to look for the label and for the picture among candidates too.
         least_error: mean squared error per pixel that is claimed to be the least possible, or None where none is.
+        recogniser: a shipped victim that looks at what is rebuilt; None for none.
         signal: what is attacked; ``pictures`` gives them.
     """
 
@@ -63,6 +64,7 @@ class System:
     quick: bool = False
     labels: bool = False
     least_error: float | None = None
+    recogniser: str | None = None
     victim: Callable[[TokensOf], Encoder] = encoders.planted
 
     def link(self) -> Link:
@@ -137,6 +139,17 @@ SOME_PICTURES = (
     _some(70, LEAKS),
 )
 
+RECOGNISED = (
+    System("mirror images, which SSIM does not know", LEAKS, attacks=("mirrored",), recogniser="vit_cifar10"),
+    System("pieces of pictures in disorder", INCONCLUSIVE, attacks=("disordered",), pictures=pictures.textured,
+           images=100, recogniser="vit_photos"),
+    System("nothing but the mean colour", NOT_FOUND, encoders.colour, pictures=pictures.textured, images=100,
+           recogniser="vit_cifar10"),
+    System("constant tokens before a recogniser", NOT_FOUND, encoders.constant, recogniser="vit_cifar10", labels=True,
+           threat=EAVESDROPPER),
+)  # fmt: skip
+"""Systems of which a recogniser has a say."""
+
 SENTENCES = (
     _reading("sentences whose words are sent as they are", LEAKS, sentences.said),
     _reading("secret fixed rotation of words", LEAKS, sentences.turned),
@@ -182,4 +195,4 @@ SOUNDS = (
     _of_sounds("word leaked but not the sound", LEAKS, sounds.word_only, labels=True),
 )
 
-SYSTEMS = (*HIDES_NOTHING, *NO_PICTURE, *SOME_PICTURES, *SENTENCES, *SOUNDS, *BROKEN, *NULL)
+SYSTEMS = (*HIDES_NOTHING, *NO_PICTURE, *SOME_PICTURES, *RECOGNISED, *SENTENCES, *SOUNDS, *BROKEN, *NULL)
