@@ -19,7 +19,7 @@ from attacks.network import Block
 from attacks.oracle import Oracle
 from attacks.training import Schedule, train
 from attacks.word_ridge import WordRidge
-from attacks.wordwise import Lexicon, word_features
+from attacks.wordwise import Candidates, Lexicon, word_features
 from privacy_metrics.words import NO_WORD
 
 RIVALS = 1024  # commonest words, and as many others drawn at random, among which a step asks for the right one
@@ -87,14 +87,17 @@ class WordDecoder(Attack):
     @torch.no_grad()
     def reconstruct(self, seen: Observation) -> Tensor:
         """The likeliest word wherever one is believed to stand; at least one a sentence."""
-        answers = []
+        return self.candidates(seen, 1).likeliest()
+
+    @torch.no_grad()
+    def candidates(self, seen: Observation, count: int) -> Candidates:
+        """The likeliest words of every place where one is believed to stand, so many."""
+        parts = []
         for rows in torch.arange(len(seen)).split(few(2 * self.signal.places * seen.tokens.values.shape[-1], 256)):
             units, presence = self.network(*self._inputs(seen.select(rows)))
             there = (presence > 0) | (presence == presence.amax(1, keepdim=True))
-            words = torch.full(there.shape, NO_WORD, device=there.device)
-            words[there] = self.lexicon.words(units[there], self.network.trust)
-            answers.append(words)
-        return torch.cat(answers)
+            parts.append(self.lexicon.candidates(units, there, count, self.network.trust))
+        return Candidates.cat(parts)
 
     @torch.no_grad()
     def _inputs(self, seen: Observation) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:

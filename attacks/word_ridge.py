@@ -15,7 +15,7 @@ from atm.tokens import NOWHERE
 from attacks.base import Attack, held_out, require
 from attacks.linear import Moments, chosen
 from attacks.oracle import Oracle
-from attacks.wordwise import Lexicon, word_features
+from attacks.wordwise import Candidates, Lexicon, word_features
 from privacy_metrics.words import NO_WORD
 
 MOST_JUDGES = 4000  # held-out words by which the trust in estimates is chosen
@@ -37,7 +37,7 @@ class WordRidge(Attack):
         """Send the auxiliary sentences and solve; regularisation and trust are chosen on the held-out ones."""
         require(self, oracle.threat)
         assert isinstance(oracle.signal, TextSignal)
-        self.signal = oracle.signal
+        self.signal, self.complete = oracle.signal, oracle.complete
         train, held = held_out(len(oracle.images))
         table = self.signal.table.to(oracle.device)
 
@@ -51,11 +51,13 @@ class WordRidge(Attack):
 
     def reconstruct(self, seen: Observation) -> Tensor:
         """The likeliest word where one ended in a token that arrived, none elsewhere."""
+        return self.candidates(seen, 1).likeliest()
+
+    def candidates(self, seen: Observation, count: int) -> Candidates:
+        """The likeliest words of every place, so many."""
+        seen = self.complete(seen)
         assert seen.tokens.source is not None
-        there = seen.tokens.source != NOWHERE
-        words = torch.full(there.shape, NO_WORD, device=there.device)
-        words[there] = self.lexicon.words(self.estimate(word_features(seen))[there])
-        return words
+        return self.lexicon.candidates(self.estimate(word_features(seen)), seen.tokens.source != NOWHERE, count)
 
     def estimate(self, features: Tensor) -> Tensor:
         """``[B, P, u]`` from `attacks.wordwise.word_features`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,6 +33,38 @@ def word_features(seen: Observation) -> Tensor:
     place = torch.eye(grid.shape[1], device=grid.device).expand(len(grid), -1, -1)
     shared = [tokens.protected()[:, 0], *frame_features(seen)] if tokens.prefix else frame_features(seen)
     return torch.cat([grid, about, place, *(each[:, None].expand(-1, grid.shape[1], -1) for each in shared)], -1)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What may stand in each place of ``B`` sentences.
+
+    Attributes:
+        there: ``[B, P]`` bool, whether a word is believed to stand there.
+        words: ``[B, P, K]`` int64, the likeliest first; anything where there is none.
+        scores: ``[B, P, K]``, the logarithm of each one's probability, of all words.
+    """
+
+    there: Tensor
+    words: Tensor
+    scores: Tensor
+
+    @classmethod
+    def cat(cls, parts: Sequence[Candidates]) -> Candidates:
+        """Those of several batches."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("there", "words", "scores")))
+
+    def select(self, rows: Tensor) -> Candidates:
+        """Those of some sentences."""
+        return Candidates(self.there[rows], self.words[rows], self.scores[rows])
+
+    def chosen(self, which: Tensor) -> Tensor:
+        """``[B, P]`` int64: the sentences of some of them, by their numbers ``[B, P]``."""
+        return self.words.gather(-1, which[..., None]).squeeze(-1).masked_fill(~self.there, NO_WORD)
+
+    def likeliest(self) -> Tensor:
+        """``[B, P]`` int64: of each place the likeliest."""
+        return self.chosen(torch.zeros_like(self.there, dtype=torch.long))
 
 
 @dataclass(frozen=True)
@@ -68,6 +101,20 @@ class Lexicon:
         trust = self.trust if trust is None else trust
         found = [self.scores(part, trust).argmax(-1) for part in units.split(AT_ONCE)]
         return torch.cat(found) if found else torch.zeros(0, dtype=torch.long, device=units.device)
+
+    def candidates(self, units: Tensor, there: Tensor, count: int, trust: Tensor | float | None = None) -> Candidates:
+        """The likeliest words of units ``[B, P, u]`` where there is one, ``[B, P]``."""
+        trust = self.trust if trust is None else trust
+        parts = [
+            self.scores(part, trust).log_softmax(-1).topk(min(count, len(self.table)))
+            for part in units[there].split(AT_ONCE)
+        ]
+        shape = (*there.shape, min(count, len(self.table)))
+        words, scores = torch.zeros(shape, dtype=torch.long, device=units.device), units.new_zeros(shape)
+        if parts:
+            words[there] = torch.cat([part.indices for part in parts])
+            scores[there] = torch.cat([part.values for part in parts])
+        return Candidates(there, words, scores)
 
     def trusting(self, units: Tensor, words: Tensor) -> Lexicon:
         """With the trust of `TRUSTS` that is right about the most of some words ``[n]``."""

@@ -154,7 +154,7 @@ def compare(
     defense: Annotated[
         list[str] | None, typer.Option(help="Further defence of unmerged tokens, such as quantize:4; repeatable.")
     ] = None,
-    attack: Annotated[list[str] | None, typer.Option(help="Attack to run; default: ridge and decoder.")] = None,
+    attack: Annotated[list[str] | None, typer.Option(help="Attack to run; default: closed-form and learned.")] = None,
     victim: Victim = "vit_photos",
     weights: Weights = None,
     image_size: ImageSize = None,
@@ -229,7 +229,7 @@ def sweep(
     policy: Annotated[
         list[str] | None, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file; repeatable.")
     ] = None,
-    attack: Annotated[list[str] | None, typer.Option(help="Trained anew at each point; repeatable.")] = None,
+    attack: Annotated[list[str] | None, typer.Option(help="Trained anew at each point; default: closed-form.")] = None,
     victim: Victim = "vit_photos",
     weights: Weights = None,
     image_size: ImageSize = None,

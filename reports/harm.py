@@ -15,8 +15,8 @@ LABEL, TRAFFIC = "label_correct", "traffic"
 RANKS = {"rank_1": 1, "rank_5": 5}
 WORDS = {
     LABEL: "label read",
-    "rank_1": "picture found first among the candidates",
-    "rank_5": "picture found among the first five",
+    "rank_1": "{noun} found first among the candidates",
+    "rank_5": "{noun} found among the first five",
 }
 
 
@@ -30,6 +30,7 @@ class Rate:
         metric: what was right, a key of `WORDS`.
         rate: with Wilson interval, of the first repeat.
         chance: what she reaches without the tokens (`without_tokens`).
+        noun: of what was attacked.
         p_value: that the rate is not above it, corrected for all rates of the run (Holm), which are read together.
     """
 
@@ -38,6 +39,7 @@ class Rate:
     metric: str
     rate: Interval
     chance: float
+    noun: str
     p_value: float
 
     @property
@@ -48,7 +50,7 @@ class Rate:
     @property
     def words(self) -> str:
         """What was right."""
-        return WORDS[self.metric]
+        return WORDS[self.metric].format(noun=self.noun)
 
 
 def rates(run: Run) -> list[Rate]:
@@ -60,7 +62,8 @@ def rates(run: Run) -> list[Rate]:
                 hits = run.repeated(policy, name, metric)[0]
                 if len(hits):
                     chance, p_value = without_tokens(run, policy, metric, hits)
-                    rows.append(Rate(policy, name, metric, wilson(int(hits.sum()), len(hits)), chance, p_value))
+                    rate = wilson(int(hits.sum()), len(hits))
+                    rows.append(Rate(policy, name, metric, rate, chance, run.signal.noun, p_value))
     corrected = holm([row.p_value for row in rows])
     return [replace(row, p_value=p_value) for row, p_value in zip(rows, corrected, strict=True)]
 

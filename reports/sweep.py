@@ -20,7 +20,7 @@ from atm.store import StoredRun, write
 from privacy_metrics.significance import holm
 from privacy_metrics.statistics import Interval, bootstrap_mean, paired_difference, wilson
 from privacy_metrics.traffic import Padding, padding
-from reports.measure import measured
+from reports.measure import measured, signal_of
 from reports.numbers import p_value
 from reports.order import asked_for, position
 from reports.page import image_of, page
@@ -214,6 +214,7 @@ def write_sweep(folder: str | Path) -> Path:
         sweep=sweep,
         about=sweep.about,
         measured=measured(sweep.about),
+        thing=signal_of(sweep.about).noun,
         sentences=sentences(sweep),
         figures=[
             (title, image_of(figures.against_snr(sweep, q), f"{title}, against SNR"))

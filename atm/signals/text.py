@@ -36,6 +36,8 @@ class TextSignal(Signal):
 
     name: ClassVar[str] = "text"
     noun: ClassVar[str] = "sentence"
+    part: ClassVar[str] = "word"
+    parts: ClassVar[str] = "words"
     content: ClassVar[str] = "words"
     leakage: ClassVar[str] = "rouge_l"
     # Two sentences have a tenth to a third of their words in common anyway, so more is owed than of pictures.
