@@ -104,7 +104,8 @@ class Likelihood:
             # What is believed so far says how far a patch's own token is from what a reconstruction sends.
             width = distance.gather(2, source[rows].clamp_min(0)[:, :, None]).mean((1, 2)).clamp_min(1e-12)
             evidence = distance * (arrived.shape[-1] / (2 * width))[:, None, None]
-            scores.append(assigned(self.alignment.scores(part) - evidence, part.tokens))
+            filled = self.alignment.discriminant.filled(part.tokens)
+            scores.append(assigned(self.alignment.scores(part) - evidence, part.tokens, filled))
         return replace(seen, tokens=replace(seen.tokens, source=torch.cat(scores)))
 
     def target(self, seen: Observation) -> Target:

@@ -23,7 +23,7 @@ from attacks.objective import WHITE_BOX, Target
 from attacks.oracle import Oracle
 from attacks.word_decoder import WordDecoder
 from attacks.word_ridge import WordRidge
-from attacks.wordwise import Candidates
+from attacks.wordwise import Candidates, right
 from privacy_metrics.words import NO_WORD
 
 WEIGHTS = (1.0, 0.01)  # of what arrived, against what the decoder believes of each word
@@ -84,7 +84,7 @@ class RelaxedWords(Attack):
         own = held_out(len(oracle.images))[1]
         seen, words = self.complete(oracle.observe(own)), oracle.images[own]
         starts = [oracle.fitted(WordDecoder), oracle.fitted(WordRidge)]
-        self.start = max(starts, key=lambda start: _right(start.reconstruct(seen), words))
+        self.start = max(starts, key=lambda start: right(start.reconstruct(seen), words))
         first = torch.arange(min(CHOOSING, len(own)))
         self.weight = self._choose(seen.select(first), words[first], oracle.budget.part(1 / 3, "choosing"))
 
@@ -96,7 +96,7 @@ class RelaxedWords(Attack):
         self.hurried = work != (self.steps, self.rounds)
         for weight in WEIGHTS:
             self.weight, self.history = weight, History()
-            if _right(self._search(known, target, *work), words) > _right(known.likeliest(), words):
+            if right(self._search(known, target, *work), words) > right(known.likeliest(), words):
                 return weight
         return 0.0
 
@@ -189,7 +189,7 @@ class RelaxedWords(Attack):
         return arrived - believed.sum(1)
 
     def _slope(self, embedded: Tensor, target: Target) -> tuple[Tensor, Tensor]:
-        """How unlikely what arrived is, ``[B]``, and the gradient ``[B, P, d]`` of that in what stands in each place."""
+        """How unlikely what arrived is, ``[B]``, and the gradient of that, ``[B, P, d]``, in what stands where."""
         with torch.enable_grad():
             embedded = embedded.detach().requires_grad_()
             loss = self._unlikely(embedded, target)
@@ -215,11 +215,6 @@ class RelaxedWords(Attack):
     def _record(self, loss: Tensor, slope: Tensor, number: int) -> None:
         assert self.history is not None
         self.history.step(loss.sum(), slope.norm(), number)
-
-
-def _right(sentences: Tensor, words: Tensor) -> int:
-    """How many words are in their places."""
-    return int(((sentences == words) & (words != NO_WORD)).sum())
 
 
 @dataclass

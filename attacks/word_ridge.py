@@ -10,8 +10,9 @@ from torch import Tensor
 
 from atm.knowledge import Knowledge
 from atm.signals import TextSignal
-from atm.threat import Observation
+from atm.threat import Observation, ThreatModel
 from atm.tokens import NOWHERE
+from attacks.alignment import ALIGNABLE
 from attacks.base import Attack, held_out, require
 from attacks.linear import Moments, chosen
 from attacks.oracle import Oracle
@@ -26,12 +27,18 @@ class WordRidge(Attack):
 
     One weight matrix serves all places, which add an intercept each. Which word an estimate stands for is decided by
     how alike its embedding is and how common it is, weighed on held-out sentences. Words of one token get the same
-    estimate but for their place.
+    estimate but for their place. Where the merge map is hidden, the one that `attacks.alignment` recovers takes its
+    place, in training too.
     """
 
     name: ClassVar[str] = "word_ridge"
     signals: ClassVar[tuple[str, ...]] = ("text",)
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | Knowledge.MERGE_MAP
+    needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
+
+    @classmethod
+    def share(cls, threat: ThreatModel) -> float:
+        """Much where the map is hidden, as of `attacks.ridge`."""
+        return 1 if Knowledge.MERGE_MAP in threat.knows else 4
 
     def fit(self, oracle: Oracle) -> None:
         """Send the auxiliary sentences and solve; regularisation and trust are chosen on the held-out ones."""
@@ -67,7 +74,7 @@ class WordRidge(Attack):
 def _pairs(oracle: Oracle, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Features ``[n, f]`` and words ``[n]`` of some of her sentences, part by part."""
     for part in oracle.batches(rows):
-        seen, words = oracle.observe(part), oracle.images[part]
+        seen, words = oracle.mapped(part), oracle.images[part]
         assert seen.tokens.source is not None
         there = (seen.tokens.source != NOWHERE) & (words != NO_WORD)
         yield word_features(seen)[there], words[there]

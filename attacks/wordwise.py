@@ -120,3 +120,8 @@ class Lexicon:
         """With the trust of `TRUSTS` that is right about the most of some words ``[n]``."""
         right = {trust: int((self.words(units, trust) == words).sum()) for trust in TRUSTS}
         return replace(self, trust=max(TRUSTS, key=lambda trust: right[trust]))
+
+
+def right(sentences: Tensor, words: Tensor) -> int:
+    """How many of the words ``[B, P]`` stand in their places in other sentences."""
+    return int(((sentences == words) & (words != NO_WORD)).sum())

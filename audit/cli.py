@@ -119,6 +119,9 @@ def attack(
     threat: Threat = "server",
     images: Annotated[int, typer.Option(help="Pictures to attack; no verdict of privacy below 100.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 4000,
+    prior: Annotated[
+        str | None, typer.Option(help="Folder of a language model with which attacks on sentences weigh words.")
+    ] = None,
     repeats: Annotated[
         int, typer.Option(help="Fits and sendings of everything, each with other seeds and channel draws.")
     ] = 1,

@@ -248,6 +248,7 @@ def _campaign(setting: Setting, config: AttackConfig, plan: Plan, repeat: int) -
         quick=config.quick,
         plan=plan,
         name=f"repeat-{repeat}/" if repeat else "",
+        prior=setting.prior,
     )
 
 

@@ -16,7 +16,9 @@ GROUPS = (STANDARD, ALL)
 CLOSED_FORM, LEARNED = "closed-form", "learned"  # names of what `attacks.baselines` has for a kind of signal
 
 
-def choose_attacks(names: tuple[str, ...], threat: ThreatModel, signal: str = "image") -> tuple[list[str], list[str]]:
+def choose_attacks(
+    names: tuple[str, ...], threat: ThreatModel, signal: str = "image", prior: bool = False
+) -> tuple[list[str], list[str]]:
     """The blind baselines and the attacks of these names, or of the suite; and those that are denied.
 
     Raises:
@@ -31,10 +33,13 @@ def choose_attacks(names: tuple[str, ...], threat: ThreatModel, signal: str = "i
     standing = [roles[name] for name in names if name in roles]
     for name in asked:
         require(known[name], threat)
+        if known[name].needs_prior and not prior:
+            raise AtmError(f"attack {name!r} needs a language model; give its folder as --prior")
     # Those that take steps come last, and under a time budget the last get what the others left of it.
     cheap_first = sorted(known, key=lambda name: known[name].order)
     grouped = not names or bool({*names} & {*GROUPS})
-    of_group = [name for name in cheap_first if grouped and (known[name].standard or ALL in names)]
+    usable = [name for name in cheap_first if prior or not known[name].needs_prior]
+    of_group = [name for name in usable if grouped and (known[name].standard or ALL in names)]
     named = [*asked, *standing]
     wanted = [name for name in cheap_first if name in {*named, *of_group}] if grouped else named
     chosen, denied = [], []

@@ -182,8 +182,8 @@ def _quick_run(case: Case) -> str | None:
     "zero or NaN gradients",
     raised_if="in more than a tenth of an attack's steps the gradient through the tokens is 0, or any is NaN or "
     "infinite.",
-    what_to_do="The system hides its gradient, which protects from nobody: attack it with `{closed_form}` or `{learned}`, "
-    "which need none, or through a differentiable stand-in.",
+    what_to_do="The system hides its gradient, which protects from nobody: attack it with `{closed_form}` or "
+    "`{learned}`, which need none, or through a differentiable stand-in.",
 )
 def _bad_gradients(case: Case) -> str | None:
     return _of(case, lambda r: r.bad_gradients(), "had zero, NaN or infinite gradients")
