@@ -23,7 +23,7 @@ from attacks.objective import WHITE_BOX, Target
 from attacks.oracle import Oracle
 from attacks.word_decoder import WordDecoder
 from attacks.word_ridge import WordRidge
-from attacks.wordwise import Candidates, right
+from attacks.wordwise import Candidates, WordAttack, right
 from privacy_metrics.words import NO_WORD
 
 WEIGHTS = (1.0, 0.01)  # of what arrived, against what the decoder believes of each word
@@ -83,7 +83,7 @@ class RelaxedWords(Attack):
         self.table = encoder.embeddings
         own = held_out(len(oracle.images))[1]
         seen, words = self.complete(oracle.observe(own)), oracle.images[own]
-        starts = [oracle.fitted(WordDecoder), oracle.fitted(WordRidge)]
+        starts: list[WordAttack] = [oracle.fitted(WordDecoder), oracle.fitted(WordRidge)]
         self.start = max(starts, key=lambda start: right(start.reconstruct(seen), words))
         first = torch.arange(min(CHOOSING, len(own)))
         self.weight = self._choose(seen.select(first), words[first], oracle.budget.part(1 / 3, "choosing"))
@@ -128,8 +128,9 @@ class RelaxedWords(Attack):
         def descended() -> None:
             self._slope(self._mixed(known.scores, known), target)
 
-        steps = budget.part(1 / 4, "relaxing").steps("descending", self.steps, descended, times=times)
-        return steps, budget.steps("exchanging", self.rounds, exchanged, times=times)
+        relaxing, exchanging = budget.part(1 / 4, "relaxing"), budget.part(3 / 4, "exchanging")
+        steps = relaxing.steps("descending", self.steps, descended, times=times)
+        return steps, exchanging.steps("exchanging", self.rounds, exchanged, times=times)
 
     def _search(self, known: Candidates, target: Target, steps: int, rounds: int) -> Tensor:
         """``[B, P]``: the likeliest of all sentences that were tried, the decoder's own first."""

@@ -16,7 +16,7 @@ from attacks.budget import Budget
 from attacks.oracle import Oracle
 from attacks.word_decoder import WordDecoder
 from attacks.word_ridge import WordRidge
-from attacks.wordwise import Candidates, right
+from attacks.wordwise import Candidates, WordAttack, right
 
 WEIGHTS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the language model, against what tokens tell
 CHOOSING = 24  # sentences of the adversary's own that choose between them
@@ -57,7 +57,9 @@ class RescoredWords(Attack):
         require(self, oracle.threat)
         assert isinstance(oracle.signal, TextSignal) and oracle.prior is not None
         self.signal, self.prior, self.budget = oracle.signal, oracle.prior, oracle.budget
-        starts = [oracle.fitted(make) for make in (WordDecoder, WordRidge) if permitted(make, oracle.threat)]
+        starts: list[WordAttack] = [
+            oracle.fitted(make) for make in (WordDecoder, WordRidge) if permitted(make, oracle.threat)
+        ]
         own = held_out(len(oracle.images))[1]
         seen, words = oracle.observe(own), oracle.images[own]
         self.start = max(starts, key=lambda start: right(start.reconstruct(seen), words))

@@ -13,16 +13,16 @@ from atm.signals import TextSignal
 from atm.threat import Observation, ThreatModel
 from atm.tokens import NOWHERE
 from attacks.alignment import ALIGNABLE
-from attacks.base import Attack, held_out, require
+from attacks.base import held_out, require
 from attacks.linear import Moments, chosen
 from attacks.oracle import Oracle
-from attacks.wordwise import Candidates, Lexicon, word_features
+from attacks.wordwise import Candidates, Lexicon, WordAttack, word_features
 from privacy_metrics.words import NO_WORD
 
 MOST_JUDGES = 4000  # held-out words by which the trust in estimates is chosen
 
 
-class WordRidge(Attack):
+class WordRidge(WordAttack):
     """Ridge regression of every word's embedding on the token that it ended in; then the likeliest word.
 
     One weight matrix serves all places, which add an intercept each. Which word an estimate stands for is decided by
@@ -56,12 +56,8 @@ class WordRidge(Attack):
         x, words = (torch.cat(each)[:MOST_JUDGES] for each in zip(*judged, strict=True))
         self.lexicon = Lexicon.of(self.signal, oracle.images).trusting(self.linear(x[:, None])[:, 0], words)
 
-    def reconstruct(self, seen: Observation) -> Tensor:
-        """The likeliest word where one ended in a token that arrived, none elsewhere."""
-        return self.candidates(seen, 1).likeliest()
-
     def candidates(self, seen: Observation, count: int) -> Candidates:
-        """The likeliest words of every place, so many."""
+        """The likeliest words where one ended in a token that arrived, none elsewhere."""
         seen = self.complete(seen)
         assert seen.tokens.source is not None
         return self.lexicon.candidates(self.estimate(word_features(seen)), seen.tokens.source != NOWHERE, count)

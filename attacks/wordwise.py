@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from atm.rows import Rows
 from atm.signals import TextSignal
 from atm.threat import Observation
 from atm.tokens import NOWHERE
-from attacks.base import frame_features
+from attacks.base import Attack, frame_features
 from privacy_metrics.words import NO_WORD
 
 UNSEEN = 0.1  # times that a word counts of which she has seen none
@@ -120,6 +121,18 @@ class Lexicon:
         """With the trust of `TRUSTS` that is right about the most of some words ``[n]``."""
         right = {trust: int((self.words(units, trust) == words).sum()) for trust in TRUSTS}
         return replace(self, trust=max(TRUSTS, key=lambda trust: right[trust]))
+
+
+class WordAttack(Attack):
+    """An attack on sentences that others start from."""
+
+    @abstractmethod
+    def candidates(self, seen: Observation, count: int) -> Candidates:
+        """The likeliest words of every place, so many."""
+
+    def reconstruct(self, seen: Observation) -> Tensor:
+        """The likeliest word wherever one is believed to stand."""
+        return self.candidates(seen, 1).likeliest()
 
 
 def right(sentences: Tensor, words: Tensor) -> int:
