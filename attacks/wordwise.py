@@ -53,7 +53,11 @@ class Candidates:
     @classmethod
     def cat(cls, parts: Sequence[Candidates]) -> Candidates:
         """Those of several batches."""
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("there", "words", "scores")))
+        return cls(
+            torch.cat([part.there for part in parts]),
+            torch.cat([part.words for part in parts]),
+            torch.cat([part.scores for part in parts]),
+        )
 
     def select(self, rows: Tensor) -> Candidates:
         """Those of some sentences."""
