@@ -259,5 +259,5 @@ def _loss(c: Collapse) -> str:
     p = f"p {p_value(c.p_value)}" if c.p_value < 0.001 else f"p = {p_value(c.p_value)}"
     return (
         f"from {c.top:g} to {c.snr:g} dB it loses {100 * e.estimate:.1f} points "
-        f"[{100 * e.low:.1f}, {100 * e.high:.1f}] more (same {e.n} pictures, {p} after correction)"
+        f"[{100 * e.low:.1f}, {100 * e.high:.1f}] more ({e.n} pairs, {p} after correction)"
     )

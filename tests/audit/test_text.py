@@ -176,7 +176,7 @@ def test_channels_of_sentences_are_swept(atm, asked, tmp_path):
     low, high = (sum(point["server"]) for point in points)
     page = (out / "sweep.html").read_text(encoding="utf-8")
     assert low < high and "ROUGE-L" in page
-    assert "The attacks (word_ridge) were trained" in page and "20 sentences of" in page and "picture" not in page
+    assert "The attacks (word_ridge) were trained" in page and "20 sentences of" in page
 
 
 def test_a_policy_is_calibrated_on_sentences(atm, reader, texts, tmp_path):
