@@ -78,15 +78,24 @@ class Bert(nn.Module):
         self.head: nn.Module = nn.Linear(width, num_classes) if num_classes else nn.Identity()
 
     def embed(self, sentences: Tensor, places: bool = False) -> TokenBatch:
-        """Sentences ``[B, L]`` of words, `NO_WORD` where there is none, as ragged tokens before the first layer."""
-        there = sentences != NO_WORD
+        """Sentences as ragged tokens before the first layer.
+
+        Args:
+            sentences: ``[B, L]`` of words, `NO_WORD` where there is none; or ``[B, L, width]``, what takes the place of
+                their embeddings, zeros where there is no word.
+            places: whether tokens are to say where they stood.
+        """
+        there = sentences.abs().sum(-1) > 0 if sentences.is_floating_point() else sentences != NO_WORD
         counts, device = there.sum(1), sentences.device
         special = torch.tensor(self.special, device=device).expand(len(sentences), -1)
         # What stands in front, then the words; all that is not there is left out of the packed tokens.
-        numbers = torch.cat([special, sentences], 1)
         at = torch.cat([torch.zeros_like(counts)[:, None], counts[:, None] + 1, there.cumsum(1)], 1)
         kept = torch.cat([torch.ones_like(special, dtype=torch.bool), there], 1)
-        values = self.words(numbers[kept]) + self.positions(at[kept] + self.first)
+        if sentences.is_floating_point():
+            embedded = torch.cat([self.words(special), sentences], 1)[kept]
+        else:
+            embedded = self.words(torch.cat([special, sentences], 1)[kept])
+        values = embedded + self.positions(at[kept] + self.first)
         source = torch.where(there, there.cumsum(1) - 1 + SPECIAL, NOWHERE)
         sizes = torch.ones(len(values), device=device)
         tokens = TokenBatch(self.embed_norm(values), (counts + SPECIAL).cpu(), sizes, source, SPECIAL)

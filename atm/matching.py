@@ -34,15 +34,27 @@ def metric(policy: MergePolicy, layer: int, tokens: TokenBatch, projected: Proje
     return projected.keys.mean(1) if policy.match == "key" else projected.values.flatten(1)
 
 
-def merged(tokens: TokenBatch, projected: Projected, policy: MergePolicy, layer: int) -> TokenBatch:
-    """The tokens after a layer's attention, as its policy merges them."""
+def merged(
+    tokens: TokenBatch, projected: Projected, policy: MergePolicy, layer: int, groups: Tensor | None = None
+) -> TokenBatch:
+    """The tokens after a layer's attention, as its policy merges them.
+
+    Args:
+        tokens: after attention.
+        projected: by it.
+        policy: what merges.
+        layer: its number.
+        groups: ``[T]`` int64; tokens of different ones do not merge. None is one group.
+    """
     compared = metric(policy, layer, tokens, projected)
     if policy.order == "energy":
         matches = energy.match(tokens, compared, policy.remove[layer], energy.margin(layer, policy.depth))
-        return merging.merge(tokens, matches, policy.average)
-    matches = merging.match(tokens, compared, policy.order, policy.similarity)
-    if policy.remove:
-        matches = merging.most_similar(tokens, matches, policy.remove[layer])
     else:
-        matches = merging.above(matches, policy.thresholds[layer])
+        matches = merging.match(tokens, compared, policy.order, policy.similarity, groups)
+        if policy.remove:
+            matches = merging.most_similar(tokens, matches, policy.remove[layer])
+        else:
+            matches = merging.above(matches, policy.thresholds[layer])
+    if groups is not None:
+        matches = matches.where(groups[matches.source] == groups[matches.destination])
     return merging.merge(tokens, matches, policy.average, policy.order)

@@ -19,6 +19,7 @@ from atm.policy import Average, Order, Similarity
 from atm.tokens import NOWHERE, TokenBatch
 
 CALL = 1e6  # multiplications that a CPU does in the time that the calls of one image's matching take
+OTHERS = -2.0  # in place of the similarity with a token of another group
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,13 @@ class Matches:
         return Matches(self.source[keep], self.destination[keep], self.similarity[keep], self.image[keep])
 
 
-def match(tokens: TokenBatch, metric: Tensor, order: Order = "place", similarity: Similarity = "cosine") -> Matches:
+def match(
+    tokens: TokenBatch,
+    metric: Tensor,
+    order: Order = "place",
+    similarity: Similarity = "cosine",
+    groups: Tensor | None = None,
+) -> Matches:
     """The best destination of every source, image by image.
 
     Args:
@@ -51,6 +58,7 @@ def match(tokens: TokenBatch, metric: Tensor, order: Order = "place", similarity
         order: in which sources and destinations alternate.
         similarity: the cosine c, or 1 - 2 n_i n_j / (n_i + n_j) (1 - c) of tokens that stand for n_i and n_j patches
             (size-aware, arXiv 2505.15160): the same for single patches, and less for large tokens.
+        groups: ``[T]`` int64; a destination of a token's own group is taken where there is one. None is one group.
 
     Raises:
         ValueError: size-aware, of ``tokens`` without sizes.
@@ -62,6 +70,8 @@ def match(tokens: TokenBatch, metric: Tensor, order: Order = "place", similarity
             raise ValueError("size-aware matching needs the sizes of the tokens")
         sizes = tokens.sizes.to(unit.dtype)
     lead = tokens.prefix % 2 if order == "tome" else 0
+    if groups is not None:
+        return _match_padded(tokens, unit, sizes, lead, groups)
     if tokens.uniform:
         return _match_uniform(tokens, unit, sizes, lead)
     return (_match_padded if _pads(tokens, unit) else _match_each)(tokens, unit, sizes, lead)
@@ -102,7 +112,9 @@ def _match_each(tokens: TokenBatch, unit: Tensor, sizes: Tensor | None, lead: in
     return Matches(source, first + 2 * torch.cat(choice), torch.cat(best), image)
 
 
-def _match_padded(tokens: TokenBatch, unit: Tensor, sizes: Tensor | None, lead: int) -> Matches:
+def _match_padded(
+    tokens: TokenBatch, unit: Tensor, sizes: Tensor | None, lead: int, groups: Tensor | None = None
+) -> Matches:
     """All images in one product, padded to the longest: the fewest calls, for where a call is a launch."""
     grid, real = tokens.with_values(unit).padded()
     free, real = grid[:, tokens.prefix :], real[:, tokens.prefix :]
@@ -113,6 +125,9 @@ def _match_padded(tokens: TokenBatch, unit: Tensor, sizes: Tensor | None, lead: 
         weight = tokens.with_values(sizes[:, None]).padded()[0].squeeze(-1)[:, tokens.prefix :]
         pair = weight[:, lead::2], weight[:, 1 - lead :: 2]
     found = _compared(free[:, lead::2], free[:, 1 - lead :: 2], pair)
+    if groups is not None:
+        own = tokens.with_values(groups[:, None]).padded()[0].squeeze(-1)[:, tokens.prefix :]
+        found = found.masked_fill(own[:, lead::2, None] != own[:, None, 1 - lead :: 2], OTHERS)
     best, choice = found.masked_fill(~real[:, None, 1 - lead :: 2], -torch.inf).max(-1)
     source, image, first, number = _sources(tokens, lead)
     row = number + image * best.shape[1]

@@ -43,14 +43,19 @@ class TextEncoder(Encoder):
         device: torch.device = self.vit.words.weight.device
         return device
 
+    @property
+    def embeddings(self) -> Tensor:
+        """``[V, d]``, of all words."""
+        table: Tensor = self.vit.words.weight.detach()
+        return table
+
     @cached_property
     def signal(self) -> TextSignal:
         """Sentences of the tokenizer's words; their units are the model's embeddings."""
-        return TextSignal.of(
-            self.longest, self.words.pieces, self.vit.words.weight.detach().cpu().float(), self.words.cut
-        )
+        words = self.words
+        return TextSignal.of(self.longest, words.pieces, self.embeddings.cpu().float(), words.cut, words.join)
 
     def start(self, images: Tensor, places: bool = False) -> TokenBatch:
-        """The tokens of sentences ``[B, L]`` before the first layer, with places where asked."""
+        """The tokens of sentences before the first layer, with places where asked; see `atm.bert.Bert.embed`."""
         found: TokenBatch = self.vit.embed(images, places)
         return found

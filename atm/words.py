@@ -71,3 +71,8 @@ class Words:
     def cut(self, sentences: Sequence[str]) -> list[list[int]]:
         """The words of each sentence, without special tokens."""
         return [each.ids for each in self.tokenizer.encode_batch(list(sentences), add_special_tokens=False)]
+
+    def join(self, words: Sequence[int]) -> str:
+        """Words as people write them."""
+        written: str = self.tokenizer.decode(list(words), skip_special_tokens=False)
+        return written

@@ -62,6 +62,7 @@ class Alignment(Method):
             lambda: (oracle.rehearse(rows) for rows in oracle.batches()),
             oracle.rehearse(train_rows[: min(MOST, max(MOST_NUMBERS // numbers, 2))]),
             Knowledge.ORDER in oracle.knows,
+            oracle.signal.fills,
         )
         features, places = self.discriminant.slopes.shape
         self.network = _Matcher(features, places, self.width, self.layers).to(self.discriminant.slopes.device)
@@ -82,7 +83,7 @@ class Alignment(Method):
 
     def complete(self, seen: Observation) -> Observation:
         """The observation with the most likely merge map, if it has none."""
-        return completed(seen, self.scores, self.discriminant.in_place)
+        return completed(seen, self.scores, self.discriminant)
 
     def _told_of(self, seen: Observation) -> Observation:
         """What the network is given of each token, in place of its values: ``[T, f + P]``."""

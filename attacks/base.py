@@ -31,6 +31,7 @@ class Method(ABC):
         instead_of: knowledge that the attack makes up for; who has it runs the attack only if asked to.
         order: place in the suite; closed forms come first.
         signals: kinds of signal that it is for (`atm.signals`); none stands for every kind.
+        needs_prior: whether it is of no use without a language model (`attacks.language`).
         standard: whether it runs without being asked for; an attack that hardly ever found what others had not found,
             in `benchmarks/attacks.md`, leaves them its time.
         QUICK: parameters for a first look.
@@ -43,6 +44,7 @@ class Method(ABC):
     instead_of: ClassVar[Knowledge | None] = None
     order: ClassVar[int] = 0
     signals: ClassVar[tuple[str, ...]] = ARRAYS
+    needs_prior: ClassVar[bool] = False
     standard: ClassVar[bool] = True
     QUICK: ClassVar[dict[str, Any]] = {}
     history: History | None = None
@@ -128,6 +130,12 @@ def require(attack: type[Method] | Method, threat: ThreatModel) -> None:
     threat.require(attack.needs, attack.name)
     if attack.needs_one_of and not any(option in threat.knows for option in attack.needs_one_of):
         threat.require(attack.needs_one_of[0], attack.name)
+
+
+def permitted(attack: type[Method] | Method, threat: ThreatModel) -> bool:
+    """Whether the adversary knows what an attack needs."""
+    alternatives = not attack.needs_one_of or any(option in threat.knows for option in attack.needs_one_of)
+    return attack.needs in threat.knows and alternatives
 
 
 def held_out(count: int) -> tuple[Tensor, Tensor]:

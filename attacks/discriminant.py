@@ -31,6 +31,8 @@ class Discriminant:
         offsets: ``[P]``.
         ordered: whether the order in which tokens come means something.
         in_place: whether an image that has as many tokens as patches has them in their places.
+        per_token: patches for which a token stands in the mean, where a signal need not fill its places and fills the
+            first ones; None where all are filled.
     """
 
     mean: Tensor
@@ -39,22 +41,39 @@ class Discriminant:
     offsets: Tensor
     ordered: bool
     in_place: bool
+    per_token: float | None = None
 
     @classmethod
-    def of(cls, own: Callable[[], Iterable[Observation]], some: Observation, ordered: bool) -> Discriminant:
+    def of(
+        cls, own: Callable[[], Iterable[Observation]], some: Observation, ordered: bool, fills: bool = True
+    ) -> Discriminant:
         """From images whose merge map the adversary has, because she sent them through a device of her own.
 
         Args:
             own: gives what she sees of all of them, in parts, as often as it is called.
             some: as many of them as the positions' means are taken from.
             ordered: whether she knows the order of the tokens.
+            fills: whether every image fills all its places.
         """
         # Asked of her own tokens, because a defence may put them into another order.
-        in_place = ordered and _in_place(own())
+        in_place = ordered and _in_place(own(), fills)
         mean, scale = mean_and_scale(_features(part, ordered) for part in own())
         values, source = (_features(some, ordered) - mean) / scale, some.tokens.source
         assert source is not None
-        return cls(mean, scale, *_fitted(values, source, some.tokens.offsets), ordered, in_place)
+        free = int(some.tokens.lengths.sum()) - len(source) * some.tokens.prefix
+        per_token = None if fills else int((source != NOWHERE).sum()) / max(free, 1)
+        return cls(mean, scale, *_fitted(values, source, some.tokens.offsets), ordered, in_place, per_token)
+
+    def filled(self, tokens: TokenBatch) -> Tensor:
+        """``[B]`` int64 on the CPU: how many places each image fills, as its tokens' sizes or their number tell."""
+        places = self.slopes.shape[1]
+        if self.per_token is None:
+            return torch.full((len(tokens),), places)
+        told = (tokens.lengths - tokens.prefix) * self.per_token
+        if tokens.sizes is not None:
+            held = torch.zeros(len(tokens)).index_add(0, tokens.image_of_token.cpu(), tokens.sizes.cpu().float())
+            told = held - tokens.prefix
+        return told.round().long().clamp(1, places)
 
     def standard(self, seen: Observation) -> TokenBatch:
         """Tokens with their standardised features ``[T, f]``."""
@@ -84,21 +103,22 @@ def permitted(scores: Tensor, mask: Tensor, prefix: int) -> Tensor:
     return scores.masked_fill(~allowed[:, None], FORBIDDEN)
 
 
-def completed(seen: Observation, scores: Callable[[Observation], Tensor], in_place: bool) -> Observation:
+def completed(seen: Observation, scores: Callable[[Observation], Tensor], discriminant: Discriminant) -> Observation:
     """An observation with the most likely merge map, if it has none.
 
     Args:
         seen: what it is of.
         scores: of an observation, ``[B, P, t]``.
-        in_place: whether an image that has as many tokens as patches has them in their places.
+        discriminant: that knows how many places are filled, and whether tokens that are complete stand in theirs.
     """
     if seen.tokens.source is not None:
         return seen
     parts = [seen.select(rows) for rows in torch.arange(len(seen)).split(256)]
-    source = torch.cat([assigned(scores(part), part.tokens) for part in parts])
-    if in_place:  # in order and none missing: nothing to find out
-        complete, places = _complete(seen.tokens, source)
-        source[complete] = places
+    filled = discriminant.filled(seen.tokens)
+    source = torch.cat([assigned(scores(part), part.tokens, discriminant.filled(part.tokens)) for part in parts])
+    if discriminant.in_place:  # in order and none missing: nothing to find out
+        complete, places = _complete(seen.tokens, source, filled)
+        source[complete] = places[complete]
     return replace(seen, tokens=replace(seen.tokens, source=source))
 
 
@@ -109,21 +129,25 @@ def token_features(seen: Observation) -> Tensor:
     return torch.cat([*parts, *(each[tokens.image_of_token] for each in frame_features(seen))], -1)
 
 
-def assigned(scores: Tensor, tokens: TokenBatch) -> Tensor:
+def assigned(scores: Tensor, tokens: TokenBatch, filled: Tensor | None = None) -> Tensor:
     """``[B, P]`` int64: the token of each patch that makes the scores ``[B, P, t]`` add up to the most.
 
     Where sizes are known, each token gets as many patches as it stands for; where there are as many tokens as patches,
-    one. Else each patch has its own best.
+    one. Else each patch has its own best. Places beyond the ``filled`` first ones ``[B]`` of an image have none; by
+    default all are filled.
     """
-    best, prefix, patches = scores.argmax(-1), tokens.prefix, scores.shape[1]
+    best, prefix = scores.argmax(-1), tokens.prefix
     for image, (count, begin) in enumerate(zip(tokens.counts, tokens.offsets.tolist(), strict=True)):
         sizes = torch.ones(count - prefix)
         if tokens.sizes is not None:
             sizes = tokens.sizes[begin + prefix : begin + count].round().cpu()
+        patches = scores.shape[1] if filled is None else int(filled[image])
         if int(sizes.sum()) == patches:
             slots = torch.repeat_interleave(torch.arange(prefix, count), sizes.long())
-            likely = scores[image][:, slots.to(scores.device)].double().cpu().numpy()
-            best[image] = slots[torch.as_tensor(linear_sum_assignment(likely, maximize=True)[1])].to(best.device)
+            likely = scores[image][:patches, slots.to(scores.device)].double().cpu().numpy()
+            chosen = slots[torch.as_tensor(linear_sum_assignment(likely, maximize=True)[1])]
+            best[image, :patches] = chosen.to(best.device)
+        best[image, patches:] = NOWHERE
     return best
 
 
@@ -138,19 +162,23 @@ def _features(seen: Observation, ordered: bool) -> Tensor:
     return torch.cat([features, rank[:, None].float(), (rank / last)[:, None]], 1)
 
 
-def _complete(tokens: TokenBatch, source: Tensor) -> tuple[Tensor, Tensor]:
-    """``[B]``, which images have as many tokens as patches, and the map ``[P]`` if these stand in their places."""
-    first, last = tokens.prefix, tokens.prefix + source.shape[1]
-    return (tokens.lengths == last).to(source.device), torch.arange(first, last, device=source.device)
+def _complete(tokens: TokenBatch, source: Tensor, filled: Tensor) -> tuple[Tensor, Tensor]:
+    """``[B]``, which images have as many tokens as patches, and the map ``[B, P]`` if these stand in their places."""
+    filled = filled.to(source.device)
+    place = torch.arange(source.shape[1], device=source.device)
+    places = torch.where(place < filled[:, None], place + tokens.prefix, NOWHERE)
+    return tokens.lengths.to(source.device) == tokens.prefix + filled, places
 
 
-def _in_place(seen: Iterable[Observation]) -> bool:
+def _in_place(seen: Iterable[Observation], fills: bool) -> bool:
     """Whether every image that has as many tokens as patches has them in their places, and there is one."""
     found = False
     for part in seen:
-        assert part.tokens.source is not None
-        complete, places = _complete(part.tokens, part.tokens.source)
-        if not bool((part.tokens.source[complete] == places).all()):
+        source = part.tokens.source
+        assert source is not None
+        there = torch.ones_like(source) if fills else source != NOWHERE
+        complete, places = _complete(part.tokens, source, there.sum(1))
+        if not bool((source[complete] == places[complete]).all()):
             return False
         found = found or bool(complete.any())
     return found

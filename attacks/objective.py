@@ -11,6 +11,7 @@ from atm import merging, precision
 from atm.defence import Defence
 from atm.knowledge import Knowledge
 from atm.link import Link
+from atm.policy import Average
 from atm.threat import Observation
 from atm.tokens import NOWHERE, TokenBatch
 from attacks.alignment import Alignment
@@ -71,7 +72,8 @@ class Likelihood:
         self.alignment = None if told else oracle.fitted(Alignment)
         self.align = oracle.complete
         with torch.enable_grad():
-            _, symbols, _, _ = self.link.send(images[:1].clone().requires_grad_())
+            tokens = self.link.encoder(images[:1], self.link.policy).tokens
+            _, symbols, _ = self.link.emit(tokens.with_values(tokens.values.detach().requires_grad_()))
         self.on_symbols = symbols.requires_grad and oracle.threat.tap != "before-codec"
         rows = held_out(len(images))[1][:MEASURED]
         target = self.target(oracle.observe(rows))
@@ -102,7 +104,8 @@ class Likelihood:
             # What is believed so far says how far a patch's own token is from what a reconstruction sends.
             width = distance.gather(2, source[rows].clamp_min(0)[:, :, None]).mean((1, 2)).clamp_min(1e-12)
             evidence = distance * (arrived.shape[-1] / (2 * width))[:, None, None]
-            scores.append(assigned(self.alignment.scores(part) - evidence, part.tokens))
+            filled = self.alignment.discriminant.filled(part.tokens)
+            scores.append(assigned(self.alignment.scores(part) - evidence, part.tokens, filled))
         return replace(seen, tokens=replace(seen.tokens, source=torch.cat(scores)))
 
     def target(self, seen: Observation) -> Target:
@@ -122,26 +125,38 @@ class Likelihood:
 
     def sent(self, images: Tensor, source: Tensor | None) -> Tensor:
         """``[B, prefix + P, k]``: what leaves the device for images merged at the end by a map, or not at all."""
+        tokens, symbols, _ = self.link.emit_expected(self.encoded(images, source))
+        return per_patch(tokens.with_values(symbols) if self.on_symbols else tokens)
+
+    def encoded(self, images: Tensor, source: Tensor | None) -> TokenBatch:
+        """The tokens of images ``[B, C, H, W]`` at the exit, merged there by a map or not at all."""
         with precision.fast(images.device):
             tokens = self.link.encoder(images, self.unmerged).tokens
         tokens = tokens.with_values(tokens.values.float())
-        if source is not None:
-            tokens = merging.merge(tokens, _matches(source, tokens), self.link.policy.average)
-            tokens = tokens.without_patches(source == NOWHERE)
-        tokens, symbols, _ = self.link.emit_expected(tokens)
-        return per_patch(tokens.with_values(symbols) if self.on_symbols else tokens)
+        return tokens if source is None else together(tokens, source, self.link.policy.average)
 
     def _arrived(self, seen: Observation) -> TokenBatch:
         return seen.tokens.with_values(seen.symbols if self.on_symbols else seen.tokens.values)
 
 
-def _matches(source: Tensor, unmerged: TokenBatch) -> merging.Matches:
-    """The merges that take unmerged tokens to a merge map ``[B, P]``: each patch into the first of its token."""
-    first = (source[:, :, None] == source[:, None, :]).int().argmax(-1)
-    image, patch = (first != torch.arange(source.shape[1], device=source.device)).nonzero(as_tuple=True)
-    begin = unmerged.offsets.to(source.device)[image] + unmerged.prefix
-    similarity = torch.ones(len(image), device=source.device)
-    return merging.Matches(begin + patch, begin + first[image, patch], similarity, image)
+def together(tokens: TokenBatch, source: Tensor, average: Average) -> TokenBatch:
+    """Tokens merged until they agree with a map ``[B, P]``: each into the first one that ends where it does.
+
+    Args:
+        tokens: of which each has patches of a single token of the map.
+        source: the map; patches that are nowhere in it are left out of what is given back.
+        average: the weights.
+    """
+    assert tokens.source is not None
+    there = (source != NOWHERE) & (tokens.source != NOWHERE)
+    first = ((source[:, :, None] == source[:, None, :]) & there[:, None]).int().argmax(-1)
+    into = tokens.source.gather(1, first)
+    image, patch = (there & (tokens.source != into)).nonzero(as_tuple=True)
+    begin = tokens.offsets.to(source.device)[image]
+    pairs = torch.stack([begin + tokens.source[image, patch], begin + into[image, patch], image]).unique(dim=1)
+    similarity = torch.ones(pairs.shape[1], device=source.device)
+    merged = merging.merge(tokens, merging.Matches(pairs[0], pairs[1], similarity, pairs[2]), average)
+    return merged.without_patches(source == NOWHERE)
 
 
 class _StraightThrough(Defence):

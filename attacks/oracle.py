@@ -18,6 +18,7 @@ from atm.threat import Observation, ThreatModel
 from attacks.alignment import Alignment
 from attacks.base import Method
 from attacks.budget import Budget
+from attacks.language import LanguageModel
 from attacks.recorded import Recorded
 
 A = TypeVar("A", bound=Method)
@@ -51,6 +52,7 @@ class Oracle:
         signal: what her images are made of.
         told: what the wire tells her, which she cannot pretend not to know.
         budget: of the attack that holds this oracle.
+        prior: a language model, if she has one.
     """
 
     threat: ThreatModel
@@ -61,6 +63,7 @@ class Oracle:
     told: Knowledge
     budget: Budget
     doors: Doors
+    prior: LanguageModel | None = None
 
     @property
     def knows(self) -> Knowledge:

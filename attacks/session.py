@@ -25,6 +25,7 @@ from atm.threat import Observation, ThreatModel
 from attacks import base
 from attacks.base import Method
 from attacks.budget import Budget, Plan
+from attacks.language import LanguageModel
 from attacks.oracle import Doors, Oracle
 from attacks.recorded import Recorded
 
@@ -40,6 +41,7 @@ class Campaign:
         plan: the steps of every loop.
         name: the first part of their loops' names in the plan.
         fitted: what was fitted for many policies.
+        prior: a language model, which everybody may have.
     """
 
     seed: int = 0
@@ -48,6 +50,7 @@ class Campaign:
     plan: Plan = field(default_factory=Plan)
     name: str = ""
     fitted: dict[Any, Method] = field(default_factory=dict)
+    prior: LanguageModel | None = None
 
 
 class Queries:
@@ -123,7 +126,8 @@ class Session:
         budget = self.budget() if budget is None else budget
         threat = self.threat if threat is None else threat
         told = Knowledge.NOTHING if threat.tap == "before-codec" else self.link.wire.tells
-        return Oracle(threat, self.images, self.labels, self.unsent, self.signal, told, budget, doors)
+        prior = self.campaign.prior
+        return Oracle(threat, self.images, self.labels, self.unsent, self.signal, told, budget, doors, prior)
 
     def budget(self, seconds: float = float("inf"), owner: str = "") -> Budget:
         """A budget whose loops are named after this session and their owner."""

@@ -13,13 +13,13 @@ from atm.knowledge import Knowledge
 from atm.rows import few
 from atm.signals import TextSignal
 from atm.threat import Observation, ThreatModel
-from attacks.base import Attack, held_out, mean_and_scale, require
+from attacks.base import held_out, mean_and_scale, require
 from attacks.discriminant import token_features
 from attacks.network import Block
 from attacks.oracle import Oracle
 from attacks.training import Schedule, train
 from attacks.word_ridge import WordRidge
-from attacks.wordwise import Lexicon, word_features
+from attacks.wordwise import Candidates, Lexicon, WordAttack, word_features
 from privacy_metrics.words import NO_WORD
 
 RIVALS = 1024  # commonest words, and as many others drawn at random, among which a step asks for the right one
@@ -28,7 +28,7 @@ SCHEDULE = Schedule(rate=1e-3, batch=32, steps=6000, every=100)
 
 
 @dataclass
-class WordDecoder(Attack):
+class WordDecoder(WordAttack):
     """A transformer in which every place of the sentence attends to all received tokens, in whatever order they come.
 
     It says of each place whether a word stands there, and of which embedding. Who has the merge map gives each place
@@ -85,16 +85,14 @@ class WordDecoder(Attack):
         self.history = train(self.network, loss_on, *rows, self.schedule, "the word decoder", oracle.budget)
 
     @torch.no_grad()
-    def reconstruct(self, seen: Observation) -> Tensor:
-        """The likeliest word wherever one is believed to stand; at least one a sentence."""
-        answers = []
+    def candidates(self, seen: Observation, count: int) -> Candidates:
+        """The likeliest words wherever one is believed to stand; at least one place a sentence."""
+        parts = []
         for rows in torch.arange(len(seen)).split(few(2 * self.signal.places * seen.tokens.values.shape[-1], 256)):
             units, presence = self.network(*self._inputs(seen.select(rows)))
             there = (presence > 0) | (presence == presence.amax(1, keepdim=True))
-            words = torch.full(there.shape, NO_WORD, device=there.device)
-            words[there] = self.lexicon.words(units[there], self.network.trust)
-            answers.append(words)
-        return torch.cat(answers)
+            parts.append(self.lexicon.candidates(units, there, count, self.network.trust))
+        return Candidates.cat(parts)
 
     @torch.no_grad()
     def _inputs(self, seen: Observation) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:

@@ -10,34 +10,41 @@ from torch import Tensor
 
 from atm.knowledge import Knowledge
 from atm.signals import TextSignal
-from atm.threat import Observation
+from atm.threat import Observation, ThreatModel
 from atm.tokens import NOWHERE
-from attacks.base import Attack, held_out, require
+from attacks.alignment import ALIGNABLE
+from attacks.base import held_out, require
 from attacks.linear import Moments, chosen
 from attacks.oracle import Oracle
-from attacks.wordwise import Lexicon, word_features
+from attacks.wordwise import Candidates, Lexicon, WordAttack, word_features
 from privacy_metrics.words import NO_WORD
 
 MOST_JUDGES = 4000  # held-out words by which the trust in estimates is chosen
 
 
-class WordRidge(Attack):
+class WordRidge(WordAttack):
     """Ridge regression of every word's embedding on the token that it ended in; then the likeliest word.
 
     One weight matrix serves all places, which add an intercept each. Which word an estimate stands for is decided by
     how alike its embedding is and how common it is, weighed on held-out sentences. Words of one token get the same
-    estimate but for their place.
+    estimate but for their place. Where the merge map is hidden, the one that `attacks.alignment` recovers takes its
+    place, in training too.
     """
 
     name: ClassVar[str] = "word_ridge"
     signals: ClassVar[tuple[str, ...]] = ("text",)
-    needs: ClassVar[Knowledge] = Knowledge.AUXILIARY | Knowledge.MERGE_MAP
+    needs_one_of: ClassVar[tuple[Knowledge, ...]] = ALIGNABLE
+
+    @classmethod
+    def share(cls, threat: ThreatModel) -> float:
+        """Much where the map is hidden, as of `attacks.ridge`."""
+        return 1 if Knowledge.MERGE_MAP in threat.knows else 4
 
     def fit(self, oracle: Oracle) -> None:
         """Send the auxiliary sentences and solve; regularisation and trust are chosen on the held-out ones."""
         require(self, oracle.threat)
         assert isinstance(oracle.signal, TextSignal)
-        self.signal = oracle.signal
+        self.signal, self.complete = oracle.signal, oracle.complete
         train, held = held_out(len(oracle.images))
         table = self.signal.table.to(oracle.device)
 
@@ -49,13 +56,11 @@ class WordRidge(Attack):
         x, words = (torch.cat(each)[:MOST_JUDGES] for each in zip(*judged, strict=True))
         self.lexicon = Lexicon.of(self.signal, oracle.images).trusting(self.linear(x[:, None])[:, 0], words)
 
-    def reconstruct(self, seen: Observation) -> Tensor:
-        """The likeliest word where one ended in a token that arrived, none elsewhere."""
+    def candidates(self, seen: Observation, count: int) -> Candidates:
+        """The likeliest words where one ended in a token that arrived, none elsewhere."""
+        seen = self.complete(seen)
         assert seen.tokens.source is not None
-        there = seen.tokens.source != NOWHERE
-        words = torch.full(there.shape, NO_WORD, device=there.device)
-        words[there] = self.lexicon.words(self.estimate(word_features(seen))[there])
-        return words
+        return self.lexicon.candidates(self.estimate(word_features(seen)), seen.tokens.source != NOWHERE, count)
 
     def estimate(self, features: Tensor) -> Tensor:
         """``[B, P, u]`` from `attacks.wordwise.word_features`."""
@@ -65,7 +70,7 @@ class WordRidge(Attack):
 def _pairs(oracle: Oracle, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Features ``[n, f]`` and words ``[n]`` of some of her sentences, part by part."""
     for part in oracle.batches(rows):
-        seen, words = oracle.observe(part), oracle.images[part]
+        seen, words = oracle.mapped(part), oracle.images[part]
         assert seen.tokens.source is not None
         there = (seen.tokens.source != NOWHERE) & (words != NO_WORD)
         yield word_features(seen)[there], words[there]

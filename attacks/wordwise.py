@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +13,7 @@ from atm.rows import Rows
 from atm.signals import TextSignal
 from atm.threat import Observation
 from atm.tokens import NOWHERE
-from attacks.base import frame_features
+from attacks.base import Attack, frame_features
 from privacy_metrics.words import NO_WORD
 
 UNSEEN = 0.1  # times that a word counts of which she has seen none
@@ -32,6 +34,42 @@ def word_features(seen: Observation) -> Tensor:
     place = torch.eye(grid.shape[1], device=grid.device).expand(len(grid), -1, -1)
     shared = [tokens.protected()[:, 0], *frame_features(seen)] if tokens.prefix else frame_features(seen)
     return torch.cat([grid, about, place, *(each[:, None].expand(-1, grid.shape[1], -1) for each in shared)], -1)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What may stand in each place of ``B`` sentences.
+
+    Attributes:
+        there: ``[B, P]`` bool, whether a word is believed to stand there.
+        words: ``[B, P, K]`` int64, the likeliest first; anything where there is none.
+        scores: ``[B, P, K]``, the logarithm of each one's probability, of all words.
+    """
+
+    there: Tensor
+    words: Tensor
+    scores: Tensor
+
+    @classmethod
+    def cat(cls, parts: Sequence[Candidates]) -> Candidates:
+        """Those of several batches."""
+        return cls(
+            torch.cat([part.there for part in parts]),
+            torch.cat([part.words for part in parts]),
+            torch.cat([part.scores for part in parts]),
+        )
+
+    def select(self, rows: Tensor) -> Candidates:
+        """Those of some sentences."""
+        return Candidates(self.there[rows], self.words[rows], self.scores[rows])
+
+    def chosen(self, which: Tensor) -> Tensor:
+        """``[B, P]`` int64: the sentences of some of them, by their numbers ``[B, P]``."""
+        return self.words.gather(-1, which[..., None]).squeeze(-1).masked_fill(~self.there, NO_WORD)
+
+    def likeliest(self) -> Tensor:
+        """``[B, P]`` int64: of each place the likeliest."""
+        return self.chosen(torch.zeros_like(self.there, dtype=torch.long))
 
 
 @dataclass(frozen=True)
@@ -69,7 +107,38 @@ class Lexicon:
         found = [self.scores(part, trust).argmax(-1) for part in units.split(AT_ONCE)]
         return torch.cat(found) if found else torch.zeros(0, dtype=torch.long, device=units.device)
 
+    def candidates(self, units: Tensor, there: Tensor, count: int, trust: Tensor | float | None = None) -> Candidates:
+        """The likeliest words of units ``[B, P, u]`` where there is one, ``[B, P]``."""
+        trust = self.trust if trust is None else trust
+        parts = [
+            self.scores(part, trust).log_softmax(-1).topk(min(count, len(self.table)))
+            for part in units[there].split(AT_ONCE)
+        ]
+        shape = (*there.shape, min(count, len(self.table)))
+        words, scores = torch.zeros(shape, dtype=torch.long, device=units.device), units.new_zeros(shape)
+        if parts:
+            words[there] = torch.cat([part.indices for part in parts])
+            scores[there] = torch.cat([part.values for part in parts])
+        return Candidates(there, words, scores)
+
     def trusting(self, units: Tensor, words: Tensor) -> Lexicon:
         """With the trust of `TRUSTS` that is right about the most of some words ``[n]``."""
         right = {trust: int((self.words(units, trust) == words).sum()) for trust in TRUSTS}
         return replace(self, trust=max(TRUSTS, key=lambda trust: right[trust]))
+
+
+class WordAttack(Attack):
+    """An attack on sentences that others start from."""
+
+    @abstractmethod
+    def candidates(self, seen: Observation, count: int) -> Candidates:
+        """The likeliest words of every place, so many."""
+
+    def reconstruct(self, seen: Observation) -> Tensor:
+        """The likeliest word wherever one is believed to stand."""
+        return self.candidates(seen, 1).likeliest()
+
+
+def right(sentences: Tensor, words: Tensor) -> int:
+    """How many of the words ``[B, P]`` stand in their places in other sentences."""
+    return int(((sentences == words) & (words != NO_WORD)).sum())

@@ -37,7 +37,7 @@ def canary(encoder: Encoder, data: Splits, seed: int = 0) -> dict[str, Any]:
     )
     originals, signal = data.validation.subset(range(min(SCORED, len(data.validation)))).inputs, bare.signal
     torch.manual_seed(seed)
-    attack = session.fitted(available()[BASELINES[signal.name].canary])
+    attack = session.fitted(available()[BASELINES[signal.name].closed_form])
     rebuilt = attack.reconstruct(session.oracle().tap(originals)).cpu()
     scores = METRICS[signal.leakage].compute(rebuilt, originals)
     rate = float(recognisable(scores, signal.bar.recognisable).float().mean())

@@ -117,8 +117,13 @@ def attack(
     channel: Channel = "awgn:10",
     defense: Defense = None,
     threat: Threat = "server",
-    images: Annotated[int, typer.Option(help="Pictures to attack; no verdict of privacy below 100.")] = 100,
-    auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 4000,
+    images: Annotated[
+        int, typer.Option(help="Pictures, sounds or sentences to attack; no verdict of privacy below 100.")
+    ] = 100,
+    auxiliary: Annotated[int, typer.Option(help="The adversary's own, at most.")] = 4000,
+    prior: Annotated[
+        str | None, typer.Option(help="Folder of a language model with which attacks on sentences weigh words.")
+    ] = None,
     repeats: Annotated[
         int, typer.Option(help="Fits and sendings of everything, each with other seeds and channel draws.")
     ] = 1,
@@ -159,7 +164,7 @@ def compare(
     defense: Annotated[
         list[str] | None, typer.Option(help="Further defence of unmerged tokens, such as quantize:4; repeatable.")
     ] = None,
-    attack: Annotated[list[str] | None, typer.Option(help="Attack to run; default: ridge and decoder.")] = None,
+    attack: Annotated[list[str] | None, typer.Option(help="Attack to run; default: closed-form and learned.")] = None,
     victim: Victim = "vit_photos",
     weights: Weights = None,
     image_size: ImageSize = None,
@@ -174,8 +179,8 @@ def compare(
     label_by: LabelBy = None,
     channel: Channel = "awgn:10",
     threat: Threat = "server",
-    images: Annotated[int, typer.Option(help="Pictures to attack; no claim below 100.")] = 100,
-    auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 2000,
+    images: Annotated[int, typer.Option(help="Pictures, sounds or sentences to attack; no claim below 100.")] = 100,
+    auxiliary: Annotated[int, typer.Option(help="The adversary's own, at most.")] = 2000,
     ray: Ray = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -197,11 +202,13 @@ def compare(
 
 
 def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool, ray: str | None = None) -> None:
+    from atm.signals import SIGNALS
     from audit.evaluate import attack as run_attack
     from audit.summary import show_judged
     from reports.judged import Judged
 
-    with Progress("loading", lambda line: line.startswith(("skipped", "pictures:"))) as say:
+    told = ("skipped", *(f"{kind.noun}s:" for kind in SIGNALS.values()))
+    with Progress("loading", lambda line: line.startswith(told)) as say:
         run = run_attack(config, folder, resume=resume, force=force, ray=ray, say=say)
     show_judged(Judged.of(run), folder / "report.html", as_json)
 
@@ -234,7 +241,7 @@ def sweep(
     policy: Annotated[
         list[str] | None, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file; repeatable.")
     ] = None,
-    attack: Annotated[list[str] | None, typer.Option(help="Trained anew at each point; repeatable.")] = None,
+    attack: Annotated[list[str] | None, typer.Option(help="Trained anew at each point; default: closed-form.")] = None,
     victim: Victim = "vit_photos",
     weights: Weights = None,
     image_size: ImageSize = None,
@@ -251,8 +258,8 @@ def sweep(
     label_by: LabelBy = None,
     defense: Defense = None,
     threat: Annotated[str, typer.Option(help="What both adversaries know; stranger: not the codec.")] = "eavesdropper",
-    images: Annotated[int, typer.Option(help="Pictures to send and attack.")] = 100,
-    auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures, at most.")] = 1000,
+    images: Annotated[int, typer.Option(help="Pictures, sounds or sentences to send and attack.")] = 100,
+    auxiliary: Annotated[int, typer.Option(help="The adversary's own, at most.")] = 1000,
     ray: Ray = None,
     seed: Seed = 0,
     device: Device = "auto",

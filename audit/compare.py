@@ -21,7 +21,7 @@ from attacks import available
 from attacks.session import Campaign, Session
 from audit import cluster, harm
 from audit.setting import AttackConfig, Setting, defended, prepare
-from audit.suite import ALL, choose_attacks
+from audit.suite import ALL, CLOSED_FORM, LEARNED, choose_attacks
 from audit.system import STRICT, Names, OnAir
 from privacy_metrics import METRICS
 from privacy_metrics.leakage import leakage
@@ -39,14 +39,14 @@ class CompareConfig(OnAir):
     Attributes:
         policies: merging policies; each brings with it dropping of its bandwidth and noise of its accuracy.
         defenses: further defences, of unmerged tokens.
-        attacks: trained anew against every system.
+        attacks: trained anew against every system; by default what a signal has in closed form and what it has learned.
     """
 
     COMMAND: ClassVar[str] = "atm compare"
 
     policies: Names = ("moderate", "aggressive")
     defenses: Names = ()
-    attacks: Names = ("ridge", "decoder")
+    attacks: Names = (CLOSED_FORM, LEARNED)
     auxiliary: int = 2000
 
     def attack(self) -> AttackConfig:

@@ -99,7 +99,7 @@ def evaluate(
     Raises:
         AtmError: the adversary holds a picture that is attacked, or an attack returns no pictures.
     """
-    _refuse_overlap(setting.data)
+    _refuse_overlap(setting.data, setting.signal.noun)
     originals = setting.data.victims.inputs
     replayed = {} if config.replay is None else steps_of(StoredRun(config.replay, "attack"))
     taken, missing = score(originals[:1], originals[:1], setting.scores)
@@ -252,6 +252,7 @@ def _campaign(setting: Setting, config: AttackConfig, plan: Plan, repeat: int) -
         quick=config.quick,
         plan=plan,
         name=f"repeat-{repeat}/" if repeat else "",
+        prior=setting.prior,
     )
 
 
@@ -289,11 +290,11 @@ def _link_rows(policy: MergePolicy, transmission: Transmission, truth: Tensor | 
     )
 
 
-def _refuse_overlap(data: Splits) -> None:
+def _refuse_overlap(data: Splits, noun: str) -> None:
     """An attack that was trained on the pictures it is scored on shows memory, not leakage."""
     shared = set(data.victims.hashes) & {*data.auxiliary.hashes, *data.validation.hashes}
     if shared:
         raise AtmError(
-            f"{len(shared)} of the {len(data.victims)} attacked pictures are among the adversary's own; "
-            "attack pictures that she does not have"
+            f"{len(shared)} of the {len(data.victims)} attacked {noun}s are among the adversary's own; "
+            f"attack {noun}s that she does not have"
         )

@@ -34,11 +34,13 @@ Codec = Annotated[
 ]
 Channel = Annotated[str, typer.Option(help="Such as awgn:10 or rayleigh:10; see atm list channels.")]
 Defense = Annotated[str | None, typer.Option(help="What the device does to its tokens, such as drop:0.5+gaussian:0.2.")]
-Data = Annotated[str, typer.Option(help="photos, a folder or tar of class folders, torch/cifar10, hfds/...")]
-AuxiliaryData = Annotated[str | None, typer.Option(help="The adversary's own pictures; default: --data.")]
+Data = Annotated[
+    str, typer.Option(help="photos, a folder or tar of class folders, a tsv of sentences, torch/cifar10, hfds/...")
+]
+AuxiliaryData = Annotated[str | None, typer.Option(help="Where the adversary's own come from; default: --data.")]
 GroupBy = Annotated[
     str | None,
-    typer.Option(help="Pictures of one person or scene on one side only: folder, or a regular expression on paths."),
+    typer.Option(help="Those of one person or scene on one side only: folder, or a regular expression on paths."),
 ]
 LabelBy = Annotated[
     str | None, typer.Option(help="A regular expression that finds the class in a file's path; default: its folder.")

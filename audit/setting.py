@@ -30,10 +30,11 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from atm.rows import Rows
 from atm.seeds import seed_of
-from atm.signals import Signal
+from atm.signals import Signal, TextSignal
 from atm.threat import ThreatModel
 from atm.victims import Victim, load_victim, probe
 from attacks import Attack, inferences
+from attacks.language import LanguageModel
 from audit import harm
 from audit.recognition import Recognition
 from audit.suite import choose_attacks, choose_inferences, left_out
@@ -60,6 +61,7 @@ class AttackConfig(OnAir):
         budget: seconds for each policy, shared in proportion to what attacks can make of them (`attacks.base.Method`);
             they choose at the start how many steps each attack takes. None sets no limit.
         replay: a run whose numbers of steps are taken again, so that its numbers come out again on any machine.
+        prior: folder of a language model, which attacks on sentences may use (`attacks.language`).
         accept: criteria of deployment such as ``recognised<=5%`` (`reports.acceptance`), which the report begins with.
         recogniser: a pretrained model that looks at reconstructions, by the names that victims have; None for none.
         recogniser_weights: a file with its weights, as ``weights`` is of the victim.
@@ -74,6 +76,7 @@ class AttackConfig(OnAir):
     quick: bool = False
     budget: float | None = 600.0
     replay: str | None = None
+    prior: str | None = None
     accept: Names = ()
     recogniser: str | None = None
     recogniser_weights: str | None = None
@@ -121,6 +124,7 @@ class Setting:
     unsent: Rows | None = None
     recognition: Recognition | None = None
     encoded: dict[MergePolicy, Encodings] = field(default_factory=dict)
+    prior: LanguageModel | None = None
 
     @property
     def encoder(self) -> Encoder:
@@ -249,7 +253,8 @@ def prepare(config: AttackConfig) -> Setting:
     found = target(config, config.policies)
     victim, policies, loaded = found.victim, found.policies, found.codecs
     signal = victim.encoder.signal
-    attacks, denied = choose_attacks(config.attacks, threat, signal.name)
+    prior = _prior(config.prior, signal)
+    attacks, denied = choose_attacks(config.attacks, threat, signal.name, prior is not None)
     wanted = choose_inferences(config.attacks, threat, signal.name)
     data = samples(config, signal, threat.auxiliary)
     if config.head == PROBE:  # after the codecs, since the tokens stay the same
@@ -329,7 +334,17 @@ def prepare(config: AttackConfig) -> Setting:
         victim=victim,
         unsent=unsent,
         recognition=recognition,
+        prior=prior,
     )
+
+
+def _prior(folder: str | None, signal: Signal) -> LanguageModel | None:
+    """The language model that was asked for."""
+    if folder is None:
+        return None
+    if not isinstance(signal, TextSignal):
+        raise AtmError(f"--prior is a language model, and this victim takes {signal.noun}s")
+    return LanguageModel.read(folder)
 
 
 def _probed(victim: Victim, config: AttackConfig, attacked: Samples) -> Victim:

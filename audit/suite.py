@@ -13,26 +13,35 @@ from attacks.base import Method, require
 STANDARD = "standard"  # the name of the suite that runs where no attack is named
 ALL = "all"  # of every attack that is of use to an adversary
 GROUPS = (STANDARD, ALL)
+CLOSED_FORM, LEARNED = "closed-form", "learned"  # names of what `attacks.baselines` has for a kind of signal
 
 
-def choose_attacks(names: tuple[str, ...], threat: ThreatModel, signal: str = "image") -> tuple[list[str], list[str]]:
+def choose_attacks(
+    names: tuple[str, ...], threat: ThreatModel, signal: str = "image", prior: bool = False
+) -> tuple[list[str], list[str]]:
     """The blind baselines and the attacks of these names, or of the suite; and those that are denied.
 
     Raises:
         AtmError: there is no attack of such a name, or it is for another kind of signal.
-        KnowledgeError: the threat model denies what one of them needs.
+        KnowledgeError: the threat model denies what one of them needs, or what all do that stand for others.
     """
     known, others = _serving(available(), signal), _serving(inferences(), signal)
+    roles = _roles(signal)
     for name in names:
-        _check(name, [*known, *others, *GROUPS], signal)
+        _check(name, [*known, *others, *GROUPS, *roles], signal)
     asked = [name for name in names if name in known]
+    standing = [roles[name] for name in names if name in roles]
     for name in asked:
         require(known[name], threat)
+        if known[name].needs_prior and not prior:
+            raise AtmError(f"attack {name!r} needs a language model; give its folder as --prior")
     # Those that take steps come last, and under a time budget the last get what the others left of it.
     cheap_first = sorted(known, key=lambda name: known[name].order)
     grouped = not names or bool({*names} & {*GROUPS})
-    of_group = [name for name in cheap_first if grouped and (known[name].standard or ALL in names)]
-    wanted = [name for name in cheap_first if name in {*asked, *of_group}] if grouped else asked
+    usable = [name for name in cheap_first if prior or not known[name].needs_prior]
+    of_group = [name for name in usable if grouped and (known[name].standard or ALL in names)]
+    named = [*asked, *standing]
+    wanted = [name for name in cheap_first if name in {*named, *of_group}] if grouped else named
     chosen, denied = [], []
     for name in dict.fromkeys([*BASELINES[signal].blind, *wanted]):
         try:
@@ -42,7 +51,18 @@ def choose_attacks(names: tuple[str, ...], threat: ThreatModel, signal: str = "i
         else:
             if name in asked or not _needless(known[name], threat):
                 chosen.append(name)
+    if standing and not {*chosen} & {*asked, *standing, *of_group}:
+        require(known[standing[0]], threat)
     return chosen, denied
+
+
+def unblind(chosen: list[str], names: tuple[str, ...], signal: str) -> list[str]:
+    """Of what `choose_attacks` chose the attacks that read tokens, and the baselines that were asked for by name."""
+    return [name for name in chosen if name in names or name not in BASELINES[signal].blind]
+
+
+def _roles(signal: str) -> dict[str, str]:
+    return {CLOSED_FORM: BASELINES[signal].closed_form, LEARNED: BASELINES[signal].learned}
 
 
 def _serving(known: dict[str, type[Any]], signal: str) -> dict[str, type[Any]]:

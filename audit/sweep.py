@@ -25,6 +25,7 @@ from attacks import available
 from attacks.session import Campaign, Session
 from audit import cluster, harm
 from audit.setting import AttackConfig, prepare
+from audit.suite import CLOSED_FORM, unblind
 from audit.system import STRICT, Names, Numbers, System
 from privacy_metrics import METRICS
 from reports.sweep import FRAMES, POINTS, write_sweep
@@ -43,7 +44,8 @@ class SweepConfig(System):
         eavesdropper_snr: hers, in dB; empty makes it the link's at every point.
         eavesdropper_channel: hers, without an SNR; None is the link's kind.
         policies: preset names or policy files.
-        attacks: trained anew at every point; the leakage is that of the best for each picture.
+        attacks: trained anew at every point, by default the one that a signal has in closed form; the leakage is
+            that of the best for each picture.
         codecs: see `atm.codecs.load_codec`; every policy is measured with each of them.
         defense: see `defenses.create`; None sends the tokens as they are.
         threat: whose knowledge both adversaries have.
@@ -56,7 +58,7 @@ class SweepConfig(System):
     eavesdropper_snr: Numbers = ()
     eavesdropper_channel: str | None = None
     policies: Names = ("none", "moderate", "aggressive")
-    attacks: Names = ("ridge",)
+    attacks: Names = (CLOSED_FORM,)
     codecs: Names = ("auto",)
     defense: str | None = None
     threat: str = "eavesdropper"
@@ -175,6 +177,7 @@ class Bench:
         assert setting.victim is not None
         setting.victim.need_task("atm sweep")
         data = setting.data
+        self.attacks = unblind(setting.attacks, config.attacks, setting.signal.name)
         assert setting.truth is not None  # as it has a task
         self.originals, self.truth = data.victims.inputs, setting.truth
         self.auxiliary = data.hers
@@ -192,7 +195,9 @@ class Bench:
                 system = Swept(policy.name, name, link.with_codec(codec), *encoded)
                 self.systems[f"{policy.name}, {name}" if several else policy.name] = system
         settings = config.as_dict()
-        self.about = {**setting.about, "kind": "sweep", "config": settings, "codecs": about}
+        self.about = {
+            **setting.about, "kind": "sweep", "config": settings, "codecs": about, "attacks": self.attacks
+        }  # fmt: skip
 
     def measure(self, name: str, channel: str, snr: float) -> dict[str, Any]:
         """One point: which pictures were answered right, and how much of each leaked to whom.
@@ -241,7 +246,7 @@ class Bench:
         """``[B]`` for each picture the leakage by the best of all attacks."""
         _, seen, _ = session.victims(system.victims)
         best = torch.full((len(seen),), -1.0)
-        for name in self.config.attacks:
+        for name in self.attacks:
             attack = session.fitted(available()[name])
             torch.manual_seed(session.seeded(f"{name}, reconstructing"))  # whichever point came before
             rebuilt = attack.reconstruct(seen).cpu()

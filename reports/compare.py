@@ -14,7 +14,7 @@ from atm.store import StoredRun, write
 from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Effect, Interval, bootstrap_mean, paired_effect
 from reports.figures import svg
-from reports.measure import measured
+from reports.measure import measured, signal_of
 from reports.order import asked_for, position
 from reports.page import image_of, page
 from reports.settings import check_comparison
@@ -124,6 +124,7 @@ def write_comparison(folder: str | Path) -> Path:
         "compare.html.j2",
         about=comparison.about,
         measured=measured(comparison.about),
+        things=f"{signal_of(comparison.about).noun}s",
         points=table.to_dict("records"),
         pairs=comparison.pairs(),
         figure=image_of(figure, "Leakage of each system against what it costs; the table has all numbers"),

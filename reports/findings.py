@@ -119,9 +119,8 @@ def position(run: Run, policy: str) -> Finding | None:
         return None
     rate, guess = bootstrap_mean(shares[best]), run.values(policy, best, "placed_blindly")
     chance = float(guess.mean())
-    measured = (
-        f"the tokens alone tell of {_share(rate)} of the patches which token they are in, {chance:.0%} by guessing"
-    )
+    found = f"{_share(rate)} of the {run.signal.parts}"
+    measured = f"the tokens alone tell of {found} which token they are in, {chance:.0%} by guessing"
     if told_places(run, policy):
         return Finding("position", HERS, f"The adversary is told where tokens stood; {measured}.", rate, chance)
     # What a patch's place alone makes likely is above a blind guess too, so a little above it is no finding.

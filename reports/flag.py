@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 
+from atm.signals import Signal
+from attacks import BASELINES
+from privacy_metrics import METRICS
 from reports.case import Case
 
 GRAVER = (
@@ -20,8 +23,8 @@ class Flag:
 
     Attributes:
         name: in reports and docs/flags.md.
-        raised_if: in words.
-        what_to_do: in words.
+        raised_if: in words, with `words_of` in braces.
+        what_to_do: likewise.
         could: which way it could change the verdict, in words.
         look: what it saw in a case, or None.
     """
@@ -31,6 +34,11 @@ class Flag:
     what_to_do: str
     could: str
     look: Callable[[Case], str | None]
+
+    def of(self, signal: type[Signal]) -> Flag:
+        """The same in the words of a kind of signal."""
+        words = words_of(signal)
+        return replace(self, raised_if=self.raised_if.format_map(words), what_to_do=self.what_to_do.format_map(words))
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,12 @@ class Raised:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.found}"
+
+
+def words_of(signal: type[Signal]) -> Mapping[str, str]:
+    """What flags call a kind of signal, its parts, its leakage and the attacks that others are held against."""
+    about = {name: value for name, value in asdict(BASELINES[signal.name]).items() if isinstance(value, str)}
+    return {**about, "noun": signal.noun, "parts": signal.parts, "measure": METRICS[signal.leakage].label}
 
 
 def page_of(flags: Iterable[Flag]) -> str:

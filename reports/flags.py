@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from atm.signals import ImageSignal
 from privacy_metrics.significance import SURE, paired_p_value
 from reports.case import TELLING, Case
 from reports.findings import told_places
@@ -31,7 +32,7 @@ FLAGS: list[Flag] = []
 def raised(case: Case) -> tuple[Raised, ...]:
     """The flags that a case raises, gravest first."""
     seen = [(flag, flag.look(case)) for flag in FLAGS]
-    return tuple(Raised(flag, found) for flag, found in seen if found is not None)
+    return tuple(Raised(flag.of(case.run.signal), found) for flag, found in seen if found is not None)
 
 
 def _flag(
@@ -46,14 +47,16 @@ def _flag(
 
 @_flag(
     "too few images",
-    raised_if=f"fewer than {FEWEST_IMAGES} pictures were attacked.",
+    raised_if=f"fewer than {FEWEST_IMAGES} {{noun}}s were attacked.",
     what_to_do=f"Attack more: `--images {FEWEST_IMAGES}` or above.",
     could=EITHER,
 )
 def _too_few_images(case: Case) -> str | None:
     images = len(case.run.per_image(case.policy, "correct"))
     if images < FEWEST_IMAGES:
-        return f"only {images} images were attacked; a claim about privacy needs at least {FEWEST_IMAGES}"
+        return (
+            f"only {images} {case.run.signal.noun}s were attacked; a claim about privacy needs at least {FEWEST_IMAGES}"
+        )
     return None
 
 
@@ -72,38 +75,42 @@ def _unfinished(case: Case) -> str | None:
 
 @_flag(
     "only blind baselines",
-    raised_if="no attack was run that rebuilds pictures from tokens.",
+    raised_if="no attack was run that rebuilds {noun}s from tokens.",
     what_to_do="Run attacks: leave `--attack` out, or name some (`atm list attacks`).",
 )
 def _only_blind(case: Case) -> str | None:
     rebuilt = [a for a in case.attacks if a != case.run.baselines.retrieval]
-    return None if rebuilt else "no attack was run that rebuilds pictures, only blind baselines or retrieval"
+    if rebuilt:
+        return None
+    return f"no attack was run that rebuilds {case.run.signal.noun}s, only blind baselines or retrieval"
 
 
 @_flag(
     "canary failed",
-    raised_if=f"fewer than {CANARY:.0%} of the canary's pictures became recognisable. The canary is the victim's first "
-    "layer, unmerged, without defence and noise, attacked by `ridge` on the adversary's own pictures: it must leak.",
-    what_to_do="Look for what attacks cannot cope with: broken pictures, a victim whose input is scaled otherwise, too "
-    "few auxiliary pictures (`--auxiliary`).",
+    raised_if=f"fewer than {CANARY:.0%} of the canary's {{noun}}s became recognisable. The canary is the victim's "
+    "first layer, unmerged, without defence and noise, attacked by `{closed_form}` on the adversary's own {noun}s: it "
+    "must leak.",
+    what_to_do="Look for what attacks cannot cope with: broken {noun}s, a victim whose input is scaled otherwise, too "
+    "few auxiliary {noun}s (`--auxiliary`).",
 )
 def _canary_failed(case: Case) -> str | None:
     canary = case.run.about.get("canary")
     if canary is None or canary["recognisable"] >= CANARY:
         return None
+    noun = case.run.signal.noun
     return (
-        f"{canary['attack']} made only {canary['recognisable']:.0%} of {canary['images']} pictures recognisable at the "
+        f"{canary['attack']} made only {canary['recognisable']:.0%} of {canary['images']} {noun}s recognisable at the "
         f"unprotected first layer (mean {case.run.measured} {canary[case.run.measure]:.2f}), where nearly all must be"
     )
 
 
 @_flag(
     "below a blind baseline",
-    raised_if="an attack stays behind what it comes down to where it learns nothing (`mean_image`; for `nearest`, "
-    f"`random_image`) by surely more than {TELLING} SSIM; or no attack beats it, and the one that the canary vouches "
-    "for did not run.",
-    what_to_do="Suspect the attack, not the policy: was it fitted against this very system, with enough pictures and "
-    "steps? Run `ridge` too.",
+    raised_if="an attack stays behind what it comes down to where it learns nothing (`{plain}`; for `{retrieval}`, "
+    f"`{{random}}`) by surely more than {TELLING} {{measure}}; or no attack beats it, and the one that the canary "
+    "vouches for did not run.",
+    what_to_do="Suspect the attack, not the policy: was it fitted against this very system, with enough {noun}s and "
+    "steps? Run `{closed_form}` too.",
 )
 def _below_blind(case: Case) -> str | None:
     pairs = list(case.yardsticks.items())
@@ -121,8 +128,8 @@ def _below_blind(case: Case) -> str | None:
 @_flag(
     "tokens not placed",
     raised_if="the adversary has to find out to which places tokens belong; she does so surely better than by guessing "
-    f"blindly, and for fewer than {PLACED:.0%} of the patches. Hidden order is a search, which more pictures and time "
-    "improve: published attacks rebuild shuffled tokens nearly as well as ordered ones (SARA, 2026).",
+    f"blindly, and for fewer than {PLACED:.0%} of the {{parts}}. Hidden order is a search, which more {{noun}}s and "
+    "time improve: published attacks rebuild shuffled tokens nearly as well as ordered ones (SARA, 2026).",
     what_to_do="Give her more (`--auxiliary`, `--budget`) until placing improves no more, and see what leaks where the "
     "order is known (`--threat server`): a hidden order alone protects from nobody.",
 )
@@ -135,13 +142,14 @@ def _not_placed(case: Case) -> str | None:
     placed, blindly = pairs[best]
     if float(placed.mean()) >= PLACED or paired_p_value(placed, blindly) >= SURE:
         return None
-    return f"{best} found the token of {float(placed.mean()):.0%} of the patches ({float(blindly.mean()):.0%} blindly)"
+    shares = f"{float(placed.mean()):.0%} of the {case.run.signal.parts} ({float(blindly.mean()):.0%} blindly)"
+    return f"{best} found the token of {shares}"
 
 
 @_flag(
     "resembling pictures removed",
-    raised_if=f"more than {TAKEN:.0%} of the adversary's pictures were near-duplicates of attacked ones, and removed.",
-    what_to_do="An adversary may well hold pictures of that kind: where they are all alike (digits, faces, pages), "
+    raised_if=f"more than {TAKEN:.0%} of the adversary's {{noun}}s were near-duplicates of attacked ones, and removed.",
+    what_to_do="An adversary may well hold {noun}s of that kind: where they are all alike (digits, faces, pages), "
     "give her others of the kind (`--auxiliary-data`), or more.",
 )
 def _resembling(case: Case) -> str | None:
@@ -149,7 +157,7 @@ def _resembling(case: Case) -> str | None:
     taken, left = data.get("alike", 0), data.get("auxiliary", 0)
     if taken <= TAKEN * (taken + left):
         return None
-    return f"{taken} of the adversary's {taken + left} pictures resembled attacked ones and were removed"
+    return f"{taken} of the adversary's {taken + left} {case.run.signal.noun}s resembled attacked ones and were removed"
 
 
 @_flag(
@@ -175,8 +183,8 @@ def _quick_run(case: Case) -> str | None:
     "zero or NaN gradients",
     raised_if="in more than a tenth of an attack's steps the gradient through the tokens is 0, or any is NaN or "
     "infinite.",
-    what_to_do="The system hides its gradient, which protects from nobody: attack it with `ridge` or `decoder`, which "
-    "need none, or through a differentiable stand-in.",
+    what_to_do="The system hides its gradient, which protects from nobody: attack it with `{closed_form}` or "
+    "`{learned}`, which need none, or through a differentiable stand-in.",
 )
 def _bad_gradients(case: Case) -> str | None:
     return _of(case, lambda r: r.bad_gradients(), "had zero, NaN or infinite gradients")
@@ -194,7 +202,7 @@ def _did_not_converge(case: Case) -> str | None:
 @_flag(
     "best far from last",
     raised_if="the best held-out loss came in the first half of the steps, and the last one is a twentieth above it.",
-    what_to_do="Give the attack more auxiliary pictures, or a lower learning rate.",
+    what_to_do="Give the attack more auxiliary {noun}s, or a lower learning rate.",
 )
 def _best_far_from_last(case: Case) -> str | None:
     return _of(case, lambda r: r.best_far_from_last(), "was best long before it ended")
@@ -203,10 +211,10 @@ def _best_far_from_last(case: Case) -> str | None:
 @_flag(
     "train/validation gap",
     raised_if="where an attack's held-out loss is lowest, it is more than half again as high as its training loss.",
-    what_to_do="Give the attack more auxiliary pictures (`--auxiliary`): with more, it would be stronger.",
+    what_to_do="Give the attack more auxiliary {noun}s (`--auxiliary`): with more, it would be stronger.",
 )
 def _validation_gap(case: Case) -> str | None:
-    return _of(case, lambda r: r.gap(), "knows its training pictures far better than others")
+    return _of(case, lambda r: r.gap(), f"knows its training {case.run.signal.noun}s far better than others")
 
 
 @_flag(
@@ -221,8 +229,8 @@ def _time_cut(case: Case) -> str | None:
 @_flag(
     "a cheaper attack won",
     raised_if="every attack that is trained step by step stays behind one that is solved in closed form, by surely "
-    f"more than {TELLING} SSIM.",
-    what_to_do="Suspect the training of the costlier attacks: their steps, learning rate and number of pictures.",
+    f"more than {TELLING} {{measure}}.",
+    what_to_do="Suspect the training of the costlier attacks: their steps, learning rate and number of {noun}s.",
 )
 def _cheaper_won(case: Case) -> str | None:
     trained = [a for a in case.attacks if a in {r.attack for r in case.records}]
@@ -235,7 +243,7 @@ def _cheaper_won(case: Case) -> str | None:
     "seeds disagree",
     raised_if="one repeat alone would be judged otherwise than another, or the mean leakage of two repeats (or of a "
     "run given by `--against` with another seed) differs by more than 0.05.",
-    what_to_do="Repeat more often (`--repeats`), and attack more pictures.",
+    what_to_do="Repeat more often (`--repeats`), and attack more {noun}s.",
     could=EITHER,
 )
 def _seeds_disagree(case: Case) -> str | None:
@@ -257,7 +265,7 @@ def _seeds_disagree(case: Case) -> str | None:
 @_flag(
     "a weaker adversary won",
     raised_if="in a run given by `--against`, an adversary who sees and knows no more reaches a leakage that is surely "
-    f"more than {TELLING} SSIM higher.",
+    f"more than {TELLING} {{measure}} higher.",
     what_to_do="The stronger adversary could do the same, so her attacks are too weak: strengthen them.",
 )
 def _weaker_won(case: Case) -> str | None:
@@ -291,7 +299,7 @@ def _falls_with_snr(case: Case) -> str | None:
 
 @_flag(
     "a doubled budget changes the verdict",
-    raised_if="a run given by `--against` with at least twice the auxiliary pictures, steps or time, and all else "
+    raised_if="a run given by `--against` with at least twice the auxiliary {noun}s, steps or time, and all else "
     "equal, is judged otherwise.",
     what_to_do="Believe the larger budget, and double it again until the verdict stays.",
     could=EITHER,
@@ -316,8 +324,8 @@ def _of(case: Case, bad: Callable[[Record], bool], what: str) -> str | None:
 
 
 def document() -> str:
-    """The page docs/flags.md."""
-    return page_of(FLAGS)
+    """The page docs/flags.md, in the words of pictures."""
+    return page_of(flag.of(ImageSignal) for flag in FLAGS)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ SENT, UNSENT = "sent", "unsent"
 RANKS = {"rank_1": 1, "rank_5": 5}
 WORDS = {
     LABEL: "label read",
-    "rank_1": "picture found first among the candidates",
-    "rank_5": "picture found among the first five",
-    SENT: f"sent pictures told from others at {FALSE_ALARMS:.0%} false alarms",
-    SEEN: "label seen in the best attack's picture",
+    "rank_1": "{noun} found first among the candidates",
+    "rank_5": "{noun} found among the first five",
+    SENT: f"sent {{noun}}s told from others at {FALSE_ALARMS:.0%} false alarms",
+    SEEN: "label seen in the best attack's {noun}",
 }
 
 
@@ -36,6 +36,7 @@ class Rate:
         metric: what was right, a key of `WORDS`.
         rate: with Wilson interval, of the first repeat.
         chance: what she reaches without the tokens (`without_tokens`).
+        noun: of what was attacked.
         p_value: that the rate is not above it, corrected for all rates of the run (Holm), which are read together;
             what a recogniser sees is a family of its own, so that to ask one makes nothing else less sure.
     """
@@ -45,6 +46,7 @@ class Rate:
     metric: str
     rate: Interval
     chance: float
+    noun: str
     p_value: float
 
     @property
@@ -55,7 +57,7 @@ class Rate:
     @property
     def words(self) -> str:
         """What was right."""
-        return WORDS[self.metric]
+        return WORDS[self.metric].format(noun=self.noun)
 
 
 def rates(run: Run) -> list[Rate]:
@@ -74,14 +76,14 @@ def _hits(run: Run, policy: str, attack: str, who: str, metric: str) -> Rate | N
     if not len(hits):
         return None
     chance, p_value = without_tokens(run, policy, metric, hits)
-    return Rate(policy, who, metric, wilson(int(hits.sum()), len(hits)), chance, p_value)
+    return Rate(policy, who, metric, wilson(int(hits.sum()), len(hits)), chance, run.signal.noun, p_value)
 
 
 def _membership(run: Run, policy: str, name: str) -> Rate | None:
     sent, unsent = (run.repeated(policy, name, metric)[0] for metric in (SENT, UNSENT))
     if not len(sent) or len(sent) != len(unsent):
         return None
-    return Rate(policy, name, SENT, caught(sent, unsent), FALSE_ALARMS, sent_p_value(sent, unsent))
+    return Rate(policy, name, SENT, caught(sent, unsent), FALSE_ALARMS, run.signal.noun, sent_p_value(sent, unsent))
 
 
 def _together(rows: list[Rate | None]) -> list[Rate]:

@@ -96,6 +96,7 @@ def render(judged: Judged) -> str:
         bar=run.signal.bar,
         thing=run.signal.noun,
         things=f"{run.signal.noun}s",
+        fills=run.signal.parts,
         article="an" if run.measured[0] in "AEFHILMNORSX" else "a",
         words={m: word if (word := text.partition(" (")[0]) in TERMS else "" for m, text in about["metrics"].items()},
         some=SOME,

@@ -20,7 +20,7 @@ from atm.store import StoredRun, write
 from privacy_metrics.significance import holm
 from privacy_metrics.statistics import Interval, bootstrap_mean, paired_difference, wilson
 from privacy_metrics.traffic import Padding, padding
-from reports.measure import measured
+from reports.measure import measured, signal_of
 from reports.numbers import p_value
 from reports.order import asked_for, position
 from reports.page import image_of, page
@@ -214,6 +214,7 @@ def write_sweep(folder: str | Path) -> Path:
         sweep=sweep,
         about=sweep.about,
         measured=measured(sweep.about),
+        thing=signal_of(sweep.about).noun,
         sentences=sentences(sweep),
         figures=[
             (title, image_of(figures.against_snr(sweep, q), f"{title}, against SNR"))
@@ -258,5 +259,5 @@ def _loss(c: Collapse) -> str:
     p = f"p {p_value(c.p_value)}" if c.p_value < 0.001 else f"p = {p_value(c.p_value)}"
     return (
         f"from {c.top:g} to {c.snr:g} dB it loses {100 * e.estimate:.1f} points "
-        f"[{100 * e.low:.1f}, {100 * e.high:.1f}] more (same {e.n} pictures, {p} after correction)"
+        f"[{100 * e.low:.1f}, {100 * e.high:.1f}] more ({e.n} pairs, {p} after correction)"
     )

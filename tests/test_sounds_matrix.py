@@ -13,6 +13,7 @@ from atm.digital import DigitalCodec
 from atm.encoder import Encoder
 from atm.errors import KnowledgeError
 from atm.link import Link
+from atm.maps import Maps
 from atm.policy import MergePolicy
 from atm.threat import PRESETS
 from atm.victims import load_victim
@@ -102,3 +103,15 @@ def test_a_leak_is_found_and_where_nothing_is_sent_none_is(encoder, knows):
         errors.append(float((rebuilt - sounds(20, 0)).square().mean()))
     blind = float((sounds(200, 1).mean(0) - sounds(20, 0)).square().mean())
     assert errors[0] < 0.5 * blind and errors[1] > 0.8 * blind
+
+
+@pytest.mark.parametrize("kind", CODECS)
+def test_sounds_are_merged_by_learned_maps_and_attacked(encoder, kind):
+    random = torch.Generator().manual_seed(0)
+    maps = Maps.of([(torch.randn(16, encoder.width, generator=random), torch.zeros(16)) for _ in range(2)], {})
+    policy = MergePolicy.uniform(0.6, encoder.depth, exit_layer=1, match="learned", maps=maps)
+    plain = system(encoder, "", kind, 1, "awgn:10")
+    session = Session(Link(encoder, policy, plain.codec, plain.channel), PRESETS["server"], sounds(30, 1))
+    transmission, seen, _ = session.victims(sounds(6, 0))
+    assert max(transmission.sent.counts) < 24, "something merged"
+    assert session.signal.fault(session.fitted(Ridge).reconstruct(seen), 6) is None

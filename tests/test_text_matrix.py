@@ -13,10 +13,14 @@ from atm.codec import UncodedAnalog
 from atm.errors import KnowledgeError
 from atm.jscc import JsccCodec
 from atm.link import Link
+from atm.maps import Maps
 from atm.policy import MergePolicy
 from atm.threat import PRESETS
 from atm.wire import ARRIVED, SIZES
-from attacks.session import Session
+from attacks.alignment import Alignment
+from attacks.base import permitted
+from attacks.relaxed_words import RelaxedWords
+from attacks.session import Campaign, Session
 from attacks.training import Schedule
 from attacks.word_decoder import WordDecoder
 from attacks.word_ridge import WordRidge
@@ -38,6 +42,8 @@ CELLS = [
 @pytest.fixture(autouse=True)
 def few_rounds(monkeypatch):
     monkeypatch.setattr(Learned, "rounds", 2)
+    monkeypatch.setattr(Alignment, "QUICK", {"schedule": Schedule(steps=3, every=3)})
+    monkeypatch.setattr(WordDecoder, "QUICK", {"schedule": Schedule(steps=3, every=3), "width": 16, "layers": 1})
 
 
 @cache
@@ -64,17 +70,34 @@ def test_an_attack_on_every_system_of_sentences_ends(defence, kind, threat):
     link = Link(tiny_reader(), POLICY, codec(kind), channels.parse("awgn:15"))
     if defence:
         link = defenses.fitted(defenses.create(defence), link, sentences(30, 3))
-    session = Session(link, PRESETS[threat], OWN)
+    session = Session(link, PRESETS[threat], OWN, campaign=Campaign(quick=True))
     transmission, seen, true_map = session.victims(VICTIMS)
     for part in (transmission.sent.values, transmission.on_air, transmission.received.values, transmission.logits,
                  transmission.flops, transmission.symbols):  # fmt: skip
         assert part.isfinite().all()
     assert transmission.logits.shape == (6, 2) and true_map.shape == VICTIMS.shape
-    rebuilt = session.fitted(WordDecoder, schedule=Schedule(steps=3, every=3), width=16, layers=1).reconstruct(seen)
+    rebuilt = session.fitted(WordDecoder).reconstruct(seen)
     assert link.signal.fault(rebuilt, 6) is None and rouge_l(rebuilt, VICTIMS).isfinite().all()
     assert bool((rebuilt != NO_WORD).any(1).all())
-    if WordRidge.needs in session.threat.knows:
+    if permitted(WordRidge, session.threat):
         assert link.signal.fault(session.fitted(WordRidge).reconstruct(seen), 6) is None
     else:
         with pytest.raises(KnowledgeError, match="word_ridge"):
             session.fitted(WordRidge)
+
+
+@pytest.mark.parametrize("kind", CODECS)
+@pytest.mark.parametrize("rule", [{}, {"average": "size", "proportional_attention": True}], ids=["norm", "size"])
+def test_sentences_are_merged_by_learned_maps_and_attacked(kind, rule):
+    """Through every codec, and by those who hold the weights too."""
+    random = torch.Generator().manual_seed(0)
+    maps = Maps.of([(torch.randn(8, WIDTH, generator=random), torch.zeros(8)) for _ in range(3)], {})
+    policy = MergePolicy.uniform(0.6, 3, exit_layer=2, match="learned", maps=maps, **rule)
+    session = Session(
+        Link(tiny_reader(), policy, codec(kind), channels.parse("awgn:15")), PRESETS["server"], OWN,
+        campaign=Campaign(quick=True),
+    )  # fmt: skip
+    transmission, seen, _ = session.victims(VICTIMS)
+    assert sum(transmission.sent.counts) < sum(int((row != NO_WORD).sum()) + 2 for row in VICTIMS), "something merged"
+    for make in (WordRidge, RelaxedWords):
+        assert session.signal.fault(session.fitted(make).reconstruct(seen), 6) is None

@@ -17,6 +17,8 @@ class Signal(ABC):
     Attributes:
         name: of the kind, in ``run.json`` and in `attacks.base.Method.signals`.
         noun: what people call one; several take an s.
+        part: what people call what stands in one of its places.
+        parts: several of them.
         content: what an attack gives back of one, as the finding on it is called.
         leakage: the metric that is leakage, a name in `privacy_metrics.METRICS`; 1 is a perfect copy.
         bar: from which leakage one counts as recognised.
@@ -28,6 +30,8 @@ class Signal(ABC):
 
     name: ClassVar[str]
     noun: ClassVar[str]
+    part: ClassVar[str]
+    parts: ClassVar[str]
     content: ClassVar[str] = "content"
     leakage: ClassVar[str]
     bar: ClassVar[Bar]

@@ -19,6 +19,8 @@ class ImageSignal(ArraySignal):
 
     name: ClassVar[str] = "image"
     noun: ClassVar[str] = "picture"
+    part: ClassVar[str] = "patch"
+    parts: ClassVar[str] = "patches"
     content: ClassVar[str] = "pixels"
     leakage: ClassVar[str] = "ssim"
     bar: ClassVar[Bar] = SSIM_BAR

@@ -28,6 +28,8 @@ class SoundSignal(ArraySignal):
 
     recipe: ClassVar[Spectrogram]
     noun: ClassVar[str] = "sound"
+    part: ClassVar[str] = "cell"
+    parts: ClassVar[str] = "cells"
     leakage: ClassVar[str] = "spectrogram_ssim"
     bar: ClassVar[Bar] = SOUND_BAR
     suffix: ClassVar[str] = "png"

@@ -17,6 +17,7 @@ from privacy_metrics.words import NO_WORD
 
 SHORTEST = 3  # words, below which there is nothing to rebuild
 Cut = Callable[[Sequence[str]], list[list[int]]]
+Join = Callable[[Sequence[int]], str]
 AT_ONCE = 1024  # words that are compared with the whole vocabulary at a time
 
 
@@ -32,10 +33,13 @@ class TextSignal(Signal):
         pieces: the vocabulary, by number.
         table: ``[V, u]`` float, the unit of every word.
         cut: sentences as people write them to the numbers of their words, however many.
+        join: and back.
     """
 
     name: ClassVar[str] = "text"
     noun: ClassVar[str] = "sentence"
+    part: ClassVar[str] = "word"
+    parts: ClassVar[str] = "words"
     content: ClassVar[str] = "words"
     leakage: ClassVar[str] = "rouge_l"
     # Two sentences have a tenth to a third of their words in common anyway, so more is owed than of pictures.
@@ -48,11 +52,12 @@ class TextSignal(Signal):
     pieces: tuple[str, ...]
     table: Tensor
     cut: Cut
+    join: Join
 
     @classmethod
-    def of(cls, longest: int, pieces: Sequence[str], embeddings: Tensor, cut: Cut) -> TextSignal:
+    def of(cls, longest: int, pieces: Sequence[str], embeddings: Tensor, cut: Cut, join: Join) -> TextSignal:
         """Of a victim's embeddings ``[V, u]``."""
-        return cls(longest, tuple(pieces), normalize(embeddings - embeddings.mean(0), dim=-1), cut)
+        return cls(longest, tuple(pieces), normalize(embeddings - embeddings.mean(0), dim=-1), cut, join)
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -114,6 +119,10 @@ class TextSignal(Signal):
         while pieces and not pieces[-1]:
             pieces.pop()
         return pieces
+
+    def joined(self, words: Tensor) -> str:
+        """One sentence ``[L]`` as people write it."""
+        return self.join([word for word in words.tolist() if word != NO_WORD])
 
     @classmethod
     def restore(cls, files: Sequence[bytes]) -> Tensor:

@@ -108,7 +108,7 @@ class CrossFittedRidge:
             others[rows] = False
             known = mapped.select(others.nonzero()[:, 0])
             placer = Discriminant.of(lambda known=known: [known], known, ordered)  # type: ignore[misc]
-            placed = completed(seen.select(rows), placer.scores, placer.in_place).tokens.source
+            placed = completed(seen.select(rows), placer.scores, placer).tokens.source
             assert placed is not None
             found[rows] = placed
         return replace(seen, tokens=replace(seen.tokens, source=found))

@@ -23,6 +23,7 @@ SIGNAL = TextSignal.of(
     [f"w{number}" for number in range(WORDS)],
     torch.randn(WORDS, UNIT, generator=torch.Generator().manual_seed(20)),
     lambda sentences: [[int(word[1:]) for word in sentence.split()] for sentence in sentences],
+    lambda words: " ".join(f"w{word}" for word in words),
 )
 
 

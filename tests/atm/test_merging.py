@@ -147,3 +147,22 @@ def test_gradient_of_the_merge_is_that_of_its_formula():
     matches = merging.above(merging.match(tokens, tokens.values), -1.0)
     x = tokens.values.double().requires_grad_()
     assert torch.autograd.gradcheck(lambda v: merging.merge(tokens.with_values(v), matches).values, x)
+
+
+@given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=3), prefix=st.integers(0, 2), seed=st.integers(0, 999))
+@settings(deadline=None, max_examples=60)
+def test_a_source_takes_the_best_destination_of_its_own_group(lengths, prefix, seed):
+    """Against all pairs; with a single group, what is matched without any."""
+    tokens = random_tokens([length + prefix for length in lengths], prefix, seed=seed)
+    random = torch.Generator().manual_seed(seed)
+    metric = torch.randn(len(tokens.values), 4, generator=random)
+    groups = torch.randint(2, (len(metric),), generator=random)
+    matches = merging.match(tokens, metric, groups=groups)
+    unit = torch.nn.functional.normalize(metric, dim=-1)
+    for source, destination, image in zip(matches.source, matches.destination, matches.image, strict=True):
+        begin, count = int(tokens.offsets[image]), tokens.counts[int(image)]
+        others = [row for row in range(begin + prefix + 1, begin + count, 2) if groups[row] == groups[source]]
+        if others:
+            assert int(destination) == max(others, key=lambda row: float(unit[source] @ unit[row]))
+    alone, plain = merging.match(tokens, metric, groups=torch.zeros_like(groups)), merging.match(tokens, metric)
+    assert torch.equal(alone.source, plain.source) and torch.equal(alone.destination, plain.destination)

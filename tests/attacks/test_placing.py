@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atm import channels, merging
+from atm import channels
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import PRESETS, Knowledge, ThreatModel
@@ -18,7 +18,7 @@ from atm.tokens import TokenBatch
 from attacks.alignment import Alignment
 from attacks.alternating import Alternating
 from attacks.discriminant import _fitted, assigned
-from attacks.objective import Likelihood, _matches, per_patch
+from attacks.objective import Likelihood, per_patch, together
 from attacks.session import Campaign, Session
 from audit.suite import choose_attacks
 from tests.atm.models import tiny_encoder
@@ -76,7 +76,7 @@ def test_merging_by_a_map_gives_tokens_of_that_map(seed):
     torch.manual_seed(seed)
     source = torch.randint(0, 4, (2, 6))
     unmerged = TokenBatch.dense(torch.randn(2, 7, 3), 1)
-    merged = merging.merge(unmerged, _matches(source, unmerged), "mean")
+    merged = together(unmerged, source, "mean")
     assert merged.source is not None
     same = source[:, :, None] == source[:, None, :]
     assert torch.equal(merged.source[:, :, None] == merged.source[:, None, :], same)

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from audit.compare import drop_of_equal_bandwidth, unmerged
+from audit.compare import CompareConfig, drop_of_equal_bandwidth, unmerged
 from audit.setting import AttackConfig, prepare
+from audit.sweep import SweepConfig
 from reports.run import Run
 from tests.texts import save_transformers, write_tsv
 
@@ -116,6 +117,38 @@ def test_defences_of_sentences_are_compared(atm, asked, tmp_path):
     assert "#term-rouge-l" in (out / "compare.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("make", "chosen"),
+    [
+        (CompareConfig, ["common_words", "commonest_word", "random_sentence", "word_ridge", "word_decoder"]),
+        (SweepConfig, ["common_words", "commonest_word", "random_sentence", "word_ridge"]),
+    ],
+)
+def test_attacks_are_by_default_those_of_what_the_victim_takes_in(reader, texts, make, chosen):
+    config = make(victim=str(reader), data=str(texts), head="probe", images=20, auxiliary=80)
+    assert prepare(config.attack()).attacks == chosen
+
+
+def test_by_default_all_attacks_on_sentences_run_that_the_adversary_can(reader, texts):
+    config = AttackConfig(victim=str(reader), data=str(texts), codec="uncoded", images=20, auxiliary=80)
+    setting = prepare(config)
+    assert {"word_ridge", "word_decoder", "relaxed_words", "nearest_sentence"} < {*setting.attacks}
+    assert setting.about["left_out"] == [] and "rescored_words" not in setting.attacks
+    unable = prepare(AttackConfig.of(config, threat="black-box"))
+    assert "relaxed_words" not in unable.attacks and "word_decoder" in unable.attacks
+
+
+def test_a_prior_is_for_sentences_and_is_looked_for_at_once(atm, asked, victim, pictures, tmp_path):
+    out = ("--out", tmp_path / "run")
+    code, _, errors = atm("attack", *asked, "--prior", tmp_path, *out)
+    assert code == 2 and "holds no causal language model" in errors and errors.count("\n") == 1
+    code, _, errors = atm("attack", *asked, "--attack", "rescored_words", *out)
+    assert code == 2 and "give its folder as --prior" in errors
+    code, _, errors = atm("attack", "--victim", victim, "--data", pictures, "--images", 5, "--auxiliary", 20,
+                          "--prior", tmp_path, *out)  # fmt: skip
+    assert code == 2 and "takes pictures" in errors and not (tmp_path / "run").exists()
+
+
 def test_dropping_is_matched_over_sentences_of_every_length(reader, texts):
     """Whichever sentence comes first."""
     setting = prepare(
@@ -135,13 +168,15 @@ def test_dropping_is_matched_over_sentences_of_every_length(reader, texts):
 def test_channels_of_sentences_are_swept(atm, asked, tmp_path):
     out = tmp_path / "sweep"
     code, _, errors = atm(
-        "sweep", *asked, "--policy", "none", "--attack", "word_ridge", "--codec", "uncoded", "--snr", "0,20", "--out",
+        "sweep", *asked, "--policy", "none", "--codec", "uncoded", "--snr", "0,20", "--out",
         out,
     )  # fmt: skip
     assert code == 0, errors
     points = [json.loads(line) for line in (out / "points.jsonl").read_text(encoding="utf-8").splitlines()]
     low, high = (sum(point["server"]) for point in points)
-    assert low < high and "ROUGE-L" in (out / "sweep.html").read_text(encoding="utf-8")
+    page = (out / "sweep.html").read_text(encoding="utf-8")
+    assert low < high and "ROUGE-L" in page
+    assert "The attacks (word_ridge) were trained" in page and "20 sentences of" in page
 
 
 def test_a_policy_is_calibrated_on_sentences(atm, reader, texts, tmp_path):

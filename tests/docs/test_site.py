@@ -33,7 +33,8 @@ def test_the_page_of_the_command_line_has_every_command_option_and_default():
         section = page.split(f"\n## {' '.join(words)}\n")[1].split("\n## ")[0]
         for option in options(command):
             assert f"`{option}" in section, (words, option)
-    assert "`--images NUMBER`\n: Pictures to attack; no verdict of privacy below 100. Default: `100`." in page
+    about = "Pictures, sounds or sentences to attack; no verdict of privacy below 100. Default: `100`."
+    assert f"`--images NUMBER`\n: {about}" in page
 
 
 def test_every_module_has_its_place_in_the_reference():

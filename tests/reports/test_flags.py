@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from atm.errors import AtmError
+from atm.signals import SIGNALS
 from atm.store import RunStore
+from attacks import BASELINES
 from reports.case import Case
 from reports.flag import EITHER
 from reports.flags import FLAGS, document, raised
@@ -199,3 +201,11 @@ def test_the_page_says_what_the_code_does():
     assert PAGE.read_text(encoding="utf-8") == document(), "run: python -m reports.flags > docs/flags.md"
     assert len({flag.name for flag in FLAGS}) == len(FLAGS) == document().count("**Raised if**")
     assert document().count("**Could change the verdict** either way") == 3 == sum(f.could == EITHER for f in FLAGS)
+
+
+@pytest.mark.parametrize("signal", SIGNALS.values(), ids=SIGNALS)
+def test_flags_call_every_kind_of_signal_what_it_is(signal):
+    told = " ".join(f"{flag.raised_if} {flag.what_to_do}" for flag in (each.of(signal) for each in FLAGS))
+    assert "{" not in told and f"adversary's {signal.noun}s" in told
+    assert f"`{BASELINES[signal.name].closed_form}`" in told and f"of the {signal.parts}. Hidden" in told
+    assert {kind.noun for kind in SIGNALS.values() if f"{kind.noun}s" in told} == {signal.noun}

@@ -74,7 +74,7 @@ def test_nothing_is_found_only_when_no_flag_is_raised(tmp_path):
     floor = [v - 0.05 for v in values]
     assert judge(make_run(tmp_path, {"mean_image": floor, "ridge": values}), "none").level == "no leak found"
     few = judge(make_run(tmp_path, {"mean_image": floor[:99], "ridge": values[:99]}), "none")
-    assert few.level == "inconclusive" and "99 images" in few.flags[0].found
+    assert few.level == "inconclusive" and "99 pictures" in few.flags[0].found
     weak = judge(make_run(tmp_path, {"mean_image": values, "ridge": floor}), "none")
     assert weak.level == "inconclusive" and "mean_image" in weak.flags[0].found
     cut = judge(

@@ -113,7 +113,7 @@ def test_the_gravest_flag_is_the_reason_why_nothing_can_be_concluded():
     assert [f.name for f in verdict.flags] == ["too few images", "unfinished"]
     assert verdict.sentence.startswith("Nothing can be concluded: 0 of 50") and "cannot run" not in verdict.sentence
     assert "50 more pictures would settle it" in verdict.sentence
-    assert "only 50 images were attacked" in verdict.sentence and "decoder" not in verdict.sentence
+    assert "only 50 pictures were attacked" in verdict.sentence and "decoder" not in verdict.sentence
     flagged = judge(attacked(0, denied=["whole"], **UNFINISHED), NAME).sentence
     assert "unfinished: decoder" in flagged and "more pictures would" not in flagged and "cannot run whole" in flagged
 
