@@ -52,7 +52,9 @@ def show_answer(live: Live, each: Answered, as_json: bool) -> None:
         _print(f"{row['number']}: {each.refused}")
     else:
         total = sum(row["milliseconds"].values())
-        _print(f"{row['number']}: {row['name']}, {row['tokens']} tokens, {row['symbols']} symbols, {total:.0f} ms")
+        under = f", {row['policy']}" if len(live.modes) > 1 else ""
+        sent = f"{row['tokens']} tokens, {row['symbols']} symbols"
+        _print(f"{row['number']}: {row['name']}{under}, {sent}, {total:.0f} ms")
 
 
 def show_rebuilt(rebuilt: Rebuilt, as_json: bool) -> None:

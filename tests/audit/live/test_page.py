@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from atm.errors import AtmError
+from audit.live.choosing import Choice
 from audit.live.device import Answered, encode
 from audit.live.drawing import DROPPED, merged, png_of
 from audit.live.page_server import HEADERS, MOST_WATCHERS, Page
@@ -34,13 +35,14 @@ def page():
 
 def answered(number: int = 0) -> Answered:
     here = live()
-    server, sending = Server(here), encode(here, shot(number), 0)
+    server, sending = Server(here), encode(here.modes[0], shot(number), 0)
     answer = server.reply(sending.frame(joined(server)).pack())
     return Answered(sending, answer, seconds={**sending.seconds, "air and network": 0.004, "server": 0.002})
 
 
 def watch(page: Page, name: str = EVIL) -> Watch:
-    return Watch(page, replace(live(), classes=(name,) * 5), f"about {name}")
+    here = replace(live(), classes=(name,) * 5)
+    return Watch(page, here, Choice(here.modes), f"about {name}")
 
 
 def test_patches_of_one_token_have_one_colour_and_dropped_ones_none():
@@ -137,9 +139,9 @@ def test_a_listener_who_is_quicker_than_the_server_is_scored_all_the_same(page):
     page.show = lambda kind, what: told.append((kind, what))  # type: ignore[method-assign]
     watched = watch(page)
     watched.overheard(Overheard(number=0, attack="a", png=png_of(shot(0).image), score=None, snr_db=0.0))
-    assert [kind for kind, _ in told] == ["about"]
+    assert [kind for kind, _ in told] == ["about", "choice"]
     watched.frame(answered(), 1, 0, 0)
-    assert [kind for kind, _ in told] == ["about", "frame", "heard"] and told[-1][1]["score"] > 0.98
+    assert [kind for kind, _ in told] == ["about", "choice", "frame", "heard"] and told[-1][1]["score"] > 0.98
 
 
 @pytest.mark.parametrize("png", [b"", b"\x89PNG", b"GIF89a", png_of(torch.zeros(3, 4, 4))[:45]])
@@ -149,4 +151,4 @@ def test_a_listeners_picture_that_is_none_is_not_shown(page, png):
     watched = watch(page)
     watched.frame(answered(), 1, 0, 0)
     watched.overheard(Overheard(number=0, attack="a", png=png, score=None, snr_db=0.0))
-    assert told == ["about", "frame"]
+    assert told == ["about", "choice", "frame"]
