@@ -217,11 +217,16 @@ class Encoder(nn.Module):
 
     def transform(self, tokens: TokenBatch, layer: int) -> TokenBatch:
         """The MLP half of a layer."""
-        parts = families.layer(self.vit.blocks[layer])
         x = tokens.values
         pieces = x.split(MLP_TOKENS_AT_ONCE) if x.device.type == "cpu" and len(x) > MLP_TOKENS_AT_ONCE else (x,)
-        made = [parts.close_mlp(piece + parts.after_mlp(parts.mlp(parts.before_mlp(piece)))) for piece in pieces]
+        made = [self.transformed(piece, layer) for piece in pieces]
         return tokens.with_values(made[0] if len(made) == 1 else torch.cat(made))
+
+    def transformed(self, x: Tensor, layer: int) -> Tensor:
+        """The MLP half of a layer on token values ``[T, d]``, all at once."""
+        parts = families.layer(self.vit.blocks[layer])
+        out: Tensor = parts.close_mlp(x + parts.after_mlp(parts.mlp(parts.before_mlp(x))))
+        return out
 
     def _images_at_once(self, images: Tensor) -> int:
         if images.device.type != "cpu":

@@ -41,8 +41,8 @@ class TokenBatch:
 
     @cached_property
     def counts(self) -> list[int]:
-        """Tokens per image as Python integers."""
-        return self.lengths.tolist()
+        """Tokens per image as Python integers; of a single image a graph that is traced knows it by its shape."""
+        return [self.values.shape[0]] if len(self) == 1 else self.lengths.tolist()
 
     @cached_property
     def offsets(self) -> Tensor:
@@ -52,11 +52,13 @@ class TokenBatch:
     @cached_property
     def uniform(self) -> bool:
         """Whether all images have equally many tokens."""
-        return len(set(self.counts)) <= 1
+        return len(self) <= 1 or len(set(self.counts)) == 1
 
     @cached_property
     def image_of_token(self) -> Tensor:
         """``[T]`` int64: the image that each token belongs to."""
+        if len(self) == 1:
+            return torch.zeros(self.values.shape[0], dtype=torch.long, device=self.values.device)
         return torch.repeat_interleave(torch.arange(len(self)), self.lengths).to(self.values.device)
 
     @cached_property
