@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from audit.live.page_server import HEADERS, MOST_WATCHERS, Page
 from audit.live.protocol import Overheard
 from audit.live.server import Server
 from audit.live.watching import Watch
-from tests.audit.live.systems import joined, live, shot
+from tests.audit.live.systems import joined, live, several, shot
 from tests.browser import browser
 
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -91,6 +92,52 @@ def test_all_is_shown_in_a_browser_and_foreign_words_are_words(page, tmp_path: P
                 "axe.run().then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].html.slice(0, 150)))"
             )
             assert problems == [], problems
+
+
+def test_a_policy_is_picked_in_the_browser_and_its_name_is_a_word(page, tmp_path: Path):
+    here = several()
+    evil = replace(here.modes[1], link=here.link.with_policy(here.modes[1].link.policy.renamed(EVIL)))
+    choice = Choice((here.modes[0], evil, here.modes[2]))
+    Watch(page, here, choice, "about")
+    with browser(tmp_path) as tab:
+        tab.go(page.address, 400)
+        tab.wait("document.getElementById('pick').options.length === 3")
+        assert tab.run("[...document.getElementById('pick').options].map(o => o.text)") == choice.names
+        assert tab.run("document.getElementById('pick').value") == choice.picked == here.modes[0].name
+        tab.run(
+            "{const p = document.getElementById('pick'); p.selectedIndex = 1; p.dispatchEvent(new Event('change'))}"
+        )
+        deadline = time.monotonic() + 30
+        while choice.picked != EVIL and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert choice.next() is evil
+        tab.go(page.address, 400)
+        tab.wait("document.getElementById('pick').selectedIndex === 1")
+        assert tab.run("document.querySelectorAll('header img').length") == 0 and tab.complaints == []
+        assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_words_of_watchers_that_name_no_policy_change_nothing(page):
+    here = several()
+    choice = Choice(here.modes)
+    Watch(page, here, choice, "about")
+    names = choice.names
+
+    async def say() -> str:
+        async with aiohttp.ClientSession() as session:
+            socket = await session.ws_connect(page.address + "frames")
+            for words in ("", "[", "[" * 900, "null", "7", '"none"', "{}", json.dumps({"policy": "foreign"}),
+                          json.dumps({"policy": [names[1]]}), json.dumps({"policy": names[1], "more": 1}),
+                          json.dumps({"policy": None})):  # fmt: skip
+                await socket.send_str(words)
+            await socket.send_bytes(json.dumps({"policy": names[1]}).encode())
+            before = choice.picked
+            await socket.send_str(json.dumps({"policy": names[2]}))
+            while choice.picked == before:
+                await socket.receive()
+            return before
+
+    assert asyncio.run(say()) == names[0] and choice.picked == names[2]
 
 
 def test_a_port_that_is_taken_is_refused(page):
