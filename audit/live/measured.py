@@ -43,11 +43,11 @@ def candidates(folder: str, live: Live) -> list[Candidate]:
 def _candidate(folder: str, sweep: Sweep, mode: Mode) -> Candidate:
     wanted = _plain(replace(mode.link.policy, name="").as_dict())
     names = [each["name"] for each in sweep.about["policies"] if {**each, "name": ""} == wanted]
-    codec = [each for each in sweep.about["codecs"] if _codec(each) == mode.agreement["codec"]]
+    codec = [each for each in sweep.about["codecs"] if _is_of(each, mode)]
     points = [point for name in names for point in sweep.of(name, sweep.channels[0])]
     if not points:
         raise AtmError(f"sweep {folder} has not measured policy {mode.name!r}; sweep with the same --policy")
-    if not codec or len(sweep.about["codecs"]) != 1:
+    if not codec or len(sweep.about["config"]["codecs"]) != 1:
         raise AtmError(f"sweep {folder} measured other codecs than that of policy {mode.name!r}")
     return Candidate(
         name=mode.name,
@@ -62,8 +62,12 @@ def _leaked(point: dict[str, Any]) -> Sequence[list[float]]:
     return [point["server"], *(tap["leakage"] for tap in point["eavesdropper"])]
 
 
-def _codec(known: dict[str, Any]) -> str:
-    return f"{known['name']} {known['symbols_per_token']} {known['digest']}".strip()
+def _is_of(known: dict[str, Any], mode: Mode) -> bool:
+    """Whether a codec of a sweep, which calls it as it was asked for, is a link's: by its weights, if it has any."""
+    name, per_token, *digest = mode.agreement["codec"].split(" ")
+    if digest:
+        return [str(known["symbols_per_token"]), known["digest"]] == [per_token, *digest]
+    return str(known["symbols_per_token"]) == per_token and known["name"].split(":")[0] in (name, "auto")
 
 
 def _plain(value: dict[str, Any]) -> Any:
