@@ -26,7 +26,8 @@ def say_line(line: str) -> None:
 
 def row_of(live: Live, each: Answered) -> dict[str, Any]:
     """A frame and its answer as JSON has them."""
-    row: dict[str, Any] = {"number": each.sending.shot.number, "tokens": each.sending.tokens.counts[0]}
+    sending = each.sending
+    row = {"number": sending.shot.number, "policy": sending.mode.name, "tokens": sending.tokens.counts[0]}
     if each.answer is None:
         return {**row, "refused": each.refused}
     logits = each.answer.tensor()

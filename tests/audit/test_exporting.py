@@ -11,6 +11,7 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from audit.exporting import OUTPUTS, DevicePart, as_onnx
 from audit.live.system import Mode
+from tests.atm.models import tiny_encoder
 from tests.systems import DEPTH, codec, pictures, system, victim
 
 ort = pytest.importorskip("onnxruntime", reason="needs the extra 'export'")
@@ -55,8 +56,18 @@ def test_the_graph_is_the_device(policy, kind, coder):
         np.testing.assert_allclose(got["side"], side.numpy(), rtol=1e-4, atol=1e-4)
     if policy in ("some", "size-aware"):
         assert len(counts) > 1, "each picture has its own number"
-    if policy == "all that can":
-        assert min(counts) <= 2
+
+
+def test_a_picture_of_which_one_token_is_left_goes_on():
+    encoder = tiny_encoder(class_token=False, global_pool="avg", embed_dim=32, depth=6, num_heads=2)
+    link = Link(encoder, MergePolicy.uniform(0.0, 6))
+    _, graph = exported(link)
+    for picture in [*pictures(3), torch.full((3, 32, 32), 0.5)]:
+        with torch.no_grad():
+            tokens, symbols, _ = link.emit(link.encoder(picture[None], link.policy).tokens)
+        got = graph.run(["symbols", "sizes"], {"image": picture[None].numpy()})
+        assert tokens.counts == [1] and got[1].tolist() == [16]
+        np.testing.assert_allclose(got[0], torch.view_as_real(symbols).numpy(), rtol=0, atol=1e-4)
 
 
 def test_what_cannot_be_a_graph_is_refused(monkeypatch):

@@ -15,11 +15,12 @@ from atm.errors import AtmError
 from atm.seeds import seed_of
 from audit.live.choosing import BY_SNR, Choice
 from audit.live.controller import Candidate, Controller
-from audit.live.device import Uplink, encode, stream
+from audit.live.device import Answered, Uplink, encode, stream
 from audit.live.measured import candidates
 from audit.live.protocol import Answer, Refused
 from audit.live.relay import Air, Schedule, schedule_of
 from audit.live.server import Server
+from audit.live.showing import row_of, show_answer
 from audit.live.sockets import network
 from audit.live.system import LiveConfig, resolve
 from audit.sweep import SweepConfig, sweep
@@ -226,3 +227,18 @@ def test_what_is_no_sweep_over_one_channel_is_refused(swept, tmp_path, monkeypat
     monkeypatch.setattr(Sweep, "read", lambda folder: two)
     with pytest.raises(AtmError, match="over 2 channels"):
         candidates(str(out), live)
+
+
+def test_what_is_shown_of_a_frame_names_its_policy(capsys):
+    here = several()
+    server = Server(here)
+    sending = encode(here.modes[1], shot(0), 0)
+    answered = Answered(sending, server.reply(sending.frame(joined(server)).pack()), seconds=sending.seconds)
+    assert row_of(here, answered)["policy"] == here.modes[1].name
+    show_answer(here, answered, as_json=True)
+    assert json.loads(capsys.readouterr().out)["policy"] == here.modes[1].name
+    show_answer(here, answered, as_json=False)
+    assert here.modes[1].name in capsys.readouterr().out
+    one = several()
+    show_answer(replace(one, modes=one.modes[1:2]), answered, as_json=False)
+    assert here.modes[1].name not in capsys.readouterr().out, "where there is one it is no news"
