@@ -69,7 +69,8 @@ def test_all_is_shown_in_a_browser_and_foreign_words_are_words(page, tmp_path: P
         text = tab.run("document.body.innerText")
         assert EVIL in text and "about " + EVIL in text
         tokens = frame.sending.tokens.counts[0]
-        for words in (f"{tokens} tokens of 16 patches", frame.sending.mode.name, f"{frame.answer.symbols}", "3 answered, 2 lost or refused",
+        for words in (frame.sending.mode.name, f"{tokens} tokens of 16 patches",
+                      f"{frame.answer.symbols}", "3 answered, 2 lost or refused",
                       "4.0", "encoder", "air and network", "5.0 dB", "1.00"):  # fmt: skip
             assert words in text, words
         assert tab.run("document.querySelectorAll('main img').length") == 3
