@@ -223,10 +223,15 @@ class Encoder(nn.Module):
 
     def transform(self, tokens: TokenBatch, layer: int) -> TokenBatch:
         """The MLP half of a layer."""
-        half, x = families.mlp_half(self.vit.blocks[layer]), tokens.values
+        x = tokens.values
         pieces = x.split(MLP_TOKENS_AT_ONCE) if x.device.type == "cpu" and len(x) > MLP_TOKENS_AT_ONCE else (x,)
-        made = [half.close(piece + half.after(half.inner(half.before(piece)))) for piece in pieces]
+        made = [self.transformed(piece, layer) for piece in pieces]
         return tokens.with_values(made[0] if len(made) == 1 else torch.cat(made))
+
+    def transformed(self, x: Tensor, layer: int) -> Tensor:
+        """The MLP half of a layer on token values ``[T, d]``, all at once."""
+        half = families.mlp_half(self.vit.blocks[layer])
+        return half.close(x + half.after(half.inner(half.before(x))))
 
     def _images_at_once(self, images: Tensor) -> int:
         if images.device.type != "cpu":

@@ -210,7 +210,7 @@ def _protected_rows(tokens: TokenBatch) -> Tensor:
 
 def _kinds(tokens: TokenBatch) -> Tensor:
     """``[T]`` int64: 1 for protected tokens, 0 for the others."""
-    kinds = torch.zeros(len(tokens.values), dtype=torch.long, device=tokens.values.device)
+    kinds = torch.zeros(tokens.values.shape[0], dtype=torch.long, device=tokens.values.device)
     return kinds.index_fill(0, _protected_rows(tokens), 1)
 
 

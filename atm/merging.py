@@ -155,14 +155,18 @@ def _no_matches(unit: Tensor) -> Matches:
 def _match_uniform(tokens: TokenBatch, unit: Tensor, sizes: Tensor | None, lead: int) -> Matches:
     """The same for images of equal length, in one batched product."""
     batch, count, prefix = len(tokens), tokens.counts[0] if tokens.counts else 0, tokens.prefix
-    if count - prefix < 2:
+    traced = not isinstance(count, int)  # `torch.export` runs this, and only a run will know how many there are
+    if not traced and count - prefix < 2:
         return _no_matches(unit)
-    grid = unit.view(batch, count, -1)[:, prefix:]
+    grid = (unit[None] if batch == 1 else unit.view(batch, count, -1))[:, prefix:]
     pair = None
     if sizes is not None:
         weight = sizes.view(batch, count)[:, prefix:]
         pair = weight[:, lead::2], weight[:, 1 - lead :: 2]
-    best, choice = _compared(grid[:, lead::2], grid[:, 1 - lead :: 2], pair).max(-1)
+    found = _compared(grid[:, lead::2], grid[:, 1 - lead :: 2], pair)
+    if traced:  # one more destination, which nothing resembles, for where there is none
+        found = torch.nn.functional.pad(found, (0, 1), value=-torch.inf)
+    best, choice = found.max(-1)
     begin = torch.arange(batch, device=unit.device)[:, None] * count + prefix
     source = begin + torch.arange(lead, count - prefix, 2, device=unit.device)
     image = torch.arange(batch, device=unit.device)[:, None].expand_as(choice)
@@ -179,8 +183,8 @@ def most_similar(tokens: TokenBatch, matches: Matches, count: int) -> Matches:
     order = torch.argsort(matches.similarity, descending=True, stable=True)
     order = order[torch.argsort(matches.image[order], stable=True)]  # by image, best first
     image = matches.image[order]
-    per_image = torch.bincount(image, minlength=len(tokens))
-    rank = torch.arange(len(image), device=image.device) - (torch.cumsum(per_image, 0) - per_image)[image]
+    per_image = _counted(image, len(tokens))
+    rank = torch.arange(image.shape[0], device=image.device) - (torch.cumsum(per_image, 0) - per_image)[image]
     limit = ((tokens.lengths - tokens.prefix) // 2).clamp(max=count).to(image.device)
     return matches.where(order[rank < limit[image]])
 
@@ -203,13 +207,13 @@ def merge(tokens: TokenBatch, matches: Matches, average: Average = "norm", order
     """
     if tokens.sizes is None or tokens.source is None:
         raise ValueError("merging needs the sizes and the merge map of the tokens")
-    if len(matches.source) == 0:
+    if isinstance(matches.source.shape[0], int) and len(matches.source) == 0:  # else traced, see `_match_uniform`
         return tokens
     x, device = tokens.values, tokens.values.device
     weight = _weights(x, tokens.sizes, average)
     total = weight.index_add(0, matches.destination, weight[matches.source])
 
-    survives = torch.ones(len(x), dtype=torch.bool, device=device)
+    survives = torch.ones_like(weight, dtype=torch.bool)
     survives[matches.source] = False
     new_row = torch.cumsum(survives, 0) - 1
     new_row[matches.source] = new_row[matches.destination]
@@ -219,7 +223,7 @@ def merge(tokens: TokenBatch, matches: Matches, average: Average = "norm", order
     share = weight[matches.source] / total[matches.destination]
     pull = share[:, None] * (x[matches.source] - x[matches.destination])
     rows = new_row[matches.source]
-    lost = torch.bincount(matches.image, minlength=len(tokens)).cpu()
+    lost = _counted(matches.image, len(tokens)).cpu()
     lengths = tokens.lengths - lost
     begin, new_begin = tokens.offsets.to(device), (torch.cumsum(lengths, 0) - lengths).to(device)
     arrived = tokens.source != NOWHERE  # a place that no word took
@@ -234,8 +238,13 @@ def merge(tokens: TokenBatch, matches: Matches, average: Average = "norm", order
     if order == "place":
         return merged
     # Sources are even, see `match`; an image in which nothing merges stays as it is, whatever others do.
-    destination = (tokens.rank[kept.cpu()] % 2).double() * torch.repeat_interleave(lost > 0, lengths)
+    destination = (tokens.rank[kept.cpu()] % 2).double() * (lost > 0)[tokens.image_of_token[kept].cpu()]
     return merged.rearranged(merged.ordered_by(destination).to(device), lengths)
+
+
+def _counted(image: Tensor, images: int) -> Tensor:
+    """``[B]`` int64: how often each image is named; unlike `torch.bincount` of a length that a traced graph knows."""
+    return torch.zeros(images, dtype=torch.long, device=image.device).index_add(0, image, torch.ones_like(image))
 
 
 def _add_rows(x: Tensor, rows: Tensor, added: Tensor) -> Tensor:

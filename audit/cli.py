@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from audit import live_cli
+from audit import export_cli, live_cli
 from audit.ending import DEBUG, ended
 from audit.options import (
     Accept,
@@ -323,6 +323,7 @@ app.command(epilog="Example: `atm listen --attack ridge --threat eavesdropper:aw
 )
 app.command(epilog="Example: `atm profile --policy moderate --threads 1 --json`")(live_cli.profile)
 app.command(epilog="Example: `atm key --out link.key`")(live_cli.key)
+app.command(epilog="Example: `atm export --policy moderate --out device.onnx`")(export_cli.export)
 
 
 def main() -> None:

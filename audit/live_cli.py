@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,10 @@ from audit.options import (
 )  # fmt: skip
 
 Policy = Annotated[str, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file.")]
+Policies = Annotated[
+    list[str] | None,
+    typer.Option(help="Policy preset, uniform-T, tome-R or YAML file; repeatable: devices may change. [moderate]"),
+]
 Images = Annotated[int, typer.Option(help="Pictures of --data: those that atm attack would attack.")]
 Auxiliary = Annotated[int, typer.Option(help="The adversary's own pictures, and a defence's to be fitted to, at most.")]
 Key = Annotated[str | None, typer.Option(help="File of atm key, the same for all; needed beyond this machine.")]
@@ -46,7 +51,7 @@ def serve(
     listen: Listen = SERVER,
     key: Key = None,
     insecure: Insecure = False,
-    policy: Policy = "moderate",
+    policy: Policies = None,
     victim: Victim = "vit_photos",
     weights: Weights = None,
     image_size: ImageSize = None,
@@ -58,22 +63,25 @@ def serve(
     channel: Channel = "awgn:10",
     defense: Defense = None,
     device: Device = "auto",
+    batch: Annotated[int, typer.Option(help="Frames that are answered together, at most, one of each device.")] = 16,
+    wait: Annotated[float, typer.Option(help="Milliseconds for which a frame waits for others to go with.")] = 0.0,
 ) -> None:
     """Answer devices: decode their tokens, run the remaining layers and the task head. Ctrl-C ends it."""
     from audit.live.server import Server
-    from audit.live.server import serve as run_server
+    from audit.live.serving import Serving, check
     from audit.live.showing import say_line, until_asked
     from audit.live.sockets import ROUTER, Address, key_for, network
     from audit.live.system import LiveConfig, resolve
 
     where = Address.parse(listen)
     shared = key_for(key, insecure, [where])
+    check(batch, wait / 1000)
     live = resolve(configured(context, LiveConfig, experiment), sends=False)
     with network(shared) as sockets, until_asked() as stop:
         socket = sockets.bind(ROUTER, where, live.most_bytes)
         server = Server(live, say_line)
         say_line(f"serving on {where}")
-        run_server(server, socket, stop)
+        Serving(server, socket, batch, wait / 1000).run(stop)
         say_line(f"{server.answered} frames answered, {server.refused} messages refused")
 
 
@@ -94,9 +102,14 @@ def device(
         int | None, typer.Option(min=0, max=65535, help="Port of this machine for a live page; 0: any that is free.")
     ] = None,
     ear: Annotated[str | None, typer.Option(help="HOST:PORT of atm listen --publish, for the page.")] = None,
+    adapt: Annotated[
+        str | None, typer.Option(help="Folder of an atm sweep of the policies: they are then chosen by the SNR.")
+    ] = None,
+    floor: Annotated[float, typer.Option(help="With --adapt: the most that may leak, by the sweep.")] = 1.0,
+    room: Annotated[float, typer.Option(help="With --adapt: symbols that the air has for a frame.")] = math.inf,
     key: Key = None,
     insecure: Insecure = False,
-    policy: Policy = "moderate",
+    policy: Policies = None,
     victim: Victim = "vit_photos",
     weights: Weights = None,
     image_size: ImageSize = None,
@@ -119,7 +132,10 @@ def device(
 ) -> None:
     """Send pictures: encode, merge, defend and code them, and print the answers."""
     from atm.errors import AtmError
+    from audit.live.choosing import Choice
+    from audit.live.controller import Controller
     from audit.live.device import Uplink, stream
+    from audit.live.measured import candidates
     from audit.live.showing import say_line, show_answer, until_asked
     from audit.live.sockets import DEALER, Address, key_for, network
     from audit.live.sources import Newest, shots, source_of
@@ -134,13 +150,14 @@ def device(
         raise AtmError(f"--fps {fps:g} must be from 0 to 1000 pictures a second")
     config = configured(context, LiveConfig, experiment)
     live = resolve(config, sends=True)
+    choice = Choice(live.modes, None if adapt is None else Controller(candidates(adapt, live), floor), room)
     source = source_of(frames, config, live.link.signal, passes)
     paced = Newest(source, fps) if fps else None
-    watch = None if page is None else watched(page, live, config)
+    watch = None if page is None else watched(page, live, choice, config)
     with network(shared) as sockets, until_asked() as stop, overhearing(watch, sockets, heard):
         uplink = Uplink(sockets.connect(DEALER, where, live.most_bytes), live, timeout, patience, say_line, stop)
         answered = lost = 0
-        for each in stream(live, uplink, paced or shots(source), config.seed, again=paced is None, stop=stop):
+        for each in stream(choice, uplink, paced or shots(source), config.seed, again=paced is None, stop=stop):
             answered, lost = answered + (each.answer is not None), lost + (each.answer is None)
             show_answer(live, each, as_json)
             if watch is not None:
@@ -197,7 +214,7 @@ def listen(
     publish: Annotated[str | None, typer.Option(help="HOST:PORT at which atm device --page shows them.")] = None,
     key: Key = None,
     insecure: Insecure = False,
-    policy: Policy = "moderate",
+    policy: Policies = None,
     victim: Victim = "vit_photos",
     weights: Weights = None,
     image_size: ImageSize = None,
@@ -234,10 +251,10 @@ def listen(
     config = configured(context, LiveConfig, experiment)
     folder = None if out_folder is None else Pictures(out_folder)
     with Progress() as say:
-        ear = fitted(config, attack, quick=quick, budget=budget, originals=originals, say=say)
+        ears_of = fitted(config, attack, quick=quick, budget=budget, originals=originals, say=say)
     with network(shared) as sockets, until_asked() as stop:
         say_line(f"listening at {where}")
-        for rebuilt in listen_to(ear, sockets, where, told, stop, stop_after):
+        for rebuilt in listen_to(ears_of, sockets, where, told, stop, stop_after):
             if folder is not None:
                 folder.add(rebuilt)
             show_rebuilt(rebuilt, as_json)
@@ -271,13 +288,16 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Measure the latency of every stage of a frame on this machine, memory, and energy where it is counted."""
+    from atm.errors import AtmError
     from audit.live.profiling import profile as run_profile
     from audit.live.showing import show_profile
     from audit.live.sources import shots, source_of
     from audit.live.system import LiveConfig, resolve
 
-    config = configured(context, LiveConfig, experiment)
+    config = configured(context, LiveConfig, experiment, policies=(policy,))
     live = resolve(config, sends=True)
+    if len(live.modes) > 1:
+        raise AtmError("atm profile measures one policy at a time; give one --policy")
     source = source_of(frames, config, live.link.signal, passes)
     show_profile(run_profile(live, shots(source), warmup, threads), as_json)
 

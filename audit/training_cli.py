@@ -57,7 +57,7 @@ def train_victim(
     from audit.train import victim
 
     resolve(device)  # before pictures are read
-    _refuse_to_replace(out_file, force)
+    refuse_to_replace(out_file, force)
     victim(data, test_data, recipe, epochs, size, grey, seed, device, out_file, _say)
 
 
@@ -88,7 +88,7 @@ def train_codec(
     from atm.codec_training import RATES
     from audit.train import codec
 
-    _refuse_to_replace(out_file, force)
+    refuse_to_replace(out_file, force)
     target, words = _victim(victim, weights, image_size, mean, std, device)
     codec(target, words, data, test_data, label_by, symbols or RATES, exit_layer, steps, seed, out_file, _say)
 
@@ -115,7 +115,7 @@ def train_head(
     """Fit a linear task head to a victim's features, which makes a backbone a classifier."""
     from audit.train import head
 
-    _refuse_to_replace(out_file, force)
+    refuse_to_replace(out_file, force)
     target, words = _victim(victim, weights, image_size, mean, std, device)
     head(target, words, data, test_data, label_by, seed, out_file, _say)
 
@@ -196,7 +196,7 @@ def calibrate(
     """Choose a victim's merging policy by what it saves: the presets fit only the victims that they were made for."""
     from audit.train import policy
 
-    _refuse_to_replace(out_file, force, ".yaml")
+    refuse_to_replace(out_file, force, ".yaml")
     target, _ = _victim(victim, weights, image_size, mean, std, device)
     found = policy(target, data, saves, images, exit_layer, seed, label_by)
     found.write(out_file)
@@ -243,11 +243,12 @@ def convert(
     """Turn a pickled state dict into safetensors, for --weights; nothing but tensors is read from the pickle."""
     from atm.victims.pickles import convert as convert_pickle
 
-    _refuse_to_replace(target, force)
+    refuse_to_replace(target, force)
     out.print(escape(convert_pickle(source, target)), soft_wrap=True)
 
 
-def _refuse_to_replace(path: Path, force: bool, suffix: str = ".safetensors") -> None:
+def refuse_to_replace(path: Path, force: bool, suffix: str = ".safetensors") -> None:
+    """Raise `AtmError` unless a file of such a name may be written."""
     from atm.store import check_writable
 
     if path.suffix != suffix:

@@ -68,6 +68,8 @@ class Controller:
         if not self.permitted:
             raise AtmError(f"no policy leaks at most {floor:g}; take a higher floor or other policies")
         self._margin, self._patience = margin, patience
+        known = [snr for each in self.permitted for snr in each.snr_db]
+        self._range = min(known), max(known)
         self._snr: float | None = None
         self._better: tuple[str, int] = ("", 0)
         self.current: Candidate | None = None
@@ -76,11 +78,12 @@ class Controller:
         """The policy of the next frame.
 
         Args:
-            snr_db: that the receiver measured last.
+            snr_db: that the receiver measured last; infinite where there is no noise.
             room: symbols that the air has for a frame at the present load. Where no permitted policy fits, the one with
                 the fewest symbols is taken: the floor is not traded for room.
         """
-        self._snr = snr_db if self._snr is None else (1 - SMOOTHING) * self._snr + SMOOTHING * snr_db
+        newest = min(max(snr_db, self._range[0]), self._range[1])  # beyond what was measured nothing changes
+        self._snr = newest if self._snr is None else (1 - SMOOTHING) * self._snr + SMOOTHING * newest
         fits = [each for each in self.permitted if each.symbols <= room]
         fits = fits or [min(self.permitted, key=lambda each: each.symbols)]
         snr = self._snr

@@ -20,9 +20,10 @@ from torch import Tensor
 from atm.errors import AtmError
 from atm.seeds import seed_of
 from atm.tokens import TokenBatch
+from audit.live.choosing import Choice
 from audit.live.protocol import Answer, Frame, Hello, Message, MessageError, Refused, Welcome, unpack
 from audit.live.sources import Shot
-from audit.live.system import Live
+from audit.live.system import Live, Mode
 
 LONGEST = 3600  # seconds that one message may be waited for
 
@@ -32,6 +33,7 @@ class Sending:
     """One picture as it leaves the device.
 
     Attributes:
+        mode: the policy.
         shot: the picture.
         tokens: as the encoder and the defence left them, with their merge map.
         symbols: ``[T, k]``.
@@ -40,6 +42,7 @@ class Sending:
         seconds: by stage.
     """
 
+    mode: Mode
     shot: Shot
     tokens: TokenBatch
     symbols: Tensor
@@ -49,7 +52,7 @@ class Sending:
 
     def frame(self, session: bytes) -> Frame:
         """The message."""
-        return Frame.of(session, self.shot.number, self.symbols, self.header)
+        return Frame.of(session, self.shot.number, self.mode.tag, self.symbols, self.header)
 
 
 @dataclass(frozen=True)
@@ -68,23 +71,23 @@ class Answered:
 
 
 @torch.no_grad()
-def encode(live: Live, shot: Shot, seed: int) -> Sending:
+def encode(mode: Mode, shot: Shot, seed: int) -> Sending:
     """The device's part for one picture.
 
     Args:
-        live: the system.
+        mode: the policy.
         shot: the picture.
         seed: of the defence's randomness, which differs between frames.
     """
-    link, began = live.link, time.perf_counter()
+    link, began = mode.link, time.perf_counter()
     encoded = link.encoder(shot.image[None].to(link.device), link.policy)
     ready = time.perf_counter()
     generator = torch.Generator().manual_seed(seed_of("defence", seed, shot.number))
     tokens, symbols, side = link.emit(encoded.tokens, generator)
-    header, bits = live.header.write(tokens, side.cpu())
+    header, bits = mode.header.write(tokens, side.cpu())
     done = time.perf_counter()
     seconds = {"capture": shot.seconds, "encoder": ready - began, "codec": done - ready}
-    return Sending(shot, tokens, symbols.cpu(), header, bits, seconds)
+    return Sending(mode, shot, tokens, symbols.cpu(), header, bits, seconds)
 
 
 class Uplink:
@@ -111,7 +114,7 @@ class Uplink:
         if not (0 < timeout <= LONGEST and patience > 0):
             raise AtmError(f"--timeout is a number of seconds above 0 and up to {LONGEST}, --patience one above 0")
         self._socket, self._timeout, self._patience, self._say, self._stop = socket, timeout, patience, say, stop
-        self._hello = Hello(system=live.agreement)
+        self._hello = Hello(system=live.agreement, policies=[mode.agreement for mode in live.modes])
         self._session: bytes | None = None
         self._lost_at: float | None = None  # since when nothing was answered
         self._silent = True
@@ -178,12 +181,17 @@ class Uplink:
 
 
 def stream(
-    live: Live, uplink: Uplink, shots: Iterable[Shot], seed: int, again: bool, stop: Callable[[], bool] = lambda: False
+    choice: Choice,
+    uplink: Uplink,
+    shots: Iterable[Shot],
+    seed: int,
+    again: bool,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Answered]:
     """Every picture that is taken, with its answer.
 
     Args:
-        live: the system.
+        choice: of each picture's policy; it hears what the server measured.
         uplink: to the server.
         shots: pictures.
         seed: of the defence.
@@ -193,13 +201,15 @@ def stream(
     for shot in shots:
         if stop():
             return
-        sending = encode(live, shot, seed)
+        sending = encode(choice.next(), shot, seed)
         began = time.perf_counter()
         reply = uplink.ask(sending, again)
-        waited = time.perf_counter() - began
+        gone = time.perf_counter() - began
         if isinstance(reply, Answer):
-            seconds = {**sending.seconds, "air and network": max(waited - reply.seconds, 0.0), "server": reply.seconds}
-            yield Answered(sending, reply, seconds=seconds)
+            choice.heard(reply.snr_db)
+            theirs = {"server's queue": reply.waited, "server": reply.seconds}
+            away = max(gone - sum(theirs.values()), 0.0)
+            yield Answered(sending, reply, seconds={**sending.seconds, "air and network": away, **theirs})
         else:
             yield Answered(sending, None, "lost" if reply is None else reply.words, sending.seconds)
 

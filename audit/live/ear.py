@@ -15,14 +15,15 @@ from torch import Tensor
 from atm.errors import AtmError, one_line, unknown
 from atm.knowledge import Knowledge
 from atm.link import Link
+from atm.policy import MergePolicy
 from atm.seeds import seed_of
 from atm.threat import Observation, ThreatModel
 from attacks import Attack, available
 from attacks.session import Campaign, Session
 from audit.live.drawing import png_of
 from audit.live.protocol import Frame, MessageError
-from audit.live.system import LiveConfig, header_of, need_pictures
-from audit.setting import prepare
+from audit.live.system import TAG, LiveConfig, digest_of, header_of, need_pictures
+from audit.setting import Setting, prepare
 from privacy_metrics import score
 
 MOST_FIT = 120.0  # seconds that an attack with a loop may take, unless the user says otherwise
@@ -139,16 +140,19 @@ def fitted(
     budget: float = MOST_FIT,
     originals: bool = False,
     say: Callable[[str], None] = lambda line: None,
-) -> Ear:
-    """Fit an attack to a system, as ``atm attack`` does with the same description.
+) -> dict[str, Ear]:
+    """Fit an attack to a system under each of its policies, as ``atm attack`` does with the same description.
 
     Args:
         config: of the system and the adversary.
         attack: its name.
         quick: with few steps.
-        budget: seconds, for an attack with a loop.
+        budget: seconds for each policy, for an attack with a loop.
         originals: whether she may see the pictures of the description, to score her own by.
         say: called with a line for each step.
+
+    Returns:
+        One who listens for each policy, by the tag of its frames.
 
     Raises:
         AtmError: anything is unknown or does not fit the rest; an attack that needs what she has not.
@@ -158,13 +162,28 @@ def fitted(
     setting = prepare(config.attacked_by(attack))  # with blind baselines before it
     assert setting.victim is not None
     need_pictures(setting.victim)
-    policy = setting.policies[0]
+    return {
+        digest_of(policy)[:TAG]: _fitted(setting, policy, config.seed, attack, quick, budget, originals, say)
+        for policy in setting.policies
+    }
+
+
+def _fitted(
+    setting: Setting,
+    policy: MergePolicy,
+    seed: int,
+    attack: str,
+    quick: bool,
+    budget: float,
+    originals: bool,
+    say: Callable[[str], None],
+) -> Ear:
     link = setting.link(policy)
     threat = live_threat(setting.threat, link)
-    say(f"fitting {attack} to {len(setting.data.hers)} pictures of her own")
-    campaign = Campaign(config.seed, setting.secret(config.seed), quick)
+    say(f"fitting {attack} to {len(setting.data.hers)} pictures of her own under policy {policy.name}")
+    campaign = Campaign(seed, setting.secret(seed), quick)
     session = Session(link, threat, setting.data.hers, encoded=setting.encodings(policy), campaign=campaign)
     torch.manual_seed(session.seeded(attack))
     made = session.fitted(available()[attack], session.budget(budget, attack))
     shown = setting.data.victims.images if originals else None
-    return Ear(link, session.threat, made, config.seed, shown)
+    return Ear(link, session.threat, made, seed, shown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import zmq
@@ -49,7 +49,7 @@ class Pictures:
 
 
 def listen_to(
-    ear: Ear,
+    ears: Mapping[str, Ear],
     network: Network,
     air: Address,
     publish: Address | None,
@@ -59,7 +59,7 @@ def listen_to(
     """Every frame on the air, rebuilt.
 
     Args:
-        ear: who listens.
+        ears: who listens to the frames of each policy, by tag; others are not listened to.
         network: of this process.
         air: where frames are heard.
         publish: where others may have what she made of them; None tells nobody.
@@ -74,7 +74,10 @@ def listen_to(
         if not socket.poll(POLL):
             continue
         try:
-            rebuilt = ear.rebuild(unpack(socket.recv(), Frame))
+            frame = unpack(socket.recv(), Frame)
+            if (ear := ears.get(frame.policy)) is None:
+                continue
+            rebuilt = ear.rebuild(frame)
         except (MessageError, HeaderError):  # no frame of this system
             continue
         count += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from importlib.resources import files
 from typing import Any
@@ -16,7 +17,7 @@ from audit.live.sockets import LOCAL
 
 HOST = "127.0.0.1"
 MOST_WATCHERS = 16
-MOST_WORDS = 1024  # bytes that a watcher may send, who has nothing to say
+MOST_WORDS = 1024  # bytes that a watcher may send, who has nothing to say but a policy's name
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src data:; connect-src 'self'"
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 FILES = {
@@ -43,6 +44,7 @@ class Page:
     def __init__(self, port: int) -> None:
         self._last: dict[str, str] = {}
         self._watchers: set[asyncio.Event] = set()
+        self._listeners: list[Callable[[str], None]] = []
         self._loop = asyncio.new_event_loop()
         bound: Future[int] = Future()
         self._thread = threading.Thread(target=self._run, args=(port, bound), daemon=True)
@@ -53,9 +55,13 @@ class Page:
             raise AtmError(f"the page cannot have port {port}: {error.strerror}") from None
 
     def show(self, kind: str, told: dict[str, Any]) -> None:
-        """Something new of a kind: ``about``, ``frame`` or ``heard``. Who watches too slowly gets the newest only."""
+        """Something new of a kind: ``about``, ``choice``, ``frame``, ``heard``. A slow watcher gets the newest only."""
         text = json.dumps({"kind": kind, **told}, allow_nan=False)
         self._loop.call_soon_threadsafe(self._tell, kind, text)
+
+    def listen(self, picked: Callable[[str], None]) -> None:
+        """From now on call something, in the page's thread, with each policy that a watcher picks."""
+        self._loop.call_soon_threadsafe(self._listeners.append, picked)
 
     def close(self) -> None:
         """Let go of the port."""
@@ -99,6 +105,9 @@ class Page:
             async for message in socket:
                 if message.type is WSMsgType.ERROR:
                     break
+                if message.type is WSMsgType.TEXT and (policy := _picked(message.data)) is not None:
+                    for each in self._listeners:
+                        each(policy)
         finally:
             self._watchers.discard(news)
             telling.cancel()
@@ -113,6 +122,16 @@ class Page:
                 if had.get(kind) is not text:
                     had[kind] = text
                     await socket.send_str(text)
+
+
+def _picked(text: str) -> str | None:
+    """The policy that a watcher picks; None of words that have no meaning here."""
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    policy = told.get("policy") if isinstance(told, dict) and len(told) == 1 else None
+    return policy if isinstance(policy, str) else None
 
 
 async def _begun(runner: web.AppRunner, port: int) -> int:

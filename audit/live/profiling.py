@@ -70,7 +70,7 @@ def frame(live: Live, image: Tensor, watch: Stopwatch, generator: torch.Generato
     with watch.stage("defence and codec"):
         sent, symbols, side = link.emit(tokens, generator)
     with watch.stage("header"):
-        live.header.write(sent, side.cpu())
+        live.modes[0].header.write(sent, side.cpu())
     with watch.stage("channel (simulated)"):
         arrived = link.tune_in(link.channel, symbols, sent.lengths, generator)
     with watch.stage("server, codec"):

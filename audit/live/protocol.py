@@ -2,7 +2,8 @@
 
 A device says `Hello` and gets `Welcome` or `Refused`; then each `Frame` gets an `Answer` or `Refused`. A frame has what
 the codec sends: symbols as pairs of float32, and the header's bits (`atm.header`). Beside that stand the session and
-the frame's number, which belong to the transport and count as no symbols. A channel on the way replaces the symbols,
+the frame's number, which belong to the transport and count as no symbols, and the tag of its policy, one of those that
+`Hello` named, which counts as the bits that tell so many apart. A channel on the way replaces the symbols,
 and adds what the receiver knows of their quality.
 """
 
@@ -20,7 +21,7 @@ from torch import Tensor
 from atm.errors import AtmError
 from atm.text import printable
 
-VERSION = 1
+VERSION = 2
 SYMBOL = 8  # bytes: two float32
 MOST_WORDS = 600  # characters of a refusal
 LOUDEST = 1e6  # of a symbol's parts, in units of the power that codecs send with
@@ -31,7 +32,9 @@ Session = Annotated[bytes, Field(min_length=16, max_length=16)]
 Number = Annotated[int, Field(ge=0, lt=2**63)]
 Words = Annotated[str, Field(max_length=MOST_WORDS)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Reason = Literal["version", "system", "session", "replayed", "frame", "busy"]
+Tag = Annotated[str, Field(pattern=r"^[0-9a-z]{16}$")]
+Reason = Literal["version", "system", "session", "policy", "replayed", "frame", "busy"]
+System = dict[Annotated[str, Field(max_length=40)], Words]
 
 
 class MessageError(AtmError):
@@ -51,11 +54,12 @@ class Message(BaseModel):
 
 
 class Hello(Message):
-    """A device says what it is."""
+    """A device says what it is, and under which policies it may send."""
 
     kind: Literal["hello"] = "hello"
     version: Number = VERSION
-    system: dict[Annotated[str, Field(max_length=40)], Words] = Field(max_length=20)
+    system: System = Field(max_length=20)
+    policies: list[Annotated[System, Field(max_length=20)]] = Field(min_length=1, max_length=16)
 
 
 class Welcome(Message):
@@ -78,6 +82,7 @@ class Frame(Message):
     """One picture on the air.
 
     Attributes:
+        policy: the tag of the one that it was made under.
         symbols: ``T k`` complex64, token by token.
         per_token: k.
         header: see `atm.header`.
@@ -87,16 +92,22 @@ class Frame(Message):
     kind: Literal["frame"] = "frame"
     session: Session
     number: Number
+    policy: Tag
     per_token: Annotated[int, Field(ge=1, le=4096)]
     symbols: bytes
     header: Annotated[bytes, Field(max_length=2**16)]
     snr_db: float | bytes | None = None
 
     @classmethod
-    def of(cls, session: bytes, number: int, symbols: Tensor, header: bytes) -> Frame:
+    def of(cls, session: bytes, number: int, policy: str, symbols: Tensor, header: bytes) -> Frame:
         """From symbols ``[T, k]``."""
         return cls(
-            session=session, number=number, per_token=symbols.shape[1], symbols=raw(symbols.cpu()), header=header
+            session=session,
+            number=number,
+            policy=policy,
+            per_token=symbols.shape[1],
+            symbols=raw(symbols.cpu()),
+            header=header,
         )
 
     @property
@@ -149,7 +160,9 @@ class Answer(Message):
         logits: float32.
         symbols: channel uses of the frame, header included, as reports count them.
         snr_db: what its receiver measured, the mean in dB.
-        seconds: that it computed.
+        seconds: that it computed, for all frames of the batch.
+        waited: seconds that the frame waited for its turn before that.
+        together: frames of the batch.
     """
 
     kind: Literal["answer"] = "answer"
@@ -158,6 +171,8 @@ class Answer(Message):
     symbols: Number
     snr_db: float
     seconds: Finite
+    waited: Finite = 0.0
+    together: Number = 1
 
     @field_validator("logits")
     @classmethod

@@ -26,7 +26,8 @@ def say_line(line: str) -> None:
 
 def row_of(live: Live, each: Answered) -> dict[str, Any]:
     """A frame and its answer as JSON has them."""
-    row: dict[str, Any] = {"number": each.sending.shot.number, "tokens": each.sending.tokens.counts[0]}
+    sending = each.sending
+    row = {"number": sending.shot.number, "policy": sending.mode.name, "tokens": sending.tokens.counts[0]}
     if each.answer is None:
         return {**row, "refused": each.refused}
     logits = each.answer.tensor()
@@ -52,7 +53,9 @@ def show_answer(live: Live, each: Answered, as_json: bool) -> None:
         _print(f"{row['number']}: {each.refused}")
     else:
         total = sum(row["milliseconds"].values())
-        _print(f"{row['number']}: {row['name']}, {row['tokens']} tokens, {row['symbols']} symbols, {total:.0f} ms")
+        under = f", {row['policy']}" if len(live.modes) > 1 else ""
+        sent = f"{row['tokens']} tokens, {row['symbols']} symbols"
+        _print(f"{row['number']}: {row['name']}{under}, {sent}, {total:.0f} ms")
 
 
 def show_rebuilt(rebuilt: Rebuilt, as_json: bool) -> None:

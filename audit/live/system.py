@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass as configuration
@@ -15,14 +17,17 @@ from atm import channels
 from atm.errors import AtmError
 from atm.header import Header
 from atm.link import Link
+from atm.policy import MergePolicy
 from atm.signals import ImageSignal
 from atm.text import printable
 from atm.victims import Victim
 from atm.wire import HEADER_BITS_PER_SYMBOL
 from audit.live.protocol import ENVELOPE, SYMBOL
 from audit.setting import PROBE, AttackConfig, defended, samples, target
-from audit.system import STRICT, OnAir
+from audit.system import STRICT, Names, OnAir
 
+MOST_POLICIES = 16
+TAG = 16  # hexadecimal digits of a policy's digest
 LARGEST_BUCKET = 4096  # tokens, of `defenses.pad`
 SIDE_AND_CHANNEL = 2  # at most as many SNRs of 4 bytes as symbols come beside them, and room for a header
 
@@ -32,35 +37,43 @@ class LiveConfig(OnAir):
     """What both ends of a live link are asked for.
 
     Attributes:
-        policy: preset name or policy file.
+        policies: preset names or policy files; a device may change from one to another between frames.
         defense: see `defenses.create`; None sends the tokens as they are.
     """
 
     COMMAND: ClassVar[str] = "a live link"
 
-    policy: str = "moderate"
+    policies: Names = ("moderate",)
     defense: str | None = None
 
     def attacked_by(self, attack: str) -> AttackConfig:
         """The same system under one attack."""
-        return AttackConfig.of(self, policies=(self.policy,), attacks=(attack,), defense=self.defense)
+        return AttackConfig.of(self, policies=self.policies, attacks=(attack,), defense=self.defense)
 
 
 @dataclass(frozen=True)
-class Live:
-    """A system that can be run as processes.
+class Mode:
+    """A policy that frames may be made under.
 
     Attributes:
-        link: all of it; what a process does not need is there and idle.
-        classes: of the answers, by their numbers; empty where they have no names.
-        agreement: what both ends must have alike, in words and digests.
+        link: all of the system; what a process does not need is there and idle.
+        agreement: what both ends must have alike of it: the policy's digest, codec and fields on the wire.
     """
 
     link: Link
-    classes: tuple[str, ...]
     agreement: dict[str, str]
 
     @property
+    def name(self) -> str:
+        """Of the policy, at this end."""
+        return self.link.policy.name
+
+    @property
+    def tag(self) -> str:
+        """What a frame says of its policy."""
+        return self.agreement["policy"][:TAG]
+
+    @cached_property
     def header(self) -> Header:
         """How headers are written and read."""
         return header_of(self.link)
@@ -68,15 +81,44 @@ class Live:
     @property
     def most_tokens(self) -> int:
         """Of any frame."""
-        header = self.header
         pads = self.link.defence is not None and self.link.defence.pads
-        return max(header.prefix + header.patches, LARGEST_BUCKET * pads)
+        return max(self.header.prefix + self.header.patches, LARGEST_BUCKET * pads)
 
     @property
     def most_bytes(self) -> int:
         """Of any message."""
         each = self.link.codec.symbols_per_token * SYMBOL
         return ENVELOPE + self.header.most_bytes + SIDE_AND_CHANNEL * self.most_tokens * each
+
+
+@dataclass(frozen=True)
+class Live:
+    """A system that can be run as processes.
+
+    Attributes:
+        modes: its policies; a device begins with the first.
+        classes: of the answers, by their numbers; empty where they have no names.
+        agreement: what both ends must have alike under every policy, in words and digests.
+    """
+
+    modes: tuple[Mode, ...]
+    classes: tuple[str, ...]
+    agreement: dict[str, str]
+
+    @property
+    def link(self) -> Link:
+        """Under the first policy; victim, channel and kind of signal are those of all."""
+        return self.modes[0].link
+
+    @cached_property
+    def by_tag(self) -> dict[str, Mode]:
+        """The policies by what frames say."""
+        return {mode.tag: mode for mode in self.modes}
+
+    @property
+    def most_bytes(self) -> int:
+        """Of any message."""
+        return len(self.modes) * ENVELOPE + max(mode.most_bytes for mode in self.modes)
 
     def name(self, answer: int) -> str:
         """Of an answer."""
@@ -114,27 +156,62 @@ def resolve(config: LiveConfig, sends: bool) -> Live:
         raise AtmError("--head probe is fitted anew by every command; fit one with 'atm train head' and give its file")
     channel = channels.parse(config.channel)
     defence = None if config.defense in (None, "none") else defenses.create(str(config.defense))
-    found = target(config, (config.policy,))
-    (policy,), victim = found.policies, found.victim
+    if not 1 <= len(config.policies) <= MOST_POLICIES:
+        raise AtmError(f"a live link has 1 to {MOST_POLICIES} policies, not {len(config.policies)}")
+    found = target(config, config.policies)
+    victim = found.victim
     need_pictures(victim)
-    codec, digest = found.codecs[policy.device_layers]
-    link = Link(victim.encoder, policy, codec, channel)
-    if defence is not None:
-        fits = samples(config, victim.encoder.signal) if sends else None
-        link = link.with_defence(defence) if fits is None else defended(link, config.defense, fits, config.seed)
+    links: dict[int, Link] = {}  # by the layer after which they send
+    for policy in found.policies:
+        if policy.device_layers not in links:
+            link = Link(victim.encoder, policy, found.codecs[policy.device_layers][0], channel)
+            if defence is not None:
+                fits = samples(config, victim.encoder.signal) if sends else None
+                link = link.with_defence(defence) if fits is None else defended(link, config.defense, fits, config.seed)
+            links[policy.device_layers] = link
     victim.need_task("a live link")
-    agreement = {
-        "victim": victim.digest,
-        "policy": hashlib.sha256(json.dumps(replace(policy, name="").as_dict()).encode()).hexdigest(),
-        "codec": f"{codec.name} {codec.symbols_per_token} {digest}".strip(),
-        "defence": config.defense or "none",
+    modes = [
+        Mode(link, _agreement(link, found.codecs[policy.device_layers][1]))
+        for policy in found.policies
+        for link in [links[policy.device_layers].with_policy(policy)]
+    ]
+    live = Live(tuple(modes), victim.classes, {"victim": victim.digest, "defence": config.defense or "none"})
+    if len(live.by_tag) < len(modes):
+        raise AtmError("two of the policies merge alike; give each of them once")
+    return live
+
+
+def digest_of(policy: MergePolicy) -> str:
+    """SHA-256 of what a policy does, whatever its name."""
+    return hashlib.sha256(json.dumps(replace(policy, name="").as_dict()).encode()).hexdigest()
+
+
+def _agreement(link: Link, digest: str) -> dict[str, str]:
+    return {
+        "policy": digest_of(link.policy),
+        "codec": f"{link.codec.name} {link.codec.symbols_per_token} {digest}".strip(),
         "wire": " ".join(field.name for field in link.wire.fields),
     }
-    return Live(link, victim.classes, agreement)
 
 
-def disagreement(mine: dict[str, str], theirs: dict[str, str]) -> str:
-    """In words, what is not alike; empty where all is."""
+def refusal(live: Live, system: dict[str, str], policies: Sequence[dict[str, str]]) -> str:
+    """In words, what a device has that is not alike; empty where all is."""
+    if words := _disagreement(live.agreement, system):
+        return words
+    for theirs in policies:
+        mine = live.by_tag.get(theirs.get("policy", "")[:TAG])
+        if mine is None and len(live.modes) == len(policies) == 1:
+            mine = live.modes[0]  # and what is not alike is named
+        if mine is None:
+            known = ", ".join(_short(mode.agreement["policy"]) for mode in live.modes)
+            lacking = _short(theirs.get("policy", "missing"))
+            return f"it has no policy {lacking}, but {known}; give both the same --policy"
+        if words := _disagreement(mine.agreement, theirs):
+            return words
+    return ""
+
+
+def _disagreement(mine: dict[str, str], theirs: dict[str, str]) -> str:
     for name, value in mine.items():
         if theirs.get(name) != value:
             return f"its {name} is {_short(value)}, the device's is {_short(theirs.get(name, 'missing'))}"

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from atm.tokens import NOWHERE
+from audit.live.choosing import Choice
 from audit.live.device import Answered
 from audit.live.drawing import merged, png_of
 from audit.live.page_server import Page
@@ -33,17 +34,27 @@ class Watch:
     """Tells a page of frames, answers and listeners.
 
     Args:
-        page: the page.
+        page: the page, whose watchers may pick a policy.
         live: the system.
+        choice: of the policies.
         words: about it, for the head of the page.
     """
 
-    def __init__(self, page: Page, live: Live, words: str) -> None:
-        self._page, self._live = page, live
+    def __init__(self, page: Page, live: Live, choice: Choice, words: str) -> None:
+        self._page, self._live, self._choice = page, live, choice
         self._kept: OrderedDict[int, Tensor] = OrderedDict()
         self._early: Overheard | None = None  # of a frame whose answer is not there yet
         self._lock = threading.Lock()
         page.show("about", {"words": words})
+        self._show_choice()
+        page.listen(self._picked)
+
+    def _picked(self, policy: str) -> None:
+        self._choice.pick(policy)
+        self._show_choice()  # as it is, whatever was picked
+
+    def _show_choice(self) -> None:
+        self._page.show("choice", {"policies": self._choice.names, "picked": self._choice.picked})
 
     def frame(self, each: Answered, answered: int, lost: int, dropped: int) -> None:
         """A frame with its answer, and how many there were."""
@@ -86,7 +97,7 @@ class Watch:
             self._page.show("heard", {**heard, "rebuilt": _text(png_of(rebuilt))})
 
 
-def watched(port: int, live: Live, config: LiveConfig) -> Watch:
+def watched(port: int, live: Live, choice: Choice, config: LiveConfig) -> Watch:
     """A page on a port of this machine, and where it is.
 
     Raises:
@@ -96,9 +107,9 @@ def watched(port: int, live: Live, config: LiveConfig) -> Watch:
     say_line(f"the live page is at {page.address}")
     defended = f", defence {config.defense}" if config.defense else ""
     codec = live.link.codec.name
-    return Watch(
-        page, live, f"{config.victim}, policy {config.policy}{defended}, codec {codec}, made for {config.channel}"
-    )
+    policies = f"polic{'ies' if len(live.modes) > 1 else 'y'} {', '.join(mode.name for mode in live.modes)}"
+    words = f"{config.victim}, {policies}{defended}, codec {codec}, made for {config.channel}"
+    return Watch(page, live, choice, words)
 
 
 @contextmanager

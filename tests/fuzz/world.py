@@ -61,6 +61,7 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
     "listen": ("listen", *FEW, "--policy", "none", "--threat", "eavesdropper:awgn:5", *OUT),
     "profile": ("profile", *FEW, "--policy", "none"),
     "key": ("key", "--out", "new.key"),
+    "export": ("export", "--victim", "victim.safetensors", "--policy", "policy.yaml", "--out", "new.onnx"),
 }  # fmt: skip
 # What a command that is accepted here may write; the others begin nothing before the gate.
 WRITES = {

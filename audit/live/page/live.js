@@ -29,12 +29,18 @@
 
   const takes = {
     about: (told) => say("about", told.words),
+    choice: (told) => {
+      at("choice").hidden = told.policies.length < 2;
+      at("pick").replaceChildren(...told.policies.map((policy) => new Option(policy, policy)));
+      at("pick").value = told.picked;
+    },
     frame: (told) => {
       show("original", told.original);
       show("merged", told.merged);
       say("tokens", told.tokens);
       say("patches", told.patches);
       say("number", told.number);
+      say("policy", told.policy);
       say("counts", `${told.answered} answered, ${told.lost} lost or refused, ${told.dropped} dropped for newer ones`);
       say("answer", told.name ?? "no answer");
       say("probability", told.name === undefined ? told.refused : `${(100 * told.probability).toFixed(0)}%`);
@@ -57,8 +63,10 @@
     say("state", word);
     at("state").className = `badge ${kind}`;
   };
+  let socket;
+  at("pick").onchange = (event) => socket.send(JSON.stringify({ policy: event.target.value }));
   const connect = () => {
-    const socket = new WebSocket(`ws://${location.host}/frames`);
+    socket = new WebSocket(`ws://${location.host}/frames`);
     socket.onopen = () => state("live", "live");
     socket.onmessage = (event) => {
       const told = JSON.parse(event.data);

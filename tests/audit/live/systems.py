@@ -11,18 +11,42 @@ import torch
 import zmq
 
 from atm.link import Link
+from atm.policy import MergePolicy
 from audit.live.protocol import MOST_BYTES, Hello, Welcome
 from audit.live.relay import Air, Relay
-from audit.live.server import Server, serve
+from audit.live.server import Server
+from audit.live.serving import BATCH, Serving
 from audit.live.sockets import Address, Network
 from audit.live.sources import Shot
-from audit.live.system import Live
-from tests.systems import pictures, system
+from audit.live.system import Live, Mode, digest_of
+from tests.systems import DEPTH, pictures, system
 
 
 def live(defence: str = "", victim: str = "absolute", codec: str = "uncoded", exit_layer: int = 1) -> Live:
     link: Link = system(defence, codec, exit_layer, victim, "awgn:10")
-    return Live(link, ("ant", "bee", "cat", "dog", "emu"), {"victim": "v" * 64, "policy": "p" * 64, "wire": "symbols"})
+    return alone(link)
+
+
+def alone(link: Link) -> Live:
+    mode = Mode(link, {"policy": "p" * 64, "wire": "symbols"})
+    return Live((mode,), ("ant", "bee", "cat", "dog", "emu"), {"victim": "v" * 64})
+
+
+def several(codec: str = "uncoded") -> Live:
+    """One with three policies, of which the last sends after another layer where the codec serves it."""
+    first = system("", codec, 1, "absolute", "awgn:10")
+    policies = [MergePolicy.uniform(threshold, DEPTH, exit_layer=1) for threshold in (1.0, 0.6)]
+    policies.append(MergePolicy.uniform(0.5, DEPTH, exit_layer=1 if first.codec.learned else 2))
+    links = [first.with_policy(policy) for policy in policies]
+    wires = [" ".join(field.name for field in link.wire.fields) for link in links]
+    modes = [
+        Mode(link, {"policy": digest_of(link.policy), "wire": wire}) for link, wire in zip(links, wires, strict=True)
+    ]
+    return Live(tuple(modes), ("ant", "bee", "cat", "dog", "emu"), {"victim": "v" * 64})
+
+
+def hello(here: Live) -> Hello:
+    return Hello(system=here.agreement, policies=[mode.agreement for mode in here.modes])
 
 
 def shot(number: int, seed: int = 0) -> Shot:
@@ -36,7 +60,7 @@ def free_port() -> Address:
 
 
 def joined(server: Server) -> bytes:
-    welcome = server.reply(Hello(system=server.live.agreement).pack())
+    welcome = server.reply(hello(server.live).pack())
     assert isinstance(welcome, Welcome)
     return welcome.session
 
@@ -64,9 +88,9 @@ def running(work: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
 
 
 @contextmanager
-def served(network: Network, server: Server, address: Address) -> Iterator[None]:
+def served(network: Network, server: Server, address: Address, batch: int = BATCH, wait: float = 0) -> Iterator[None]:
     socket = network.bind(zmq.ROUTER, address, server.live.most_bytes)
-    with running(lambda stop: serve(server, socket, stop)):
+    with running(Serving(server, socket, batch, wait).run):
         yield
     socket.close()
 

@@ -22,6 +22,7 @@ from atm.threat import ThreatModel, load
 from attacks import Attack
 from attacks.ridge import Ridge
 from attacks.session import Session
+from audit.live.choosing import Choice
 from audit.live.device import Uplink, encode, stream
 from audit.live.ear import Ear, in_place, live_threat
 from audit.live.ear import fitted as fitted_to
@@ -32,7 +33,7 @@ from audit.live.server import Server
 from audit.live.sockets import network
 from audit.live.system import Live, LiveConfig
 from tests.atm.models import tiny_encoder
-from tests.audit.live.systems import free_port, live, on_air, served, shot
+from tests.audit.live.systems import alone, free_port, live, on_air, served, shot
 from tests.systems import SHAPE, pictures
 
 SESSION = bytes(16)
@@ -40,11 +41,11 @@ SESSION = bytes(16)
 
 def unmerged(here: Live) -> Live:
     depth = here.link.encoder.depth
-    return replace(here, link=here.link.with_policy(MergePolicy.uniform(1.0, depth, exit_layer=1)))
+    return alone(here.link.with_policy(MergePolicy.uniform(1.0, depth, exit_layer=1)))
 
 
 def frame(here: Live, number: int) -> Frame:
-    return encode(here, shot(number), 0).frame(SESSION)
+    return encode(here.modes[0], shot(number), 0).frame(SESSION)
 
 
 class Grey(Attack):
@@ -122,7 +123,7 @@ def test_what_could_be_no_picture_is_no_reconstruction(monkeypatch):
 
 def test_where_tokens_merge_what_is_fitted_is_what_is_heard():
     here = live(exit_layer=2)  # whose sizes are on the wire, and then where they are not
-    plain = replace(here, link=Link(tiny_encoder(**SHAPE), here.link.policy, here.link.codec, here.link.channel))
+    plain = alone(Link(tiny_encoder(**SHAPE), here.link.policy, here.link.codec, here.link.channel))
     for each in (here, plain):
         attack, threat = fitted(each.link, "eavesdropper:awgn:10")
         rebuilt = Ear(each.link, threat, attack, 0).rebuild(frame(each, 0))
@@ -149,7 +150,7 @@ def test_every_frame_on_the_air_is_heard_published_and_kept(tmp_path: Path):
         served(own, Server(here), back),
         on_air(net, air, front, back, ears),
     ):
-        heard = listen_to(ear, net, ears, told, done.is_set)
+        heard = listen_to({here.modes[0].tag: ear}, net, ears, told, done.is_set)
         shows = net.connect(zmq.SUB, told, MOST_BYTES)
         shows.setsockopt(zmq.SUBSCRIBE, b"")
         uplink = Uplink(net.connect(zmq.DEALER, front, here.most_bytes), here, 5, 60)
@@ -161,7 +162,7 @@ def test_every_frame_on_the_air_is_heard_published_and_kept(tmp_path: Path):
                 time.sleep(0.03)
                 yield shot(number)
 
-        sending = threading.Thread(target=lambda: list(stream(here, uplink, shots(), 0, again=True)))
+        sending = threading.Thread(target=lambda: list(stream(Choice(here.modes), uplink, shots(), 0, again=True)))
         sending.start()
         numbers = []
         for rebuilt in heard:
@@ -182,10 +183,10 @@ def test_every_frame_on_the_air_is_heard_published_and_kept(tmp_path: Path):
 
 def test_the_attack_that_is_asked_for_is_the_one_that_is_fitted(victim, pictures):
     config = LiveConfig(
-        victim=str(victim), data=str(pictures), policy="none", images=4, auxiliary=40, threat="eavesdropper:awgn:5"
+        victim=str(victim), data=str(pictures), policies=("none",), images=4, auxiliary=40, threat="eavesdropper:awgn:5"
     )
     lines: list[str] = []
-    ear = fitted_to(config, "ridge", quick=True, originals=True, say=lines.append)
+    (ear,) = fitted_to(config, "ridge", quick=True, originals=True, say=lines.append).values()
     assert isinstance(ear.attack, Ridge) and "fitting ridge" in lines[0] and len(ear.originals) == 4
     with pytest.raises(AtmError, match="unknown attack 'rigde'"):
         fitted_to(config, "rigde")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +14,14 @@ import pytest
 import torch
 
 from atm.errors import AtmError
+from audit.live.choosing import Choice
 from audit.live.device import Answered, encode
 from audit.live.drawing import DROPPED, merged, png_of
 from audit.live.page_server import HEADERS, MOST_WATCHERS, Page
 from audit.live.protocol import Overheard
 from audit.live.server import Server
 from audit.live.watching import Watch
-from tests.audit.live.systems import joined, live, shot
+from tests.audit.live.systems import joined, live, several, shot
 from tests.browser import browser
 
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -34,13 +36,14 @@ def page():
 
 def answered(number: int = 0) -> Answered:
     here = live()
-    server, sending = Server(here), encode(here, shot(number), 0)
+    server, sending = Server(here), encode(here.modes[0], shot(number), 0)
     answer = server.reply(sending.frame(joined(server)).pack())
     return Answered(sending, answer, seconds={**sending.seconds, "air and network": 0.004, "server": 0.002})
 
 
 def watch(page: Page, name: str = EVIL) -> Watch:
-    return Watch(page, replace(live(), classes=(name,) * 5), f"about {name}")
+    here = replace(live(), classes=(name,) * 5)
+    return Watch(page, here, Choice(here.modes), f"about {name}")
 
 
 def test_patches_of_one_token_have_one_colour_and_dropped_ones_none():
@@ -66,7 +69,8 @@ def test_all_is_shown_in_a_browser_and_foreign_words_are_words(page, tmp_path: P
         text = tab.run("document.body.innerText")
         assert EVIL in text and "about " + EVIL in text
         tokens = frame.sending.tokens.counts[0]
-        for words in (f"{tokens} tokens of 16 patches", f"{frame.answer.symbols}", "3 answered, 2 lost or refused",
+        for words in (frame.sending.mode.name, f"{tokens} tokens of 16 patches",
+                      f"{frame.answer.symbols}", "3 answered, 2 lost or refused",
                       "4.0", "encoder", "air and network", "5.0 dB", "1.00"):  # fmt: skip
             assert words in text, words
         assert tab.run("document.querySelectorAll('main img').length") == 3
@@ -89,6 +93,52 @@ def test_all_is_shown_in_a_browser_and_foreign_words_are_words(page, tmp_path: P
                 "axe.run().then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].html.slice(0, 150)))"
             )
             assert problems == [], problems
+
+
+def test_a_policy_is_picked_in_the_browser_and_its_name_is_a_word(page, tmp_path: Path):
+    here = several()
+    evil = replace(here.modes[1], link=here.link.with_policy(here.modes[1].link.policy.renamed(EVIL)))
+    choice = Choice((here.modes[0], evil, here.modes[2]))
+    Watch(page, here, choice, "about")
+    with browser(tmp_path) as tab:
+        tab.go(page.address, 400)
+        tab.wait("document.getElementById('pick').options.length === 3")
+        assert tab.run("[...document.getElementById('pick').options].map(o => o.text)") == choice.names
+        assert tab.run("document.getElementById('pick').value") == choice.picked == here.modes[0].name
+        tab.run(
+            "{const p = document.getElementById('pick'); p.selectedIndex = 1; p.dispatchEvent(new Event('change'))}"
+        )
+        deadline = time.monotonic() + 30
+        while choice.picked != EVIL and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert choice.next() is evil
+        tab.go(page.address, 400)
+        tab.wait("document.getElementById('pick').selectedIndex === 1")
+        assert tab.run("document.querySelectorAll('header img').length") == 0 and tab.complaints == []
+        assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_words_of_watchers_that_name_no_policy_change_nothing(page):
+    here = several()
+    choice = Choice(here.modes)
+    Watch(page, here, choice, "about")
+    names = choice.names
+
+    async def say() -> str:
+        async with aiohttp.ClientSession() as session:
+            socket = await session.ws_connect(page.address + "frames")
+            for words in ("", "[", "[" * 900, "null", "7", '"none"', "{}", json.dumps({"policy": "foreign"}),
+                          json.dumps({"policy": [names[1]]}), json.dumps({"policy": names[1], "more": 1}),
+                          json.dumps({"policy": None})):  # fmt: skip
+                await socket.send_str(words)
+            await socket.send_bytes(json.dumps({"policy": names[1]}).encode())
+            before = choice.picked
+            await socket.send_str(json.dumps({"policy": names[2]}))
+            while choice.picked == before:
+                await socket.receive()
+            return before
+
+    assert asyncio.run(say()) == names[0] and choice.picked == names[2]
 
 
 def test_a_port_that_is_taken_is_refused(page):
@@ -137,9 +187,9 @@ def test_a_listener_who_is_quicker_than_the_server_is_scored_all_the_same(page):
     page.show = lambda kind, what: told.append((kind, what))  # type: ignore[method-assign]
     watched = watch(page)
     watched.overheard(Overheard(number=0, attack="a", png=png_of(shot(0).image), score=None, snr_db=0.0))
-    assert [kind for kind, _ in told] == ["about"]
+    assert [kind for kind, _ in told] == ["about", "choice"]
     watched.frame(answered(), 1, 0, 0)
-    assert [kind for kind, _ in told] == ["about", "frame", "heard"] and told[-1][1]["score"] > 0.98
+    assert [kind for kind, _ in told] == ["about", "choice", "frame", "heard"] and told[-1][1]["score"] > 0.98
 
 
 @pytest.mark.parametrize("png", [b"", b"\x89PNG", b"GIF89a", png_of(torch.zeros(3, 4, 4))[:45]])
@@ -149,4 +199,4 @@ def test_a_listeners_picture_that_is_none_is_not_shown(page, png):
     watched = watch(page)
     watched.frame(answered(), 1, 0, 0)
     watched.overheard(Overheard(number=0, attack="a", png=png, score=None, snr_db=0.0))
-    assert told == ["about", "frame"]
+    assert told == ["about", "choice", "frame"]

@@ -32,12 +32,14 @@ from tests.audit.live.systems import live, shot
 KINDS: tuple[type[Message], ...] = (Hello, Welcome, Refused, Frame, Answer, Overheard)
 SESSION = bytes(16)
 TEXT = st.text(max_size=40)
+WORDS = st.dictionaries(TEXT, TEXT, max_size=3)
+TAG = "0123456789abcdef"
 GOOD = st.one_of(
-    st.builds(Hello, version=st.integers(0, 2**63 - 1), system=st.dictionaries(TEXT, TEXT, max_size=3)),
+    st.builds(Hello, version=st.integers(0, 2**63 - 1), system=WORDS, policies=st.lists(WORDS, min_size=1, max_size=3)),
     st.builds(Welcome, session=st.binary(min_size=16, max_size=16)),
     st.builds(Refused, reason=st.sampled_from(["version", "session", "frame"]), words=TEXT),
-    st.builds(Frame, session=st.just(SESSION), number=st.integers(0, 2**63 - 1), per_token=st.integers(1, 9),
-              symbols=st.binary(max_size=80), header=st.binary(max_size=9),
+    st.builds(Frame, session=st.just(SESSION), number=st.integers(0, 2**63 - 1), policy=st.just(TAG),
+              per_token=st.integers(1, 9), symbols=st.binary(max_size=80), header=st.binary(max_size=9),
               snr_db=st.one_of(st.none(), st.floats(allow_nan=False), st.binary(max_size=40))),
 )  # fmt: skip
 PLAIN = st.recursive(
@@ -109,7 +111,7 @@ def test_a_kind_that_has_no_meaning_here_is_refused():
     ],
 )
 def test_symbols_that_are_none_are_refused(change):
-    frame = Frame(session=SESSION, number=0, per_token=2, symbols=bytes(16), header=b"")
+    frame = Frame(session=SESSION, number=0, policy=TAG, per_token=2, symbols=bytes(16), header=b"")
     assert frame.tensor().shape == (1, 2)
     with pytest.raises(MessageError):
         frame.model_copy(update=change).tensor()
@@ -135,7 +137,7 @@ def test_numbers_that_json_has_not_are_refused(number):
 
 @pytest.mark.parametrize("snr", [math.nan, bytes(4), b"\x00\x00\xc0\x7f" * 2])
 def test_a_quality_that_is_none_is_refused(snr):
-    frame = Frame(session=SESSION, number=0, per_token=2, symbols=bytes(16), header=b"", snr_db=snr)
+    frame = Frame(session=SESSION, number=0, policy=TAG, per_token=2, symbols=bytes(16), header=b"", snr_db=snr)
     with pytest.raises(MessageError):
         frame.quality()
 
@@ -146,7 +148,7 @@ def test_a_quality_that_is_none_is_refused(snr):
 def test_bytes_on_the_wire_are_the_symbols_that_reports_count(codec, victim, defence):
     here = live(defence, victim, codec)
     for number in range(3):
-        sending = encode(here, shot(number), seed=3)
+        sending = encode(here.modes[0], shot(number), seed=3)
         frame = sending.frame(SESSION)
         claimed = here.link.transmit(shot(number).image[None], seed=seed_of("defence", 3, number))
         assert torch.equal(frame.tensor(), claimed.on_air)

@@ -11,6 +11,7 @@ import zmq
 from atm import channels
 from atm.errors import AtmError
 from atm.seeds import seed_of
+from audit.live.choosing import Choice
 from audit.live.device import Uplink, encode, stream
 from audit.live.protocol import MOST_BYTES, Answer, Frame, Refused, unpack
 from audit.live.relay import ON_WAY, Air, Schedule, Way, schedule_of
@@ -58,7 +59,7 @@ def test_an_air_that_cannot_be_is_refused(change):
 @pytest.mark.parametrize("channel", ["awgn:10", "rayleigh:5", "burst:10,rate=0.3", "noiseless"])
 def test_a_frame_meets_the_channel_as_in_one_process(channel):
     here = live()
-    frame = encode(here, shot(4), 0).frame(bytes(16))
+    frame = encode(here.modes[0], shot(4), 0).frame(bytes(16))
     air = Air(schedule_of(channel, None), seed=11)
     got, symbols = air.carry(frame), frame.tensor()
     generator = torch.Generator().manual_seed(seed_of("channel", 11, 4))
@@ -70,7 +71,7 @@ def test_a_frame_meets_the_channel_as_in_one_process(channel):
 
 def test_a_frame_holds_the_channel_for_its_symbols():
     here = live()
-    sending = encode(here, shot(0), 0)
+    sending = encode(here.modes[0], shot(0), 0)
     air = Air(schedule_of("awgn:10", None), bandwidth=1000)
     symbols = here.link.transmit(shot(0).image[None]).symbols[0]
     assert 0 <= air.airtime(sending.frame(bytes(16))) - float(symbols) / 1000 < 0.012, "to a whole byte of the header"
@@ -122,19 +123,19 @@ def test_foreign_messages_are_answered_and_the_air_goes_on():
     ):
         rude = theirs.connect(zmq.DEALER, front, MOST_BYTES)
         assert rude.poll(5000, zmq.POLLOUT)
-        good = encode(here, shot(0), 0).frame(bytes(16)).model_copy(update={"symbols": bytes(7)})
+        good = encode(here.modes[0], shot(0), 0).frame(bytes(16)).model_copy(update={"symbols": bytes(7)})
         for data in [b"", good.pack(), *(chance.randbytes(chance.randrange(300)) for _ in range(50))]:
             rude.send(data)
             assert rude.poll(5000)
             assert unpack(rude.recv(), Refused).reason == "frame"
         assert relay.refused == 52 and relay.carried == 0
         uplink = Uplink(theirs.connect(zmq.DEALER, front, here.most_bytes), here, 5, 60)
-        answers = list(stream(here, uplink, map(shot, range(2)), 0, again=True))
+        answers = list(stream(Choice(here.modes), uplink, map(shot, range(2)), 0, again=True))
         assert all(isinstance(each.answer, Answer) for each in answers) and relay.carried == 2
 
 
 def test_a_frame_is_a_frame_of_the_session_behind_the_air_too():
     here = live()
-    frame = encode(here, shot(0), 0).frame(bytes(range(16)))
+    frame = encode(here.modes[0], shot(0), 0).frame(bytes(range(16)))
     arrived = unpack(Air(schedule_of("rayleigh:5", None)).carry(frame).pack(), Frame)
     assert (arrived.session, arrived.number, arrived.per_token) == (frame.session, frame.number, frame.per_token)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 import torch
 import zmq
 
 from atm.seeds import seed_of
+from audit.live.choosing import Choice
 from audit.live.device import Uplink, encode, stream
-from audit.live.protocol import VERSION, Answer, Frame, Hello, Refused, Welcome
+from audit.live.protocol import VERSION, Answer, Frame, Refused, Welcome
 from audit.live.relay import Air, Schedule
 from audit.live.server import MOST_SESSIONS, Server
 from audit.live.sockets import network
 from audit.live.system import Live
-from tests.audit.live.systems import free_port, joined, live, on_air, served, shot
+from tests.audit.live.systems import alone, free_port, hello, joined, live, on_air, served, shot
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def here() -> Live:
 
 
 def frame(here: Live, session: bytes, number: int = 0) -> Frame:
-    return encode(here, shot(number), 0).frame(session)
+    return encode(here.modes[0], shot(number), 0).frame(session)
 
 
 @pytest.mark.parametrize("codec", ["uncoded", "learned"])
@@ -35,7 +35,7 @@ def test_answers_are_those_of_one_process_bit_for_bit(codec, victim, channel):
     here = live(victim=victim, codec=codec)
     from atm import channels
 
-    here = replace(here, link=here.link.over(channels.parse(channel)))
+    here = alone(here.link.over(channels.parse(channel)))
     server, air = Server(here), Air(Schedule(((0, here.link.channel),)), seed=7)
     session = joined(server)
     for number in range(3):
@@ -55,7 +55,7 @@ def test_defended_tokens_are_answered(defence):
     session = joined(server)
     for number in range(3):
         answer = server.reply(frame(here, session, number).pack())
-        sent = encode(here, shot(number), 0).tokens
+        sent = encode(here.modes[0], shot(number), 0).tokens
         told = here.link.wire.delivered(sent).with_values(sent.values)
         assert isinstance(answer, Answer)
         torch.testing.assert_close(answer.tensor(), here.link.answer(told)[0], rtol=1e-4, atol=1e-4)
@@ -78,12 +78,15 @@ def test_what_was_sent_before_is_refused_and_only_a_lost_answer_comes_again(here
 
 def test_other_systems_and_versions_are_refused_with_what_is_not_alike(here):
     server = Server(here)
-    for key in here.agreement:
-        refused = server.reply(Hello(system={**here.agreement, key: "another"}).pack())
-        assert isinstance(refused, Refused) and refused.reason == "system" and key in refused.words
-        lacking = {name: value for name, value in here.agreement.items() if name != key}
-        assert server.reply(Hello(system=lacking).pack()).reason == "system"
-    assert server.reply(Hello(version=VERSION + 1, system=here.agreement).pack()).reason == "version"
+    good = hello(here)
+    for part in ("system", "policies"):
+        own = here.agreement if part == "system" else here.modes[0].agreement
+        for key in own:
+            for words in ({**own, key: "another"}, {name: value for name, value in own.items() if name != key}):
+                refused = server.reply(good.model_copy(update={part: words if part == "system" else [words]}).pack())
+                assert isinstance(refused, Refused) and refused.reason == "system" and key in refused.words
+    assert server.reply(good.model_copy(update={"version": VERSION + 1}).pack()).reason == "version"
+    assert server.reply(good.model_copy(update={"policies": []}).pack()).reason == "frame"
     assert server.answered == 0
 
 
@@ -92,7 +95,7 @@ def test_frames_that_no_device_of_this_system_sends_are_refused_by_name(here):
     session = joined(server)
     good = frame(here, session)
     k = good.per_token
-    many = bytes(8 * k * (here.most_tokens + 1))
+    many = bytes(8 * k * (here.modes[0].most_tokens + 1))
     for change in (
         {"per_token": k + 1}, {"symbols": good.symbols[:-8]}, {"symbols": good.symbols[: -8 * k]}, {"symbols": b""},
         {"symbols": many}, {"header": b""}, {"header": good.header + b"\0"}, {"header": b"\xff" * len(good.header)},
@@ -119,7 +122,7 @@ def test_a_thousand_damaged_messages_and_it_goes_on(here):
     chance, said = random.Random(0), list[str]()
     server = Server(here, said.append)
     session = joined(server)
-    good = [frame(here, session, 10**6).pack(), Hello(system=here.agreement).pack()]
+    good = [frame(here, session, 10**6).pack(), hello(here).pack()]
     for _ in range(1000):
         data = bytearray(chance.choice(good))
         for _ in range(chance.choice([0, 1, 1, 2, 8])):
@@ -142,7 +145,7 @@ def test_over_sockets_a_server_that_was_away_is_found_again_and_nothing_is_lost(
         answers = []
         for part in (range(3), range(3, 6)):  # each with a server of its own, which knows no session of the other
             with network(None) as own, served(own, Server(here), back):
-                for each in stream(here, uplink, map(shot, part), seed=0, again=True):
+                for each in stream(Choice(here.modes), uplink, map(shot, part), seed=0, again=True):
                     answers.append(each.logits)
         assert "the server answers" in said
         for number, answer in enumerate(answers):

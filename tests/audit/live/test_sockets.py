@@ -9,12 +9,13 @@ import zmq
 
 from atm.errors import AtmError
 from audit.live import keys
+from audit.live.choosing import Choice
 from audit.live.device import Uplink, encode, stream
-from audit.live.protocol import Answer, Hello
+from audit.live.protocol import Answer
 from audit.live.server import Server
 from audit.live.sockets import Address, key_for, network
 from audit.live.sources import Newest, Stills
-from tests.audit.live.systems import free_port, live, served, shot
+from tests.audit.live.systems import free_port, hello, live, served, shot
 from tests.systems import pictures
 
 
@@ -66,9 +67,10 @@ def test_beyond_this_machine_a_key_is_needed(key_file):
 def test_an_address_that_is_taken_is_refused():
     with network(None) as net:
         where = free_port()
-        net.bind(zmq.ROUTER, where, 1000)
+        first = net.bind(zmq.ROUTER, where, 1000)
         with pytest.raises(AtmError, match="cannot listen"):
             net.bind(zmq.ROUTER, where, 1000)
+        first.close()
 
 
 def test_only_who_has_the_key_is_answered(key_file, tmp_path):
@@ -83,11 +85,11 @@ def test_only_who_has_the_key_is_answered(key_file, tmp_path):
             with network(key) as theirs:
                 uplink = Uplink(theirs.connect(zmq.DEALER, where, here.most_bytes), here, 0.3, 0.5)
                 with pytest.raises(AtmError, match="has not answered"):
-                    uplink.ask(encode(here, shot(0), 0), again=True)
+                    uplink.ask(encode(here.modes[0], shot(0), 0), again=True)
         assert server.answered == server.refused == 0
         with network(shared) as theirs:
             uplink = Uplink(theirs.connect(zmq.DEALER, where, here.most_bytes), here, 5, 60)
-            assert isinstance(uplink.ask(encode(here, shot(0), 0), again=True), Answer)
+            assert isinstance(uplink.ask(encode(here.modes[0], shot(0), 0), again=True), Answer)
 
 
 def test_too_large_a_message_costs_its_sender_the_connection_and_nobody_else_anything():
@@ -99,7 +101,7 @@ def test_too_large_a_message_costs_its_sender_the_connection_and_nobody_else_any
         rude.send(bytes(here.most_bytes + 1))
         assert not rude.poll(500)
         uplink = Uplink(theirs.connect(zmq.DEALER, where, here.most_bytes), here, 5, 60)
-        answers = list(stream(here, uplink, map(shot, range(2)), 0, again=True))
+        answers = list(stream(Choice(here.modes), uplink, map(shot, range(2)), 0, again=True))
         assert all(each.answer is not None for each in answers) and server.refused == 0
 
 
@@ -111,10 +113,10 @@ def test_a_device_that_vanishes_in_mid_frame_is_forgotten():
                 lost = gone.connect(zmq.DEALER, where, here.most_bytes)
                 assert lost.poll(5000, zmq.POLLOUT)
                 lost.send_multipart([b"part"] * 9)  # more hops than there are
-                lost.send(Hello(system=here.agreement).pack())
+                lost.send(hello(here).pack())
         with network(None) as theirs:
             uplink = Uplink(theirs.connect(zmq.DEALER, where, here.most_bytes), here, 5, 60)
-            assert isinstance(uplink.ask(encode(here, shot(0), 0), again=True), Answer)
+            assert isinstance(uplink.ask(encode(here.modes[0], shot(0), 0), again=True), Answer)
 
 
 def test_another_system_ends_the_device_with_the_servers_words():
@@ -124,7 +126,7 @@ def test_another_system_ends_the_device_with_the_servers_words():
     with network(None) as net, network(None) as theirs, served(net, Server(other), where):
         uplink = Uplink(theirs.connect(zmq.DEALER, where, here.most_bytes), here, 5, 60)
         with pytest.raises(AtmError, match="another system: its victim is wwwwwwwwwwww, the device's is vvvvvvvvvvvv"):
-            uplink.ask(encode(here, shot(0), 0), again=True)
+            uplink.ask(encode(here.modes[0], shot(0), 0), again=True)
 
 
 def test_a_slow_taker_gets_the_newest_picture_and_nothing_queues():
