@@ -18,7 +18,7 @@ from attacks.history import History
 if TYPE_CHECKING:
     from attacks.oracle import Oracle
 
-ARRAYS = ("image", "log-mel", "fbank")  # kinds of signal that are arrays of numbers
+ARRAYS = ("image", "asked-image", "log-mel", "fbank")  # kinds of signal that are arrays of numbers
 
 
 class Method(ABC):
