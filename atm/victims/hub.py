@@ -105,16 +105,23 @@ class Repository:
         Raises:
             AtmError: there are none as safetensors.
         """
-        names = [WEIGHTS] if self.file(WEIGHTS) else self._parts()
-        state: dict[str, Tensor] = {}
-        for name in names:
+        return {name: tensor for path in self.weights() for name, tensor in read_tensors(path)[1].items()}
+
+    def weights(self) -> list[Path]:
+        """Where its weights lie on this machine, downloaded if need be.
+
+        Raises:
+            AtmError: there are none as safetensors.
+        """
+        found = []
+        for name in [WEIGHTS] if self.file(WEIGHTS) else self._parts():
             path = self.file(Path(name).name)
             if path is None:
                 raise AtmError(f"victim {self.name!r} lacks {name}, which its index names")
-            state |= read_tensors(path)[1]
-        if not state:
+            found.append(path)
+        if not found:
             raise AtmError(f"victim {self.name!r} has no {WEIGHTS}; pickles are converted with 'atm convert'")
-        return state
+        return found
 
     def _parts(self) -> list[str]:
         """The weight files that an index names."""

@@ -122,7 +122,7 @@ def resolve(config: LiveConfig, sends: bool) -> Live:
     if defence is not None:
         fits = samples(config, victim.encoder.signal) if sends else None
         link = link.with_defence(defence) if fits is None else defended(link, config.defense, fits, config.seed)
-    victim.need_task("a live link")
+    victim.need_logits("a live link")
     agreement = {
         "victim": victim.digest,
         "policy": hashlib.sha256(json.dumps(replace(policy, name="").as_dict()).encode()).hexdigest(),
