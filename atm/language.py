@@ -8,6 +8,7 @@ is one: fewer tokens are a shorter prompt. Nothing pools them, so that nobody ne
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -110,19 +111,34 @@ class Language(nn.Module):
 
     def _score(self, prompt: Tensor, numbers: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """``[A]`` losses, and whether they are said, of answers ``[A, n]`` to one prompt ``[m, h]``."""
-        out = self.model(inputs_embeds=prompt[None], use_cache=True, logits_to_keep=1)
+        first, kept = self._read(prompt[None])
         losses, exact = [], []
         for part, known in zip(numbers.split(AT_ONCE), there.split(AT_ONCE), strict=True):
-            logits = out.logits[:, -1:].expand(len(part), -1, -1)
+            logits = first[:, -1:].expand(len(part), -1, -1)
             if part.shape[1] > 1:
-                memory = copy.deepcopy(out.past_key_values)
+                memory = copy.deepcopy(kept)
                 memory.batch_repeat_interleave(len(part))
-                more = self.model(inputs_embeds=self.words(part[:, :-1]), past_key_values=memory, use_cache=True)
-                logits = torch.cat([logits, more.logits], 1)
+                more, _ = self._read(self.words(part[:, :-1]), memory)
+                logits = torch.cat([logits, more], 1)
             each = cross_entropy(logits.float().transpose(1, 2), part, reduction="none")
             losses.append(each.masked_fill(~known, 0.0).sum(1))
             exact.append(((logits.argmax(-1) == part) | ~known).all(1))
         return torch.cat(losses), torch.cat(exact)
+
+    def _read(self, words: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
+        """Logits ``[B, n, V]`` behind embedded words ``[B, n, h]``, and what is remembered with them.
+
+        Of a first call, which remembers nothing yet, those behind the last word alone.
+        """
+        from transformers import DynamicCache
+
+        kept = DynamicCache() if memory is None else memory
+        names = inspect.signature(self.model.forward).parameters
+        options = {"cache" if "cache" in names else "past_key_values": kept}  # as newer and older versions call it
+        logits = self.model(
+            inputs_embeds=words, use_cache=True, logits_to_keep=1 if memory is None else 0, **options
+        ).logits
+        return logits, kept
 
     def loss(self, tokens: TokenBatch, questions: Sequence[str], answers: Sequence[str]) -> Tensor:
         """Mean cross-entropy of the words of one answer for each picture, differentiable in the projector."""
@@ -145,16 +161,14 @@ class Language(nn.Module):
         """What it says to each picture's question, of at most so many words, always the likeliest one."""
         found = []
         for prompt in self.prompts(tokens, questions):
-            out = self.model(inputs_embeds=prompt[None], use_cache=True, logits_to_keep=1)
+            logits, memory = self._read(prompt[None])
             said = list[int]()
             while len(said) < longest:
-                word = out.logits[0, -1].argmax()
+                word = logits[0, -1].argmax()
                 if int(word) == self.tokenizer.eos_token_id:
                     break
                 said.append(int(word))
-                out = self.model(
-                    inputs_embeds=self.words(word[None, None]), past_key_values=out.past_key_values, use_cache=True
-                )
+                logits, memory = self._read(self.words(word[None, None]), memory)
             found.append(str(self.tokenizer.decode(said, skip_special_tokens=True)).strip())
         return found
 

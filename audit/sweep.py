@@ -175,8 +175,7 @@ class Bench:
         assert setting.victim is not None
         setting.victim.need_task("atm sweep")
         data = setting.data
-        assert setting.truth is not None  # as it has a task
-        self.originals, self.truth = data.victims.inputs, setting.truth
+        self.originals, self.answers = data.victims.inputs, setting.answers
         self.auxiliary = data.hers
         self.labels = torch.cat([data.victims.labels, data.auxiliary.labels, data.validation.labels])
         self.systems: dict[str, Swept] = {}
@@ -216,7 +215,7 @@ class Bench:
             "policy": name,
             "channel": channel,
             "snr": snr,
-            "correct": (transmission.logits.argmax(-1).cpu() == self.truth).int().tolist(),
+            "correct": self.answers.correct(link, transmission).int().tolist(),
             "tokens": transmission.sent.counts,
             "symbols": transmission.symbols.tolist(),
             "server": self._leakage(server, system),

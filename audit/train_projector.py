@@ -14,7 +14,7 @@ from safetensors.torch import load as read_state
 from safetensors.torch import save
 
 from atm.asked_encoder import AskedEncoder
-from atm.data.questions import QuestionSet, Questions
+from atm.data.questions import Questions, QuestionSet
 from atm.errors import AtmError
 from atm.policy import MergePolicy
 from atm.projector_training import ProjectorTraining, Recipe
@@ -109,7 +109,7 @@ def projector(
         depth: of the tower.
         out: the folder.
         device: where it is trained.
-        resume: go on with the training that is there.
+        resume: go on with the training that is there, to the same number of steps or another one.
         force: replace the training that is there.
         say: called with a line for each step.
 
@@ -117,7 +117,7 @@ def projector(
         AtmError: tower, language model or data that cannot be read or used, or another training there.
     """
     parts = config.parts(depth)
-    with RunStore(out, "projector", vars(config), resume=resume, force=force) as store:
+    with RunStore(out, "projector", vars(config), resume=resume, force=force, free=("steps", "test_images")) as store:
         joined = Joined(parts)
         language = joined.language.to(device)
         encoder = AskedEncoder(joined.vit, language, joined.mean, joined.std).eval().requires_grad_(False).to(device)

@@ -186,9 +186,7 @@ def train_projector(
     data: Annotated[str, typer.Option(help="Folder or tar of pictures with questions.")],
     weights: Weights = None,
     image_size: ImageSize = None,
-    layers: Annotated[
-        int | None, typer.Option(help="Of the tower that are read; default: all but the last.")
-    ] = None,
+    layers: Annotated[int | None, typer.Option(help="Of the tower that are read; default: all but the last.")] = None,
     prompt: Annotated[
         str | None, typer.Option(help="With <image> and {question} in it; default: Question: ... Answer:")
     ] = None,

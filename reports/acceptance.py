@@ -37,6 +37,7 @@ QUANTITIES: dict[str, Callable[[Verdict], Interval | None]] = {
     "maximum": lambda verdict: verdict.highest,
     "label": _finding("label"),
     "identity": _finding("identity"),
+    "questions": _finding("questions"),
     "retrieval": _finding("retrieval"),
     "position": _finding("position"),
     "traffic": _finding("traffic"),

@@ -17,7 +17,10 @@ WORDS = {
     LABEL: "label read",
     "rank_1": "picture found first among the candidates",
     "rank_5": "picture found among the first five",
+    "answer_correct": "a question of hers answered right",
+    "caption_correct": "a caption names what is asked about the picture",
 }
+INQUIRED = ("answer_correct", "caption_correct")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def rates(run: Run) -> list[Rate]:
             for metric in WORDS:
                 hits = run.repeated(policy, name, metric)[0]
                 if len(hits):
-                    chance, p_value = without_tokens(run, policy, metric, hits)
+                    blindly = run.values(policy, name, f"{metric}_blindly")
+                    chance, p_value = without_tokens(run, policy, metric, hits, blindly)
                     rows.append(Rate(policy, name, metric, wilson(int(hits.sum()), len(hits)), chance, p_value))
     corrected = holm([row.p_value for row in rows])
     return [replace(row, p_value=p_value) for row, p_value in zip(rows, corrected, strict=True)]
@@ -70,7 +74,7 @@ def meant(run: Run) -> bool:
     return bool(run.about["threat"].get("tap", "server") == "server" and run.about["task"] == "accuracy")
 
 
-def without_tokens(run: Run, policy: str, metric: str, hits: Tensor) -> tuple[float, float]:
+def without_tokens(run: Run, policy: str, metric: str, hits: Tensor, blindly: Tensor) -> tuple[float, float]:
     """What is reached without more than she is meant to have, and the p-value that she does no better.
 
     Without the tokens the commonest label is always said, and a candidate drawn blindly. Who is meant to learn the
@@ -81,7 +85,11 @@ def without_tokens(run: Run, policy: str, metric: str, hits: Tensor) -> tuple[fl
         policy: its name.
         metric: a key of `WORDS`.
         hits: ``[B]`` of 0 and 1, by image.
+        blindly: ``[B]``, what is reached of each image where the run has measured it.
     """
+    if metric in INQUIRED:
+        chance = float(blindly.mean())
+        return chance, rate_p_value(int(hits.sum()), len(hits), chance)
     chance = float(run.about["chance"][metric])
     p_value = rate_p_value(int(hits.sum()), len(hits), chance)
     if not meant(run):

@@ -143,7 +143,9 @@ def _collect(
 ) -> None:
     """Put a file's questions to their pictures."""
     for question, answer, picture in rows or ():
-        text, said = (" ".join(str(each).split()) if isinstance(each, (str, int)) else "" for each in (question, answer))
+        text, said = (
+            " ".join(str(each).split()) if isinstance(each, (str, int)) else "" for each in (question, answer)
+        )
         name = names.get(str(picture).strip())
         if not text or not said:
             skipped["questions have no words or no answer"] += 1
@@ -171,7 +173,9 @@ def _rows(file: File) -> list[tuple[Any, Any, Any]] | None:
         content = file.read().decode("utf-8-sig")
         if _suffix(file) == ".json":
             return _of_json(parse_json(content))
-        return _of_table(list(csv.reader(io.StringIO(content, newline=""), delimiter="\t" if _suffix(file) == ".tsv" else ",")))
+        return _of_table(
+            list(csv.reader(io.StringIO(content, newline=""), delimiter="\t" if _suffix(file) == ".tsv" else ","))
+        )
     except (OSError, ValueError, csv.Error) as error:
         raise AtmError(f"questions {printable(file.name)} cannot be read: {printable(error)[:200]}") from None
 
@@ -183,7 +187,7 @@ def _of_json(content: Any) -> list[tuple[Any, Any, Any]] | None:
         return [(row[0], row[1], row[2]) for row in content]
     if all(isinstance(row, dict) for row in content):
         heading = _columns(list(content[0]))
-        return None if heading is None else [tuple(row.get(name) for name in heading) for row in content]  # type: ignore[misc]
+        return None if heading is None else [tuple(row.get(name) for name in heading) for row in content]
     return None
 
 
@@ -192,7 +196,7 @@ def _of_table(rows: list[list[str]]) -> list[tuple[Any, Any, Any]] | None:
     if heading is None:
         return None
     at = [rows[0].index(name) for name in heading]
-    return [tuple(row[place] if place < len(row) else "" for place in at) for row in rows[1:]]  # type: ignore[misc]
+    return [tuple(row[place] if place < len(row) else "" for place in at) for row in rows[1:]]
 
 
 def _columns(names: list[str]) -> list[str] | None:

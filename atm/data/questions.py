@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +21,14 @@ from atm.seeds import seed_of
 from atm.signals import Signal, arrays
 from atm.text import printable
 
+TOLD = frozenset({"yes", "no"})  # answers that name nothing
 NO_PATHS = "--label-by and --group-by read paths of pictures; pictures with questions have their answers in files"
 ONE = "one question a picture, drawn by the seed, is the server's; another one is the adversary's"
+
+
+def words_of(text: str) -> set[str]:
+    """The words of a text, in lower case."""
+    return set(re.findall(r"\w+", text.casefold()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +52,12 @@ class QuestionSet(ImageSet):
     def private(self) -> tuple[Question, ...]:
         """The one after the server's, or the server's where there is no other."""
         return tuple(each[min(1, len(each) - 1)] for each in self.asked)
+
+    @property
+    def named(self) -> list[frozenset[str]]:
+        """Words of answers to questions about each picture, in lower case, but for yes, no and numbers."""
+        plain = [{word for each in asked for word in words_of(each.answer)} for asked in self.asked]
+        return [frozenset(word for word in words - TOLD if not word.isdecimal()) for words in plain]
 
     @cached_property
     def digest(self) -> str:
