@@ -157,8 +157,8 @@ def test_bad_options_are_refused_in_one_line(train, tmp_path, options, words):
 def test_llava_is_attacked_from_its_folder_and_refuses_what_it_cannot_do(atm, asked, tmp_path):
     save_llava(tmp_path / "llava")
     victim = ("--victim", tmp_path / "llava")
-    code, _, errors = atm("attack", *victim, "--data", asked, "--policy", "uniform-0.5", "--images", 6, "--auxiliary", 40,
-                          "--attack", "ridge", "--channel", "noiseless", "--out", tmp_path / "run")  # fmt: skip
+    few = ("--policy", "uniform-0.5", "--images", 6, "--auxiliary", 40, "--attack", "ridge", "--channel", "noiseless")
+    code, _, errors = atm("attack", *victim, "--data", asked, *few, "--out", tmp_path / "run")
     assert code == 0, errors
     assert set(Run.read(tmp_path / "run").per_image("uniform-0.5", "correct").tolist()) <= {0.0, 1.0}
     code, _, errors = atm("train", "merging", *victim, "--data", asked, "--out", tmp_path / "m")

@@ -63,7 +63,7 @@ def test_other_files_say_the_same(tmp_path, suffix):
     else:
         names = ("question", "answer", "image")
         (tmp_path / "asked.json").write_text(json.dumps([dict(zip(names, row, strict=True)) for row in rows]))
-    assert both(tmp_path) == {"images/p0.png": (Question("what is it", "a b"),), "images/p1.png": (Question("is it", "no"),)}  # fmt: skip
+    assert both(tmp_path) == {f"images/{name}.png": (Question(text, answer),) for text, answer, name in rows}
 
 
 def test_what_cannot_be_used_is_counted(tmp_path):

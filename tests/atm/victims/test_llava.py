@@ -17,7 +17,10 @@ from tests.questions import WORDS, save_llava, tokenizer
 QUESTION, ANSWERS = "what colour is it ?", ("red", "blue a")
 
 
-@pytest.mark.parametrize(("select", "layer", "tower"), [("default", -2, "clip"), ("full", -1, "clip"), ("full", 1, "clip"), ("full", -2, "siglip")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("select", "layer", "tower"),
+    [("default", -2, "clip"), ("full", -1, "clip"), ("full", 1, "clip"), ("full", -2, "siglip")],
+)
 @torch.no_grad()
 def test_unmerged_it_says_what_transformers_says(tmp_path, select, layer, tower):
     model = save_llava(tmp_path, select, layer, tower)
