@@ -1,7 +1,6 @@
 """Training of a projector between a frozen vision tower and a frozen language model, on pictures with questions.
 
-The tower's tokens are computed once. Every step draws some pictures and one question about each; the language model
-computes in bfloat16, the projector in float32.
+The tower's tokens are computed once. Every step draws some pictures and one question about each.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class ProjectorTraining:
 
     Args:
         tower: whose tokens are read, unmerged.
-        language: whose projector is trained; its model is put into bfloat16.
+        language: whose projector is trained.
         train: pictures with questions.
         recipe: how.
         seed: of the order of pictures and questions.
@@ -69,7 +68,6 @@ class ProjectorTraining:
         self.encoded = Encodings(tower, MergePolicy.uniform(1.0, tower.depth), train.rows, identity)
         self.asked = train.asked
         language.requires_grad_(False)
-        language.model.to(torch.bfloat16)
         language.projector.requires_grad_(True).train()
         self.parameters = list(language.projector.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters, lr=recipe.rate, weight_decay=recipe.decay)

@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from atm.asked_encoder import AskedEncoder
 from atm.data.questions import Questions, QuestionSet
+from atm.encoder import Encoder
 from atm.errors import AtmError
 from atm.policy import MergePolicy
 from atm.projector_training import ProjectorTraining, Recipe
@@ -121,6 +122,7 @@ def projector(
         joined = Joined(parts)
         language = joined.language.to(device)
         encoder = AskedEncoder(joined.vit, language, joined.mean, joined.std).eval().requires_grad_(False).to(device)
+        tower = Encoder(joined.vit, joined.mean, joined.std).eval().to(device)  # to which no language model belongs
         train = Questions().load(
             encoder.signal, config.data, "train", limit=config.images, seed=config.seed, distinct=True
         )
@@ -132,7 +134,7 @@ def projector(
             say(f"skipped {line}")
         recipe = Recipe(config.steps, config.batch, config.rate)
         identity = {"victim": joined.digests["tower"], "images": train.digest}
-        training = ProjectorTraining(encoder, language, train, recipe, config.seed, identity)
+        training = ProjectorTraining(tower, language, train, recipe, config.seed, identity)
         store.begin({"config": vars(config), **joined.digests, "data": train.digest})
         say(f"computing the tokens of {len(train)} pictures")
         training.encoded.prepare()
@@ -175,7 +177,7 @@ def answered(encoder: AskedEncoder, test: QuestionSet) -> dict[str, Any]:
 
     The floor is the commonest answer of the test set, which nobody knows beforehand.
     """
-    encoder.language.float().eval()
+    encoder.language.eval()
     policy = MergePolicy.uniform(1.0, encoder.depth)
     right, exact = list[bool](), list[bool]()
     for rows in torch.arange(len(test)).split(16):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from atm.documents import Fields, typed
@@ -52,6 +53,8 @@ class Parts(Fields):
 class Joined:
     """Tower and language model, and a projector between them whose weights are random.
 
+    The language model computes in bfloat16, in training as in use; tower and projector in float32.
+
     Args:
         parts: what they are; files as they can be opened from here.
 
@@ -73,6 +76,7 @@ class Joined:
         projector = two_layers(int(self.vit.embed_dim), int(model.config.hidden_size))
         self.language = Language(model, projector, tokenizer, parts.prompt, reads_class=True)
         self.digests = {"tower": state_digest(self.vit), "language": state_digest(model)}
+        model.to(torch.bfloat16)
 
 
 def load(repository: Repository, raw: Mapping[str, Any]) -> Loaded:
