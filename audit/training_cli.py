@@ -213,7 +213,7 @@ def train_projector(
     config = ProjectorConfig(
         victim, lm, data, weights, image_size, layers, prompt or PROMPT, steps, batch, rate, images, test_images, seed
     )
-    with Progress("loading") as say:
+    with Progress("loading", lambda line: line.startswith("skipped")) as say:
         told = projector(config, depth_of(victim), out_folder, resolve(device), resume=resume, force=force, say=say)
     if as_json:
         print(json.dumps(told, allow_nan=False))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,13 +12,12 @@ from atm.errors import AtmError, unknown
 from atm.finite import check_finite
 from atm.victims import assembled, bert, huggingface, llava, own, probe, spectrograms, timm_models, whisper
 from atm.victims.classes import read_classes
-from atm.victims.hub import CONFIG, Repository
+from atm.victims.hub import CONFIG, HUB, Repository
 from atm.victims.loaded import Loaded, Size, parse_size
 from atm.victims.victim import Victim
 from atm.weight_files import PICKLES, state_digest
 
 SOUND = dict(zip(huggingface.OF_SOUND, (whisper.load, spectrograms.load), strict=True))
-HUB = re.compile(r"(?:hf[-_]hub:)?([\w.-]+/[\w.-]+(?:@[\w./-]+)?)")
 
 
 def load_victim(

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from atm.asked_encoder import AskedEncoder
 from atm.errors import AtmError, one_line
 from atm.finite import check_finite
 from atm.language import Language
-from atm.victims.hub import Repository
+from atm.victims.hub import CONFIG, HUB, Repository
 from atm.victims.huggingface import read_config
 from atm.victims.loaded import Loaded
 from atm.weight_files import state_digest
@@ -47,10 +48,11 @@ def causal(name: str) -> tuple[Any, Any]:
     Raises:
         AtmError: there is none, or it has no weights as safetensors.
     """
-    repository = Repository(name)
-    if not Path(name).is_dir() and "/" not in name:
+    found = HUB.fullmatch(name)
+    if not Path(name).is_dir() and found is None:
         raise AtmError(f"language model {name!r} is no folder and no hub name; give one of transformers")
-    if not repository.json("config.json"):
+    repository = Repository(name if Path(name).is_dir() or found is None else found[1])
+    if not repository.json(CONFIG):
         raise AtmError(f"language model {name!r} has no config.json of transformers")
     read_config(repository)
     from transformers import AutoModelForCausalLM
@@ -64,7 +66,6 @@ def pretrained(repository: Repository, kind: Any) -> tuple[Any, Any]:
     Raises:
         AtmError: weights or tokenizer are missing, or do not fit.
     """
-    import torch
     from transformers import AutoTokenizer
     from transformers.utils import logging
 

@@ -108,8 +108,10 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(train, tmp_pa
     assert train(tmp_path / "half", "--steps", 30)[0] == 130
     monkeypatch.setattr(ProjectorTraining, "steps", steps)
     assert train(tmp_path / "half", "--steps", 30)[0] == 2
+    taken = list[float]()
+    monkeypatch.setattr(ProjectorTraining, "steps", lambda self: (taken.append(loss) or loss for loss in steps(self)))
     code, rest, errors = train(tmp_path / "half", "--steps", 30, "--resume", "--json")
-    assert code == 0 and "[26/30]" in errors and "[25/30]" not in errors, errors
+    assert code == 0 and len(taken) == 5, errors  # the last checkpoint is of step 25
     one, other = (load_victim(str(tmp_path / name)) for name in ("whole", "half"))
     assert one.digest == other.digest
     assert {**json.loads(whole), "victim": ""} == {**json.loads(rest), "victim": ""}
@@ -200,7 +202,7 @@ def test_answers_and_captions_are_scored_beside_what_nobody_needs_tokens_for(ask
         if each.text == "is it red ?":  # three quarters of all pictures are not
             assert hit == (each.answer == "no")
     scores = harm.inquired(Says(Inferred(answers=torch.full((40,), no), captions=("",) * 40)), data, None)
-    assert float(scores["answer_correct"].mean()) == sum(each.answer == "no" for each in private) / 40
+    assert int(scores["answer_correct"].sum()) == sum(each.answer == "no" for each in private)
     assert float(scores["caption_correct"].sum()) == 0
     with pytest.raises(Exception, match="neither answers"):
         harm.inquired(Says(Inferred()), data, None)
