@@ -19,6 +19,7 @@ from atm.encoder import Encoder
 from atm.errors import AtmError
 from atm.policy import MergePolicy
 from atm.projector_training import ProjectorTraining, Recipe
+from atm.seeds import seed_of
 from atm.store import RunStore, write
 from atm.victims.assembled import FILE, PROMPT, Joined, Parts, relative
 from atm.victims.hub import CONFIG
@@ -119,7 +120,9 @@ def projector(
     """
     parts = config.parts(depth)
     with RunStore(out, "projector", vars(config), resume=resume, force=force, free=("steps", "test_images")) as store:
-        joined = Joined(parts)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of("projector", config.seed))
+            joined = Joined(parts)
         language = joined.language.to(device)
         encoder = AskedEncoder(joined.vit, language, joined.mean, joined.std).eval().requires_grad_(False).to(device)
         tower = Encoder(joined.vit, joined.mean, joined.std).eval().to(device)  # to which no language model belongs

@@ -99,8 +99,10 @@ def tiny_asked():
 
 
 def paint(path: Path, colour: str, seed: int, side: int = 32) -> None:
-    """A picture of one colour, darker from place to place, each in its own way."""
-    grain = np.random.default_rng(seed).integers(-25, 25, (4, 4, 1)).repeat(side // 4, 0).repeat(side // 4, 1)
+    """A picture of one colour, darker from place to place and from pixel to pixel, each in its own way."""
+    random = np.random.default_rng(seed)
+    grain = random.integers(-20, 20, (4, 4, 1)).repeat(side // 4, 0).repeat(side // 4, 1)
+    grain = grain + random.integers(-15, 15, (side, side, 1))
     pixels = (np.array(COLOURS[colour]) + grain).clip(0, 255).astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)

@@ -187,7 +187,9 @@ def _of_json(content: Any) -> list[tuple[Any, Any, Any]] | None:
         return [(row[0], row[1], row[2]) for row in content]
     if all(isinstance(row, dict) for row in content):
         heading = _columns(list(content[0]))
-        return None if heading is None else [tuple(row.get(name) for name in heading) for row in content]
+        if heading is not None:
+            question, answer, picture = heading
+            return [(row.get(question), row.get(answer), row.get(picture)) for row in content]
     return None
 
 
@@ -195,8 +197,10 @@ def _of_table(rows: list[list[str]]) -> list[tuple[Any, Any, Any]] | None:
     heading = None if not rows else _columns(rows[0])
     if heading is None:
         return None
-    at = [rows[0].index(name) for name in heading]
-    return [tuple(row[place] if place < len(row) else "" for place in at) for row in rows[1:]]
+    question, answer, picture = (rows[0].index(name) for name in heading)
+    whole = max(question, answer, picture)
+    rows = [row if len(row) > whole else [*row, *[""] * (whole + 1)] for row in rows[1:]]
+    return [(row[question], row[answer], row[picture]) for row in rows]
 
 
 def _columns(names: list[str]) -> list[str] | None:
