@@ -24,6 +24,7 @@ from atm.store import RunStore, write
 from atm.victims.assembled import FILE, PROMPT, Joined, Parts, relative
 from atm.victims.hub import CONFIG
 from atm.weight_files import file_digest, write_weights
+from audit import harm
 from audit.train import shown
 from privacy_metrics.statistics import wilson
 
@@ -151,7 +152,7 @@ def projector(
             "seed": config.seed,
         }
         say(f"answering questions about {len(test)} test pictures")
-        told = answered(encoder, test)
+        told = answered(encoder, train, test)
         write_weights(store.path / FILE, language.projector, {**description, **told})
         content = relative(parts, store.path).model_dump(exclude_none=True)
         write(store.path / CONFIG, json.dumps(content, indent=2) + "\n")
@@ -175,10 +176,10 @@ def _train(training: ProjectorTraining, store: RunStore, say: Callable[[str], No
 
 
 @torch.no_grad()
-def answered(encoder: AskedEncoder, test: QuestionSet) -> dict[str, Any]:
+def answered(encoder: AskedEncoder, train: QuestionSet, test: QuestionSet) -> dict[str, Any]:
     """How often the unmerged victim answers right: the answer with the least loss, the exact one, and the floor.
 
-    The floor is the commonest answer of the test set, which nobody knows beforehand.
+    The floor is what the question alone tells: its commonest answer among the training pictures.
     """
     encoder.language.eval()
     policy = MergePolicy.uniform(1.0, encoder.depth)
@@ -189,10 +190,13 @@ def answered(encoder: AskedEncoder, test: QuestionSet) -> dict[str, Any]:
         scored = encoder.score(tokens, policy, [each[0].text for each in part.asked], test.classes)
         right += (scored.losses.argmin(1) == part.labels).tolist()
         exact += scored.exact[torch.arange(len(part)), part.labels].tolist()
+    asked = [each[0] for each in test.asked]
+    guessed = harm.commonest([train], [each.text for each in asked])
+    blind = sum(guess == each.answer for guess, each in zip(guessed, asked, strict=True))
     rates = {"accuracy": wilson(sum(right), len(right)), "exact": wilson(sum(exact), len(exact))}
     told: dict[str, Any] = {name: each.estimate for name, each in rates.items()}
     bounds = {f"{name}_interval": [each.low, each.high] for name, each in rates.items()}
-    return {**told, **bounds, "floor": float(test.labels.bincount().max()) / len(test), "test_images": len(test)}
+    return {**told, **bounds, "floor": blind / len(test), "test_images": len(test)}
 
 
 def card(config: ProjectorConfig, train: QuestionSet, told: dict[str, Any], digest: str) -> str:
@@ -206,7 +210,7 @@ def card(config: ProjectorConfig, train: QuestionSet, told: dict[str, Any], dige
         "steps": f"{config.steps} of {config.batch} questions",
         "least loss among the answers": f"{shares['accuracy']} of {told['test_images']} test pictures",
         "exact answers": shares["exact"],
-        "always the commonest answer": f"{told['floor']:.1%}",
+        "by the question alone": f"{told['floor']:.1%}",
     }
     lines = "\n".join(f"| {name} | {text} |" for name, text in rows.items())
     return (

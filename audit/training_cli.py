@@ -221,7 +221,7 @@ def train_projector(
     out.print(
         escape(
             f"{out_folder}: right about {told['accuracy']:.1%} of {told['test_images']} test pictures, exact "
-            f"{told['exact']:.1%}, always the commonest answer {told['floor']:.1%}"
+            f"{told['exact']:.1%}, by the question alone {told['floor']:.1%}"
         ),
         soft_wrap=True,
     )

@@ -63,7 +63,7 @@ def test_a_projector_is_trained_and_its_victim_attacked_asked_and_judged(atm, tr
     assert code == 0, errors
     assert "skipped 1 questions are about a picture that is not there" in errors
     told = json.loads(printed)
-    assert told["accuracy"] > told["floor"] + 0.2 and 0 <= told["exact"] <= told["accuracy"] + 1e-9
+    assert told["accuracy"] > told["floor"] + 0.1 and 0 <= told["exact"] <= told["accuracy"] + 1e-9
     card = (tmp_path / "made" / "card.md").read_text(encoding="utf-8")
     assert "atm train projector --victim test_vit" in card and str(tmp_path) not in card
 
@@ -80,7 +80,7 @@ def test_a_projector_is_trained_and_its_victim_attacked_asked_and_judged(atm, tr
     victim = load_victim(str(tmp_path / "made"))
     data = source(victim.encoder.signal).splits(victim.encoder.signal, str(asked), victims=40, auxiliary=100)
     assert run.per_image("none", "label").long().tolist() == data.victims.labels.tolist()
-    assert float(run.per_image("none", "correct").mean()) > told["floor"] + 0.2
+    assert float(run.per_image("none", "correct").mean()) > told["floor"] + 0.1
     known = {(rate.policy, rate.metric): rate for rate in rates(run)}
     answered = known["none", "answer_correct"]
     assert answered.rate.estimate > answered.chance and 0.2 < answered.chance < 0.8
