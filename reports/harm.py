@@ -62,8 +62,7 @@ def rates(run: Run) -> list[Rate]:
             for metric in WORDS:
                 hits = run.repeated(policy, name, metric)[0]
                 if len(hits):
-                    blindly = run.values(policy, name, f"{metric}_blindly")
-                    chance, p_value = without_tokens(run, policy, metric, hits, blindly)
+                    chance, p_value = _blindly(run, policy, name, metric, hits)
                     rows.append(Rate(policy, name, metric, wilson(int(hits.sum()), len(hits)), chance, p_value))
     corrected = holm([row.p_value for row in rows])
     return [replace(row, p_value=p_value) for row, p_value in zip(rows, corrected, strict=True)]
@@ -74,7 +73,15 @@ def meant(run: Run) -> bool:
     return bool(run.about["threat"].get("tap", "server") == "server" and run.about["task"] == "accuracy")
 
 
-def without_tokens(run: Run, policy: str, metric: str, hits: Tensor, blindly: Tensor) -> tuple[float, float]:
+def _blindly(run: Run, policy: str, inference: str, metric: str, hits: Tensor) -> tuple[float, float]:
+    """What is reached without the tokens, measured with the inference or known beforehand, and the p-value."""
+    if metric not in INQUIRED:
+        return without_tokens(run, policy, metric, hits)
+    chance = float(run.values(policy, inference, f"{metric}_blindly").mean())
+    return chance, rate_p_value(int(hits.sum()), len(hits), chance)
+
+
+def without_tokens(run: Run, policy: str, metric: str, hits: Tensor) -> tuple[float, float]:
     """What is reached without more than she is meant to have, and the p-value that she does no better.
 
     Without the tokens the commonest label is always said, and a candidate drawn blindly. Who is meant to learn the
@@ -85,11 +92,7 @@ def without_tokens(run: Run, policy: str, metric: str, hits: Tensor, blindly: Te
         policy: its name.
         metric: a key of `WORDS`.
         hits: ``[B]`` of 0 and 1, by image.
-        blindly: ``[B]``, what is reached of each image where the run has measured it.
     """
-    if metric in INQUIRED:
-        chance = float(blindly.mean())
-        return chance, rate_p_value(int(hits.sum()), len(hits), chance)
     chance = float(run.about["chance"][metric])
     p_value = rate_p_value(int(hits.sum()), len(hits), chance)
     if not meant(run):
