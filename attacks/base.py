@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -18,7 +18,7 @@ from attacks.history import History
 if TYPE_CHECKING:
     from attacks.oracle import Oracle
 
-ARRAYS = ("image", "log-mel", "fbank")  # kinds of signal that are arrays of numbers
+ARRAYS = ("image", "asked-image", "log-mel", "fbank")  # kinds of signal that are arrays of numbers
 
 
 class Method(ABC):
@@ -96,10 +96,14 @@ class Inferred:
     Attributes:
         labels: ``[B]`` int64, the label that it believes.
         similarity: ``[B, N]`` float, how well each of N candidates fits; more is better.
+        answers: ``[B]`` int64, her answer to her own question about each.
+        captions: of each, in words.
     """
 
     labels: Tensor | None = None
     similarity: Tensor | None = None
+    answers: Tensor | None = None
+    captions: tuple[str, ...] | None = None
 
 
 class Inference(Method):
@@ -114,6 +118,26 @@ class Inference(Method):
     @abstractmethod
     def infer(self, seen: Observation, candidates: Tensor) -> Inferred:
         """What the adversary concludes; every victim is somewhere among the candidates ``[N, ...]``."""
+
+
+class Inquiry(Inference):
+    """An inference that a language model draws: it answers what the adversary asks, or says what it sees."""
+
+    signals: ClassVar[tuple[str, ...]] = ("asked-image",)
+
+    def infer(self, seen: Observation, candidates: Tensor) -> Inferred:
+        """No statement about candidates."""
+        return Inferred()
+
+    @abstractmethod
+    def ask(self, seen: Observation, questions: Sequence[str], answers: Sequence[str]) -> Inferred:
+        """What the model makes of what she sees.
+
+        Args:
+            seen: of ``B`` images.
+            questions: hers, one about each.
+            answers: that there are, of which hers is given by its number.
+        """
 
 
 A = TypeVar("A", bound=Method)

@@ -34,6 +34,7 @@ class Baselines:
 OF_ARRAYS = Baselines(("mean_image", "best_constant"), "random_image", "mean_image", "nearest", "ridge", "decoder")
 BASELINES = {
     "image": OF_ARRAYS,
+    "asked-image": OF_ARRAYS,
     "log-mel": OF_ARRAYS,
     "fbank": OF_ARRAYS,
     "text": Baselines(

@@ -17,6 +17,7 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from atm.seeds import seed_of
 from atm.store import RunStore
+from atm.victims import Answers
 from attacks import available
 from attacks.session import Campaign, Session
 from audit import cluster, harm
@@ -170,14 +171,13 @@ def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: Mer
     """
     part = setting.data.auxiliary.subset(torch.arange(min(MATCHING, len(setting.data.auxiliary))))
     assert setting.victim is not None
-    truth = setting.victim.answers(part).truth
-    assert truth is not None  # `compare` needs a task
+    answers = setting.victim.answers(part)
     dense = setting.link(unmerged(policy))
-    wanted = _accuracy(setting.link(policy), part.inputs, truth)
+    wanted = _accuracy(setting.link(policy), part.inputs, answers)
 
     def enough(strength: float) -> bool:
         link = defended(dense, f"gaussian:{strength}", setting.data, config.seed)
-        return _accuracy(link, part.inputs, truth) >= wanted
+        return _accuracy(link, part.inputs, answers) >= wanted
 
     low, high = 0.0, STRONGEST
     if enough(high):
@@ -190,7 +190,6 @@ def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: Mer
 
 def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> dict[str, Any]:
     """Costs and leakage of one system, image by image; every attack is fitted anew, on other random numbers."""
-    assert setting.truth is not None  # `compare` needs a task
     originals = setting.data.victims.inputs
     link = defended(setting.link(candidate.policy), candidate.defence, setting.data, config.seed)
     campaign = Campaign(seed_of("attacks", config.seed), setting.secret(config.seed))
@@ -211,7 +210,6 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
         attack = session.fitted(available()[name])
         torch.manual_seed(session.seeded(f"{name}, reconstructing"))
         scores[name] = METRICS[link.signal.leakage].compute(attack.reconstruct(seen).cpu(), originals)
-    answers = transmission.logits.argmax(-1).cpu()
     return {
         "name": candidate.name,
         "kind": candidate.kind,
@@ -219,7 +217,7 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
         "defence": candidate.defence,
         "matched_to": candidate.matched_to,
         "denied": denied,
-        "correct": (answers == setting.truth).int().tolist(),
+        "correct": setting.answers.correct(link, transmission).int().tolist(),
         "gflops": (transmission.flops / 1e9).tolist(),
         "coding_gflops": (transmission.coding_flops / 1e9).tolist(),
         "tokens": transmission.sent.counts,
@@ -229,8 +227,8 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
     }
 
 
-def _accuracy(link: Link, images: Tensor, truth: Tensor) -> float:
-    return float((link.transmit(images, 17).logits.argmax(-1).cpu() == truth).float().mean())
+def _accuracy(link: Link, images: Tensor, answers: Answers) -> float:
+    return float(answers.correct(link, link.transmit(images, 17)).mean())
 
 
 def _about(setting: Setting) -> dict[str, Any]:

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from atm.data import Splits
 from atm.errors import AtmError, one_line
-from atm.link import Transmission
+from atm.link import Link, Transmission
 from atm.policy import MergePolicy
 from atm.seeds import seed_of
 from atm.store import StoredRun
 from atm.threat import ThreatModel
+from atm.victims import Answers
 from attacks import Attack, available, inferences
 from attacks.budget import Budget, Plan
 from attacks.session import Campaign, Session
@@ -147,7 +147,9 @@ def _evaluate_policy(
     )
     say(f"sending the {setting.signal.noun}s that are attacked by {policy.name}{_again(repeat)}")
     transmission, seen, true_map = session.victims(originals)
-    results.add_link(policy.name, _link_rows(policy, transmission, setting.truth), repeat)
+    link = setting.link(policy)
+    if (policy.name, repeat) not in results.linked:
+        results.add_link(policy.name, _link_rows(link, transmission, setting.answers), repeat)
     if not all(results.finished(policy.name, name, repeat) for name in setting.attacks):
         hers = f"{len(setting.data.hers)} {setting.signal.noun}s"
         say(f"encoding the adversary's {hers} by {policy.name}{_again(repeat)}")
@@ -183,7 +185,7 @@ def _evaluate_policy(
         say(f"{name} on {policy.name}{_again(repeat)}")
         torch.manual_seed(session.seeded(name))
         with _named(name, policy):
-            scores = harm.run(inferences()[name](), session.oracle(), setting.data.victims, seen)
+            scores = harm.run(inferences()[name](), session.oracle(), setting.data, seen)
         results.add_scores(policy.name, name, scores, None, repeat)
 
 
@@ -272,15 +274,16 @@ def _share(name: str, threat: ThreatModel) -> float:
     return available()[name].share(threat) if name in available() else 1.0
 
 
-def _link_rows(policy: MergePolicy, transmission: Transmission, truth: Tensor | None) -> pd.DataFrame:
-    answers = transmission.logits.argmax(-1).cpu()
+def _link_rows(link: Link, transmission: Transmission, answers: Answers) -> pd.DataFrame:
+    truth = answers.truth
+    said = None if truth is None else answers.said(link, transmission)
     return pd.DataFrame(
         {
-            "policy": policy.name,
-            "image": range(len(answers)),
+            "policy": link.policy.name,
+            "image": range(len(transmission)),
             "label": None if truth is None else truth.tolist(),
-            "answer": None if truth is None else answers.tolist(),
-            "correct": None if truth is None else (answers == truth).int().tolist(),
+            "answer": None if said is None else said.tolist(),
+            "correct": None if said is None or truth is None else (said == truth).int().tolist(),
             "gflops": (transmission.flops / 1e9).tolist(),
             "coding_gflops": (transmission.coding_flops / 1e9).tolist(),
             "tokens": transmission.sent.counts,

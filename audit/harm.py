@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from atm.data import Samples, Splits
+from atm.data.questions import QuestionSet, words_of
 from atm.errors import AtmError
 from atm.threat import Observation
 from atm.tokens import NOWHERE
 from attacks import Inference
+from attacks.base import Inquiry
 from attacks.oracle import Oracle
 from privacy_metrics.membership import halves, sent_and_unsent
 from reports.harm import SENT, UNSENT
@@ -18,23 +23,26 @@ COVERED = 0.9  # of the victims: she must have pictures of so many's classes to 
 UNLEARNED = "labels are not inferred: she has no pictures of the classes of more than a tenth of the victims"
 
 
-def run(inference: Inference, oracle: Oracle, victims: Samples, seen: Observation) -> dict[str, Tensor]:
+def run(inference: Inference, oracle: Oracle, data: Splits, seen: Observation) -> dict[str, Tensor]:
     """Scores ``[B]`` of 0 and 1: ``label_correct``, ``rank_1`` and ``rank_5``, whichever it says anything about.
 
     The victims' pictures are the candidates, each the others' distractor, in an order that tells nothing. ``sent`` and
-    ``unsent`` are scores of membership (`privacy_metrics.membership`).
+    ``unsent`` are scores of membership (`privacy_metrics.membership`). Of an `attacks.base.Inquiry` see `inquired`.
 
     Args:
         inference: not fitted yet.
         oracle: of the adversary.
-        victims: the attacked pictures, whose labels count.
+        data: the attacked pictures, whose labels count, and her own.
         seen: what she sees of the victims.
 
     Raises:
         AtmError: the inference says nothing, or in a wrong shape.
     """
+    victims: Samples = data.victims
     order = torch.randperm(len(seen))
     inference.fit(oracle)
+    if isinstance(inference, Inquiry):
+        return inquired(inference, data, seen)
     found = inference.infer(seen, victims.inputs[order].to(oracle.device))
     truth, scores = victims.labels, dict[str, Tensor]()
     guessed, similarity = (None if each is None else each.cpu() for each in (found.labels, found.similarity))
@@ -49,6 +57,49 @@ def run(inference: Inference, oracle: Oracle, victims: Samples, seen: Observatio
     if not scores:
         raise AtmError(f"inference {inference.name!r} gave neither labels [B] nor similarities [B, candidates]")
     return scores
+
+
+def inquired(inquiry: Inquiry, data: Splits, seen: Observation) -> dict[str, Tensor]:
+    """Scores ``[B]``, each beside what is reached without the tokens (``..._blindly``).
+
+    ``answer_correct``: her own question is answered right; blindly with the commonest answer to it among her pictures.
+    ``caption_correct``: a caption names an answer to some question about the picture, other than yes, no and numbers,
+    which a picture without such an answer never does; blindly is the share of the other victims' captions that do.
+
+    Raises:
+        AtmError: it gave neither answers nor captions, or too few.
+    """
+    victims, own = data.victims, (data.auxiliary, data.validation)
+    assert isinstance(victims, QuestionSet)  # whoever answers questions is attacked with pictures that have some
+    questions, truth = [each.text for each in victims.private], [each.answer for each in victims.private]
+    found, scores = inquiry.ask(seen, questions, victims.classes), dict[str, Tensor]()
+    if found.answers is not None and len(found.answers) == len(truth):
+        scores["answer_correct"] = _alike([victims.classes[each] for each in found.answers.tolist()], truth)
+        scores["answer_correct_blindly"] = _alike(commonest(own, questions), truth)
+    if found.captions is not None and len(found.captions) == len(truth):
+        said = [words_of(caption) for caption in found.captions]
+        named = torch.tensor([[bool(words & each) for words in said] for each in victims.named], dtype=torch.float)
+        right = named.diagonal()
+        scores["caption_correct"] = right
+        scores["caption_correct_blindly"] = (named.sum(1) - right) / max(len(said) - 1, 1)
+    if not scores:
+        raise AtmError(f"inference {inquiry.name!r} gave neither answers [B] nor a caption for each picture")
+    return scores
+
+
+def commonest(own: Sequence[Samples], questions: Sequence[str]) -> list[str]:
+    """The commonest answer to each question about the adversary's own pictures, or to all where it is not asked."""
+    known = defaultdict[str, Counter[str]](Counter)
+    for asked in (about for part in own if isinstance(part, QuestionSet) for about in part.asked):
+        for question in asked:
+            known[question.text][question.answer] += 1
+            known[""][question.answer] += 1
+    return [max(sorted(each), key=lambda answer: each[answer], default="")
+            for each in (known[text] if text in known else known[""] for text in questions)]  # fmt: skip
+
+
+def _alike(said: Sequence[str], truth: Sequence[str]) -> Tensor:
+    return torch.tensor([float(mine == right) for mine, right in zip(said, truth, strict=True)])
 
 
 def placed(recovered: Tensor, truth: Tensor) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ def _victims() -> list[tuple[str, str]]:
     families = [(f"timm: {f.name}", f"such as {', '.join(f.models)} ({f.note})") for f in supported_families()]
     of_transformers = (
         "of transformers: ViT, DeiT, DINOv2, CLIP, SigLIP; of sound: Whisper's encoder, AST without overlap; of text: "
-        "BERT, MiniLM, DistilBERT, RoBERTa"
+        "BERT, MiniLM, DistilBERT, RoBERTa; asked about pictures: LLaVA, or written by atm train projector"
     )
     return [*rows, ("FILE.safetensors", "written by atm train victim"), ("FOLDER", of_transformers), *families]
 
@@ -55,6 +55,7 @@ def _data() -> list[tuple[str, str]]:
     return [
         ("photos", "64x64 crops of scikit-image's photographs; needs no download"),
         ("PATH", "a folder or tar of class folders; for a victim that reads text a tsv, csv or txt file of sentences"),
+        ("PATH", "for a victim that is asked about pictures, a folder or tar of pictures with files of questions"),
         ("torch/NAME", "torchvision's data sets, as timm names them, such as torch/cifar10"),
         ("hfds/NAME", "data sets of the Hugging Face hub, as timm names them"),
     ]

@@ -12,7 +12,7 @@ from atm.data import Splits
 from atm.errors import AtmError
 from atm.recogniser import Recogniser
 from atm.signals import Signal
-from atm.victims import load_victim
+from atm.victims import Answers, load_victim
 from attacks import BASELINES
 from audit import harm
 from audit.evaluate import evaluate
@@ -205,8 +205,7 @@ def _setting(system: System, config: AttackConfig, pictures: Splits) -> Setting:
         denied=[],
         threat=system.threat,
         data=pictures,
-        truth=pictures.victims.labels,
-        task="accuracy",
+        answers=Answers(pictures.victims.labels, "accuracy"),
         about=about,
         create=parts.create,
         metrics=tuple(name for name in metrics_of(signal.name) if name not in NETWORKS),

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass as configuration
-from torch import Tensor
 
 import atm.device
 import atm.policy
@@ -32,7 +31,7 @@ from atm.rows import Rows
 from atm.seeds import seed_of
 from atm.signals import Signal, TextSignal
 from atm.threat import ThreatModel
-from atm.victims import Victim, load_victim, probe
+from atm.victims import Answers, Victim, load_victim, probe
 from attacks import Attack, inferences
 from attacks.language import LanguageModel
 from audit import harm
@@ -102,10 +101,9 @@ class Setting:
 
     ``links`` has a system for each layer after which one of the policies sends, since neither codec nor defence serves
     the tokens of another; ``create`` makes an attack by its name (None: `attacks.create`); ``metrics`` are the scores
-    taken (None: all); ``truth`` ``[B]`` and ``task`` are what the victim ought to answer and what being right is called
-    (`atm.victims.Answers`), None for a victim without a task; ``unsent`` are auxiliary images for which the adversary
-    has no queries left; ``recognition`` is who looks at reconstructions, if anybody does; ``encoded`` is what
-    `encodings` has given.
+    taken (None: all); ``answers`` are what the victim ought to answer (`atm.victims.Answers`); ``unsent`` are auxiliary
+    images for which the adversary has no queries left; ``recognition`` is who looks at reconstructions, if anybody
+    does; ``encoded`` is what `encodings` has given.
     """
 
     links: Mapping[int, Link]
@@ -114,8 +112,7 @@ class Setting:
     denied: list[str]
     threat: ThreatModel
     data: Splits
-    truth: Tensor | None
-    task: str | None
+    answers: Answers
     about: dict[str, Any]
     create: Callable[[str], Attack] | None = None
     metrics: tuple[str, ...] | None = None
@@ -327,8 +324,7 @@ def prepare(config: AttackConfig) -> Setting:
         denied,
         threat,
         data,
-        answers.truth,
-        answers.name,
+        answers,
         json.loads(json.dumps(about)),
         inferences=tuple(wanted),
         victim=victim,

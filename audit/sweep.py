@@ -178,8 +178,7 @@ class Bench:
         setting.victim.need_task("atm sweep")
         data = setting.data
         self.attacks = unblind(setting.attacks, config.attacks, setting.signal.name)
-        assert setting.truth is not None  # as it has a task
-        self.originals, self.truth = data.victims.inputs, setting.truth
+        self.originals, self.answers = data.victims.inputs, setting.answers
         self.auxiliary = data.hers
         self.labels = torch.cat([data.victims.labels, data.auxiliary.labels, data.validation.labels])
         self.systems: dict[str, Swept] = {}
@@ -221,7 +220,7 @@ class Bench:
             "policy": name,
             "channel": channel,
             "snr": snr,
-            "correct": (transmission.logits.argmax(-1).cpu() == self.truth).int().tolist(),
+            "correct": self.answers.correct(link, transmission).int().tolist(),
             "tokens": transmission.sent.counts,
             "symbols": transmission.symbols.tolist(),
             "server": self._leakage(server, system),

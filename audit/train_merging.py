@@ -114,7 +114,7 @@ def merging(
     Raises:
         AtmError: a victim without a task, data that cannot be read, more than can be saved, or another training there.
     """
-    target.need_task("atm train merging")
+    target.need_logits("atm train merging")
     depth = target.encoder.depth
     if config.exit_layer is not None and not 1 <= config.exit_layer <= depth:
         raise AtmError(f"--exit-layer {config.exit_layer} is not in 1 to {depth}, the layers of victim {target.name!r}")

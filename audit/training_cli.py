@@ -175,6 +175,58 @@ def train_merging(
     out.print(escape(f"card: {out_folder / CARD}"), soft_wrap=True)
 
 
+@train.command(
+    "projector",
+    epilog="Example: `atm train projector --victim vit_base_patch16_clip_quickgelu_224 --weights clip.safetensors "
+    "--image-size 112 --lm smollm2-135m-instruct --data easy_vqa --out runs/projector`",
+)
+def train_projector(
+    victim: Annotated[str, typer.Option(help="The vision tower, by timm's name.")],
+    lm: Annotated[str, typer.Option(help="Causal language model of transformers: a folder or hub name.")],
+    data: Annotated[str, typer.Option(help="Folder or tar of pictures with questions.")],
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    layers: Annotated[int | None, typer.Option(help="Of the tower that are read; default: all but the last.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="With <image> and {question} in it; default: Question: ... Answer:")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 300,
+    batch: Annotated[int, typer.Option(help="Questions per step.")] = 8,
+    rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-3,
+    images: Annotated[int, typer.Option(help="Pictures to learn from, at most.")] = 2000,
+    test_images: Annotated[int, typer.Option(help="Pictures that are answered at the end, at most.")] = 200,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out_folder: Annotated[
+        Path, typer.Option("--out", help="Folder to write, which is the victim; checkpoints are in it.")
+    ] = Path("runs/projector"),
+    resume: Resume = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Train a projector between a vision tower and a language model: a victim that answers questions."""
+    from atm.device import resolve
+    from atm.victims.assembled import PROMPT
+    from atm.victims.timm_models import depth_of
+    from audit.train_projector import ProjectorConfig, projector
+
+    config = ProjectorConfig(
+        victim, lm, data, weights, image_size, layers, prompt or PROMPT, steps, batch, rate, images, test_images, seed
+    )
+    with Progress("loading", lambda line: line.startswith("skipped")) as say:
+        told = projector(config, depth_of(victim), out_folder, resolve(device), resume=resume, force=force, say=say)
+    if as_json:
+        print(json.dumps(told, allow_nan=False))
+        return
+    out.print(
+        escape(
+            f"{out_folder}: right about {told['accuracy']:.1%} of {told['test_images']} test pictures, exact "
+            f"{told['exact']:.1%}, by the question alone {told['floor']:.1%}"
+        ),
+        soft_wrap=True,
+    )
+
+
 def calibrate(
     saves: Annotated[float, typer.Argument(min=0, max=0.99, help="Part of the encoder's FLOPs to save, such as 0.3.")],
     victim: Victim = "vit_photos",

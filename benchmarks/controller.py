@@ -69,8 +69,7 @@ def candidates(config: AttackConfig) -> Iterator[Candidate]:
         accuracy = []
         for snr in SNR:
             sent = link.over(channels.parse(f"awgn:{snr}")).transmit(encoded)
-            assert setting.truth is not None
-            accuracy.append(float((sent.logits.argmax(-1).cpu() == setting.truth).double().mean()))
+            accuracy.append(float(setting.answers.correct(link, sent).mean()))
         session = Session(link, setting.threat, setting.data.hers, campaign=Campaign(0, setting.secret(config.seed)))
         sent, seen, _ = session.victims(encoded)
         leaked = ssim(session.fitted(available()["ridge"]).reconstruct(seen), originals)

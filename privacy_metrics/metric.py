@@ -19,6 +19,9 @@ def _no_note(*shape: int) -> str:
     return ""
 
 
+PICTURES = ("image", "asked-image")  # kinds of signal that are pictures
+
+
 @dataclass(frozen=True)
 class Metric:
     """One way of comparing a reconstruction with its original, image by image.
@@ -39,7 +42,7 @@ class Metric:
     higher_is_leakier: bool
     compute: Callable[[Tensor, Tensor], Tensor]
     note: Callable[..., str] = _no_note
-    signals: tuple[str, ...] = ("image",)
+    signals: tuple[str, ...] = PICTURES
 
 
 def as_pair(reconstruction: Tensor, original: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from privacy_metrics.metric import Metric, as_pair, in_batches
+from privacy_metrics.metric import PICTURES, Metric, as_pair, in_batches
 
 PSNR_CAP = 100.0
 """In dB: a mean squared error of 1e-10, far below the 59 dB that rounding to 8 bits costs."""
@@ -90,4 +90,4 @@ def psnr(reconstruction: Tensor, original: Tensor) -> Tensor:
 
 
 SSIM = Metric("ssim", "SSIM", "", True, ssim)
-PSNR = Metric("psnr", "PSNR", "dB", True, psnr, signals=("image", "log-mel", "fbank"))
+PSNR = Metric("psnr", "PSNR", "dB", True, psnr, signals=(*PICTURES, "log-mel", "fbank"))

@@ -38,6 +38,7 @@ QUANTITIES: dict[str, Callable[[Verdict], Interval | None]] = {
     "label": _finding("label"),
     "identity": _finding("identity"),
     "membership": _finding("membership"),
+    "questions": _finding("questions"),
     "retrieval": _finding("retrieval"),
     "position": _finding("position"),
     "traffic": _finding("traffic"),

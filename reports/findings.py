@@ -1,4 +1,4 @@
-"""What is judged beside pixels: label, identity, membership, retrieval, position, traffic, and unbeatable bounds.
+"""What is judged beside pixels: labels, identity, membership, questions, retrieval, position, traffic, and bounds.
 
 Each has a level of its own, and the headline of a verdict is the gravest (`reports.verdict`).
 """
@@ -13,7 +13,7 @@ import torch
 from atm.threat import Knowledge, ThreatModel
 from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Interval, bootstrap_mean, wilson_repeats
-from reports.harm import LABEL, RANKS, SENT, TRAFFIC, Rate, meant, rates
+from reports.harm import INQUIRED, LABEL, RANKS, SENT, TRAFFIC, Rate, meant, rates
 from reports.level import (
     BEATS_BOUND,
     FEWEST_IMAGES,
@@ -38,8 +38,8 @@ class Finding:
     """The judgement on one thing that tokens can give away.
 
     Attributes:
-        about: ``pixels`` (of sentences ``words``), ``label``, ``identity``, ``membership``, ``retrieval``,
-            ``position``, ``traffic`` or ``bound``.
+        about: ``pixels`` (of sentences ``words``), ``label``, ``identity``, ``membership``, ``questions``,
+            ``retrieval``, ``position``, ``traffic`` or ``bound``.
         level: a word of `reports.level`.
         sentence: for a reader who is no expert; true by itself.
         rate: what was measured, with its interval.
@@ -55,7 +55,8 @@ class Finding:
 
 def findings(run: Run, policy: str) -> list[Finding]:
     """Everything beside pixels that a run looked at under one policy."""
-    found = (look(run, policy) for look in (bound, label, traffic, identity, membership, retrieval, position))
+    looks = (bound, label, traffic, identity, membership, questions, retrieval, position)
+    found = (look(run, policy) for look in looks)
     return [finding for finding in found if finding is not None]
 
 
@@ -86,6 +87,12 @@ def membership(run: Run, policy: str) -> Finding | None:
     thing = run.signal.noun
     words = f"that a {thing} which the adversary holds was sent is told"
     return _of_rates(run, policy, "membership", lambda r: r.metric == SENT, words)
+
+
+def questions(run: Run, policy: str) -> Finding | None:
+    """Whether the victim's own language model tells the adversary what she asks."""
+    words = "the language model tells the adversary what she asks"
+    return _of_rates(run, policy, "questions", lambda r: r.metric in INQUIRED, words)
 
 
 def retrieval(run: Run, policy: str) -> Finding | None:
@@ -160,9 +167,9 @@ def _of_rates(run: Run, policy: str, about: str, wanted: Callable[[Rate], bool],
         return None
     told = min(found, key=lambda r: (_ORDER.index(_level(r.rate, r.chance, r.above)), r.p_value))
     level = _level(told.rate, told.chance, told.above)
-    without = (
-        "the answer itself is right for" if hers else "the right label alone leads to" if meant(run) else "chance is"
-    )
+    without = "the right label alone leads to" if meant(run) else "chance is"
+    without = "the answer itself is right for" if hers else without
+    without = "without the tokens she is right about" if about == "questions" else without
     measured = (
         f"{words} for {_share(told.rate)} of {run.signal.noun}s ({told.inference}: {told.words}); "
         f"{without} {told.chance:.0%}"

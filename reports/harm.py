@@ -23,7 +23,10 @@ WORDS = {
     "rank_5": "{noun} found among the first five",
     SENT: f"sent {{noun}}s told from others at {FALSE_ALARMS:.0%} false alarms",
     SEEN: "label seen in the best attack's {noun}",
+    "answer_correct": "a question of hers answered right",
+    "caption_correct": "a caption names what is asked about the {noun}",
 }
+INQUIRED = ("answer_correct", "caption_correct")
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def rates(run: Run) -> list[Rate]:
     inferred, seen = [], []
     for policy in run.policies:
         for name in run.about.get("inferences", []):
-            inferred += [_hits(run, policy, name, name, metric) for metric in (LABEL, *RANKS)]
+            inferred += [_hits(run, policy, name, name, metric) for metric in (LABEL, *RANKS, *INQUIRED)]
             inferred.append(_membership(run, policy, name))
         seen.append(_hits(run, policy, best_attack(run, policy), recogniser_of(run) or "", SEEN))
     return [*_together(inferred), *_together(seen)]
@@ -75,7 +78,7 @@ def _hits(run: Run, policy: str, attack: str, who: str, metric: str) -> Rate | N
     hits = run.repeated(policy, attack, metric)[0]
     if not len(hits):
         return None
-    chance, p_value = without_tokens(run, policy, metric, hits)
+    chance, p_value = _blindly(run, policy, attack, metric, hits)
     return Rate(policy, who, metric, wilson(int(hits.sum()), len(hits)), chance, run.signal.noun, p_value)
 
 
@@ -106,6 +109,14 @@ def areas(run: Run) -> dict[str, dict[str, Interval]]:
 def meant(run: Run) -> bool:
     """Whether this adversary is meant to learn the label: it is the answer of the task, and she is who gives it."""
     return bool(run.about["threat"].get("tap", "server") == "server" and run.about["task"] == "accuracy")
+
+
+def _blindly(run: Run, policy: str, inference: str, metric: str, hits: Tensor) -> tuple[float, float]:
+    """What is reached without the tokens, measured with the inference or known beforehand, and the p-value."""
+    if metric not in INQUIRED:
+        return without_tokens(run, policy, metric, hits)
+    chance = float(run.values(policy, inference, f"{metric}_blindly").mean())
+    return chance, rate_p_value(int(hits.sum()), len(hits), chance)
 
 
 def without_tokens(run: Run, policy: str, metric: str, hits: Tensor) -> tuple[float, float]:

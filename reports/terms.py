@@ -41,8 +41,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "auxiliary pictures": "her own, none of which is attacked. The *held-out* tenth of them chooses parameters and "
         "checkpoints.",
         "attack": "rebuilds pictures from what the adversary sees.",
-        "inference": "an attack that concludes something else than a picture: a label, or which of some candidates it "
-        "was.",
+        "inference": "an attack that concludes something else than a picture: a label, which of some candidates it "
+        "was, or the answer to a question of her own.",
         "blind baseline": "an attack that reads no token, so that what it reaches is no leak: `mean_image`, "
         "`best_constant`, `random_image`.",
         "retrieval": "answering with a picture that one has, instead of rebuilding one (`nearest`).",
@@ -84,8 +84,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "spectrogram SSIM of 0.85; of a sentence a ROUGE-L of 0.9, and 0.5.",
         "effect size": "a difference in units of its own spread (Cohen's d, paired): 0.2 is small, 0.8 large.",
         "p-value": "how often chance alone would show as much; *corrected* (Holm) where several are read together.",
-        "finding": "what was judged of one thing that tokens can give away: pixels, the label, identity, "
-        "membership, retrieval, position, traffic.",
+        "finding": "what was judged of one thing that tokens can give away: pixels, the label, identity, membership, "
+        "the answers to her own questions, retrieval, position, traffic.",
         "verdict": "the gravest finding on a policy: `beats the bound`, `leaks`, `leaks in part`, `inconclusive`, "
         "`no leak found`, or `hers anyway` for what this adversary is told or is meant to learn.",
         "flag": "a reason to disbelieve a harmless verdict ([flags.md](flags.md)). It never softens a leak.",

@@ -93,10 +93,7 @@ def find(path: Path, split: str, kind: Kind = PICTURE, label_by: str | None = No
     wanted = f"no {kind.noun}s" if by_name else f"no {kind.noun}s in class folders"
     skipped: list[tuple[str, str]] = []
     shown = printable(path)
-    try:
-        files = sorted((_tar if path.is_file() else _folder)(path, skipped), key=lambda file: natural(file.name))
-    except Exception as error:  # a damaged tar can make tarfile raise nearly anything
-        raise AtmError(f"{shown} holds {wanted} ({printable(error)})") from None
+    files = listed(path, skipped, wanted)
     pictures = [file for file in files if _suffix(file.name) in kind.suffixes]
     skipped += [(file.name, kind.stray) for file in files if _suffix(file.name) not in kind.suffixes]
     pictures = _unwrapped(pictures)
@@ -130,6 +127,23 @@ def find(path: Path, split: str, kind: Kind = PICTURE, label_by: str | None = No
     classes = tuple(sorted({file.label for file in pictures}, key=natural))
     splits = frozenset("train" if part == "train" else "test" for part in parts)
     return Found(tuple(pictures), classes, tuple(sorted(skipped)), splits)
+
+
+def listed(path: Path, skipped: list[tuple[str, str]], wanted: str) -> list[File]:
+    """All files of a folder or an uncompressed tar, in natural order of their names.
+
+    Args:
+        path: of the folder or tar.
+        skipped: name and reason of what is no file that can be read go in here.
+        wanted: what it does not hold if it cannot be read, for the error.
+
+    Raises:
+        AtmError: it cannot be read.
+    """
+    try:
+        return sorted((_tar if path.is_file() else _folder)(path, skipped), key=lambda file: natural(file.name))
+    except Exception as error:  # a damaged tar can make tarfile raise nearly anything
+        raise AtmError(f"{printable(path)} holds {wanted} ({printable(error)})") from None
 
 
 def natural(name: str) -> tuple[list[tuple[int, str]], str]:

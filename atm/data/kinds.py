@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from atm.data import loading
+from atm.data.questions import Questions
 from atm.data.sets import ImageSet, Samples, Splits
 from atm.data.texts import Texts
 from atm.errors import AtmError
@@ -122,7 +123,9 @@ def spectrogram(signal: Signal) -> str:
 
 
 ARRAYS = Arrays()
-SOURCES: dict[str, Source] = {"image": ARRAYS, "log-mel": ARRAYS, "fbank": ARRAYS, "text": Texts()}
+SOURCES: dict[str, Source] = {
+    "image": ARRAYS, "asked-image": Questions(), "log-mel": ARRAYS, "fbank": ARRAYS, "text": Texts()
+}  # fmt: skip
 """By `atm.signals.Signal.name`."""
 
 

@@ -131,7 +131,7 @@ def splits(
                 f"attacking {victims} needs at least {victims + 2}"
             )
         attacked, own = whole.subset(range(victims)), whole.subset(range(victims, len(whole)))
-        return _divided(attacked, own, whole.copies, alike)
+        return divided(attacked, own, whole.copies, alike)
     if name == "photos":
         chosen = photos.victims(victims, seed)
         attacked = replace(_photographs(chosen, size, channels).distinct(), notes=_overlap(chosen))
@@ -147,7 +147,7 @@ def splits(
         own = _photographs([*learn, *check], size, channels).distinct(attacked.hashes)
     else:
         own = take(own_name, "train", limit=auxiliary, seed=seed + 1, seen=attacked.hashes)
-    return _divided(attacked, own, attacked.copies + own.copies, alike)
+    return divided(attacked, own, attacked.copies + own.copies, alike)
 
 
 def _by_groups(name: str, own_name: str | None, by: str, attack: Wanted, learn: Wanted) -> Splits:
@@ -170,7 +170,7 @@ def _by_groups(name: str, own_name: str | None, by: str, attack: Wanted, learn: 
     learn = replace(learn, seed=learn.seed + 1, seen=attacked.hashes)
     own = read_files(printable(own_path.name or own_path), hers, learn)
     own = replace(own, notes=(*own.notes, note)) if note else own
-    return _divided(attacked, own, attacked.copies + own.copies, kind_of(attack.spectrogram).alike)
+    return divided(attacked, own, attacked.copies + own.copies, kind_of(attack.spectrogram).alike)
 
 
 def _find(path: Path, split: str, wanted: Wanted) -> Found:
@@ -183,7 +183,12 @@ def _needs_files(name: str, spectrogram: str) -> str:
     return f"--label-by reads labels from paths: it needs a folder or tar, and data {name!r} is none"
 
 
-def _divided(attacked: ImageSet, own: ImageSet, removed: int, alike_by: Alike) -> Splits:
+def divided(attacked: ImageSet, own: ImageSet, removed: int, alike_by: Alike) -> Splits:
+    """The attacked pictures beside the adversary's own without near-duplicates of them, a tenth for validation.
+
+    Raises:
+        AtmError: she has fewer than two.
+    """
     own, alike = duplicates.apart(own, attacked, alike_by)
     if len(own) < 2:
         raise AtmError(f"{own.name} has no auxiliary pictures beside the attacked ones; give other --auxiliary-data")

@@ -2,12 +2,13 @@
 
 from atm.errors import unknown
 from atm.signals.arrays import ArraySignal, arrays
+from atm.signals.asked import AskedSignal
 from atm.signals.base import Signal
 from atm.signals.image import ImageSignal
 from atm.signals.sound import FbankSignal, LogMelSignal, SoundSignal
 from atm.signals.text import TextSignal
 
-KINDS: tuple[type[Signal], ...] = (ImageSignal, LogMelSignal, FbankSignal, TextSignal)
+KINDS: tuple[type[Signal], ...] = (ImageSignal, AskedSignal, LogMelSignal, FbankSignal, TextSignal)
 SIGNALS: dict[str, type[Signal]] = {kind.name: kind for kind in KINDS}
 """Every kind by name. A new one is a file with a `Signal`, and its name in this line."""
 
@@ -23,4 +24,6 @@ def kind(name: str) -> type[Signal]:
     return SIGNALS[name]
 
 
-__all__ = ["SIGNALS", "ArraySignal", "ImageSignal", "Signal", "SoundSignal", "TextSignal", "arrays", "kind"]
+__all__ = [
+    "SIGNALS", "ArraySignal", "AskedSignal", "ImageSignal", "Signal", "SoundSignal", "TextSignal", "arrays", "kind"
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The five kinds of folders that commands write."""
+"""The kinds of folders that commands write."""
 
 from __future__ import annotations
 
@@ -42,5 +42,9 @@ KINDS = {
     "merging": Kind(
         "training of merging", "atm train merging", "merging.json",
         ("losses.jsonl", "checkpoint/", "policy.yaml", "card.md"),
+    ),
+    "projector": Kind(
+        "training of a projector", "atm train projector", "projector.json",
+        ("losses.jsonl", "checkpoint/", "config.json", "projector.safetensors", "card.md"),
     ),
 }  # fmt: skip

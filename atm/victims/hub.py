@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from atm.foreign import parse_json
 from atm.weight_files import read_tensors
 
 PATIENCE = 5.0  # seconds to wait for the hub's first answer
+HUB = re.compile(r"(?:hf[-_]hub:)?([\w.-]+/[\w.-]+(?:@[\w./-]+)?)")  # a repository's name
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 
 
@@ -105,16 +107,23 @@ class Repository:
         Raises:
             AtmError: there are none as safetensors.
         """
-        names = [WEIGHTS] if self.file(WEIGHTS) else self._parts()
-        state: dict[str, Tensor] = {}
-        for name in names:
+        return {name: tensor for path in self.weights() for name, tensor in read_tensors(path)[1].items()}
+
+    def weights(self) -> list[Path]:
+        """Where its weights lie on this machine, downloaded if need be.
+
+        Raises:
+            AtmError: there are none as safetensors.
+        """
+        found = []
+        for name in [WEIGHTS] if self.file(WEIGHTS) else self._parts():
             path = self.file(Path(name).name)
             if path is None:
                 raise AtmError(f"victim {self.name!r} lacks {name}, which its index names")
-            state |= read_tensors(path)[1]
-        if not state:
+            found.append(path)
+        if not found:
             raise AtmError(f"victim {self.name!r} has no {WEIGHTS}; pickles are converted with 'atm convert'")
-        return state
+        return found
 
     def _parts(self) -> list[str]:
         """The weight files that an index names."""

@@ -102,35 +102,63 @@ def described(repository: Repository) -> Iterator[None]:
 
 def _loaded(repository: Repository, raw: Mapping[str, Any], size: Size | None, family: str, config: Any) -> Loaded:
     text = architecture_of(raw)
-    made_for = parse_size(config.image_size)
-    patch = parse_size(config.patch_size)
-    assert made_for is not None and patch is not None
-    check_size(size, patch)
-    tidy = tidied({name: t for name, t in repository.tensors().items() if not UNUSED.match(name)}, repository.name)
-    state = _as_read(family, text, renamed(tidy.tensors))
-    model = _build(family, text, config, state, made_for, patch)
-    load_state(model, state, repository.name)
-    undone = list(tidy.undone)
-    if size not in (None, made_for):
-        model.set_input_size(img_size=size)
-        undone.append(f"positions resampled from {made_for[0]}x{made_for[1]} pixels")
+    model, undone = vision_model(family, text, config, repository.tensors(), repository.name, size)
     preprocessing = repository.json("preprocessor_config.json")
-    channels = model.patch_embed.proj.weight.shape[1]
-    mean, std = NORMALISED[family] if channels == 3 else ((0.5,), (0.5,))
+    mean, std = normalised(preprocessing, family, model.patch_embed.proj.weight.shape[1])
     description: dict[str, Any] = {"architecture": text or str(raw["model_type"]), "source": repository.name}
     if undone:
         description["undone"] = undone
     answers = "ForImageClassification" in text
     if not answers:
-        description["outputs"] = "an embedding" if "head.weight" in state else "features"
+        description["outputs"] = "an embedding" if model.num_classes else "features"
     return Loaded(
         model,
-        _numbers(preprocessing, "image_mean", channels) or mean,
-        _numbers(preprocessing, "image_std", channels) or std,
+        mean,
+        std,
         description,
         class_names(raw) if answers else (),
         "classification" if answers else None,
     )
+
+
+def vision_model(
+    family: str, architecture: str, config: Any, tensors: Mapping[str, Tensor], source: str, size: Size | None
+) -> tuple[VisionTransformer, list[str]]:
+    """A vision transformer with its weights, and what was done to these.
+
+    Args:
+        family: one of `FAMILIES`.
+        architecture: the class that the weights were saved from.
+        config: of the vision transformer.
+        tensors: as transformers names them.
+        source: of the weights, for errors.
+        size: see `load`.
+
+    Raises:
+        AtmError: weights that do not fit, or a size that is none of whole patches.
+    """
+    made_for, patch = parse_size(config.image_size), parse_size(config.patch_size)
+    assert made_for is not None and patch is not None
+    check_size(size, patch)
+    tidy = tidied({name: tensor for name, tensor in tensors.items() if not UNUSED.match(name)}, source)
+    state = _as_read(family, architecture, renamed(tidy.tensors))
+    model = _build(family, architecture, config, state, made_for, patch)
+    load_state(model, state, source)
+    undone = list(tidy.undone)
+    if size not in (None, made_for):
+        model.set_input_size(img_size=size)
+        undone.append(f"positions resampled from {made_for[0]}x{made_for[1]} pixels")
+    return model, undone
+
+
+def normalised(
+    preprocessing: Mapping[str, Any], family: str, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation for each channel, from ``preprocessor_config.json`` or as the family has them."""
+    mean, std = NORMALISED[family] if channels == 3 else ((0.5,), (0.5,))
+    return (
+        _numbers(preprocessing, "image_mean", channels) or mean, _numbers(preprocessing, "image_std", channels) or std
+    )  # fmt: skip
 
 
 def read_config(repository: Repository) -> Any:

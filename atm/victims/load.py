@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,15 +10,14 @@ import timm
 from atm.encoder import Encoder, first_kernel
 from atm.errors import AtmError, unknown
 from atm.finite import check_finite
-from atm.victims import bert, huggingface, own, probe, spectrograms, timm_models, whisper
+from atm.victims import assembled, bert, huggingface, llava, own, probe, spectrograms, timm_models, whisper
 from atm.victims.classes import read_classes
-from atm.victims.hub import CONFIG, Repository
+from atm.victims.hub import CONFIG, HUB, Repository
 from atm.victims.loaded import Loaded, Size, parse_size
 from atm.victims.victim import Victim
 from atm.weight_files import PICKLES, state_digest
 
 SOUND = dict(zip(huggingface.OF_SOUND, (whisper.load, spectrograms.load), strict=True))
-HUB = re.compile(r"(?:hf[-_]hub:)?([\w.-]+/[\w.-]+(?:@[\w./-]+)?)")
 
 
 def load_victim(
@@ -67,11 +65,14 @@ def load_victim(
 
 
 def _own(path: Path, settings: Mapping[str, object]) -> Loaded:
-    for setting, value in settings.items():
-        if value is not None:
-            option = setting.replace("_", "-")
-            raise AtmError(f"--{option} cannot be given for victim {path.stem!r}: its file says all about it")
+    _refuse(settings, tuple(settings), f"for victim {path.stem!r}: its file says all about it")
     return own.load(path)
+
+
+def _refuse(settings: Mapping[str, object], names: Sequence[str], why: str) -> None:
+    for setting in names:
+        if settings[setting] is not None:
+            raise AtmError(f"--{setting.replace('_', '-')} cannot be given {why}")
 
 
 def _from_repository(name: str, settings: Mapping[str, object], size: Size | None) -> Loaded:
@@ -86,11 +87,14 @@ def _from_repository(name: str, settings: Mapping[str, object], size: Size | Non
     if "architecture" in config:
         return timm_models.from_repository(repository, config, size)
     if config.get("model_type") in bert.FAMILIES:
-        for setting in ("image_size", "mean", "std"):
-            if settings[setting] is not None:
-                option = setting.replace("_", "-")
-                raise AtmError(f"--{option} cannot be given for victim {name!r}: it reads text")
+        _refuse(settings, ("image_size", "mean", "std"), f"for victim {name!r}: it reads text")
         return bert.load(repository, config)
+    if config.get("model_type") == assembled.FAMILY:
+        _refuse(settings, ("image_size", "mean", "std"), f"for victim {name!r}: its folder says all about it")
+        return assembled.load(repository, config)
+    if config.get("model_type") == llava.FAMILY:
+        _refuse(settings, ("mean", "std"), f"for victim {name!r}: its folder has them")
+        return llava.load(repository, config, size)
     if "model_type" in config:
         return SOUND.get(str(config["model_type"]), huggingface.load)(repository, config, size)
     raise AtmError(f"victim {name!r} has no {CONFIG} of timm or transformers")

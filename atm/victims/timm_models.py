@@ -75,6 +75,11 @@ def load(name: str, weights: str | Path | None, size: Size | None) -> Loaded:
     return _loaded(name, model, "timm")
 
 
+def depth_of(name: str) -> int:
+    """Layers of a timm model. Raises `AtmError` where there is none of that name, or none that the encoder can run."""
+    return len(_blank(name).blocks)
+
+
 def from_repository(repository: Repository, config: Mapping[str, Any], size: Size | None) -> Loaded:
     """A victim from a folder or hub repository in timm's format.
 

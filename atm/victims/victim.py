@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from atm.data import Samples
+from atm.data.questions import QuestionSet
 from atm.encoder import Encoder
 from atm.errors import AtmError
 from atm.finite import check_finite
 from atm.policy import MergePolicy
 from atm.progress import track
+from atm.victims.answers import Answers, QuestionAnswers
 from atm.victims.classes import find_logits
 
-Task = Literal["classification"]
+Task = Literal["classification", "questions"]
 
 ACCURACY = "accuracy"
 IN_ORDER = "accuracy, if the classes are in the data's order"
@@ -33,7 +35,7 @@ class Victim:
         classes: class names in the order of the logits; empty where they are not known.
         digest: SHA-256 of the weights.
         description: what is known of it: architecture, where the weights come from and what was done to them.
-        task: what its outputs are; None for a backbone whose outputs are features or an embedding and no answers.
+        task: what it answers; None for a backbone whose outputs are features or an embedding and no answers.
         body: the digest that it had before another head was put on it, which left its tokens as they were.
     """
 
@@ -51,10 +53,14 @@ class Victim:
         Where the classes of the pictures are the victim's, or some of them, that is their labels, and being right is to
         give that class the highest of *all* logits. Where the victim's classes have no names and the pictures have as
         many, they are taken to be in the same order, as training scripts make it, and ``name`` says so. Else the answer
-        is what the unmerged victim says.
+        is what the unmerged victim says. A victim that is asked ought to give the answer that the data have.
         """
         if self.task is None:
             return Answers(None, None)
+        if self.task == "questions":
+            assert isinstance(images, QuestionSet)
+            asked = tuple(each[0].text for each in images.asked)
+            return QuestionAnswers(images.labels, ACCURACY, asked, images.classes)
         if self.classes:
             found = find_logits(images.classes, self.classes)
         elif len(images.classes) == self._outputs(images):
@@ -88,24 +94,11 @@ class Victim:
                 f"victim {self.name!r} has no task, so there is no accuracy for {what}; give it one with --head"
             )
 
+    def need_logits(self, what: str) -> None:
+        """Raise `AtmError` if the victim has no task, or answers questions, which ``what`` does not ask."""
+        self.need_task(what)
+        if self.task == "questions":
+            raise AtmError(f"victim {self.name!r} answers questions, and {what} asks none; it needs logits of classes")
+
     def _outputs(self, images: Samples) -> int:
         return self.logits(images.subset(range(1))).shape[1]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a victim ought to answer about some pictures.
-
-    Attributes:
-        truth: ``[N]`` int64, the logit that ought to be the highest; None for a victim without a task.
-        name: of the fraction that is right: accuracy, or agreement with the unmerged victim; None without a task.
-    """
-
-    truth: Tensor | None
-    name: str | None
-
-    def correct(self, logits: Tensor) -> Tensor:
-        """``[N]`` float64: 1 where the logits ``[N, classes]`` are right and 0 where not; NaN without a task."""
-        if self.truth is None:
-            return torch.full((len(logits),), torch.nan, dtype=torch.float64)
-        return (logits.argmax(-1).cpu() == self.truth).double()

@@ -169,7 +169,7 @@ def resolve(config: LiveConfig, sends: bool) -> Live:
                 fits = samples(config, victim.encoder.signal) if sends else None
                 link = link.with_defence(defence) if fits is None else defended(link, config.defense, fits, config.seed)
             links[policy.device_layers] = link
-    victim.need_task("a live link")
+    victim.need_logits("a live link")
     modes = [
         Mode(link, _agreement(link, found.codecs[policy.device_layers][1]))
         for policy in found.policies

@@ -29,8 +29,8 @@ def unseen(setting: Setting, config: SearchConfig) -> Setting | None:
     victims, _ = apart(drawn, setting.data.victims, kind_of(spectrogram(signal)).alike)
     if len(victims) < max(FEWEST, LEAST * config.images):
         return None
-    truth = None if setting.victim is None else setting.victim.answers(victims).truth
-    return replace(setting, data=replace(setting.data, victims=victims), truth=truth)
+    answers = setting.answers if setting.victim is None else setting.victim.answers(victims)
+    return replace(setting, data=replace(setting.data, victims=victims), answers=answers)
 
 
 def measured_again(

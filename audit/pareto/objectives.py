@@ -13,6 +13,7 @@ from torch import Tensor
 
 from atm.errors import AtmError, unknown
 from atm.link import Link, Transmission
+from atm.victims import Answers
 from audit.pareto.memory import peak_bytes
 from audit.pareto.privacy import PrivacyScore
 
@@ -26,7 +27,7 @@ class Sample:
 
     link: Link
     images: Tensor
-    truth: Tensor | None
+    answers: Answers
     privacy: PrivacyScore
     seed: int
 
@@ -90,8 +91,7 @@ class Objective:
 
 
 def _accuracy(sample: Sample) -> Tensor:
-    assert sample.truth is not None  # a search for accuracy needs a task
-    return (sample.transmission.logits.argmax(-1).cpu() == sample.truth).double()
+    return sample.answers.correct(sample.link, sample.transmission)
 
 
 def _leakage(sample: Sample) -> Tensor:

@@ -105,7 +105,7 @@ class PolicyProblem:
 
     def _values(self, policy: MergePolicy) -> dict[str, Tensor]:
         sample = Sample(
-            self.setting.link(self._ruled(policy)), self.images, self.setting.truth, self.privacy, self.seed + 1
+            self.setting.link(self._ruled(policy)), self.images, self.setting.answers, self.privacy, self.seed + 1
         )
         return {objective.name: objective.measure(sample).double() for objective in self.measured}
 

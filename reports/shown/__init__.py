@@ -32,6 +32,7 @@ class Shot:
 
 SHOWN: dict[str, Callable[[Shot], Markup]] = {
     "image": image.show,
+    "asked-image": image.show,
     "log-mel": sound.shows(LogMelSignal),
     "fbank": sound.shows(FbankSignal),
     "text": text.show,

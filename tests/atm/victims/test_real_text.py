@@ -40,7 +40,7 @@ def test_minilm_reads_sst2_merges_and_leaks_at_its_first_layer(sst2):
     probed = probe.probed(victim, source(signal).load(signal, str(sst2), "train", limit=600))
     answers = probed.answers(data.victims)
     assert answers.name == "accuracy"
-    assert float(answers.correct(probed.logits(data.victims)).mean()) > 0.6
+    assert float((probed.logits(data.victims).argmax(-1) == answers.truth).double().mean()) > 0.6
     merging = MergePolicy.preset("aggressive", victim.encoder.depth)
     encoded = victim.encoder(data.victims.inputs, merging)
     assert float(encoded.tokens.lengths.double().mean()) < float((data.victims.words >= 0).sum(1).double().mean())

@@ -173,11 +173,11 @@ def test_other_pictures_resemble_none_that_the_search_saw_and_meet_the_same_syst
     config = SearchConfig(victim=str(victim), data=str(pictures), images=8, defense="gaussian:0.3")
     seen = make_problem(config).setting
     other = unseen(seen, config)
-    assert other is not None and len(other.data.victims) == len(other.truth) >= 4
+    assert other is not None and len(other.data.victims) == len(other.answers.truth) >= 4
     assert apart(other.data.victims, seen.data.victims)[1] == 0
     assert other.victim is seen.victim and other.links is seen.links
     labels = other.victim.answers(other.data.victims).truth
-    assert torch.equal(other.truth, labels)
+    assert torch.equal(other.answers.truth, labels)
 
 
 def test_where_most_other_pictures_were_seen_none_are_taken(victim, pictures):

@@ -41,7 +41,7 @@ def test_numbers_are_those_of_the_link(problem):
     values = problem.measure(policy).values
     assert values["gflops"] == pytest.approx(float(sent.flops.mean()) / 1e9)
     assert values["symbols"] == float(sent.symbols.double().mean())
-    assert values["accuracy"] == float((sent.logits.argmax(-1) == problem.setting.truth).double().mean())
+    assert values["accuracy"] == float((sent.logits.argmax(-1) == problem.setting.answers.truth).double().mean())
 
 
 def test_policies_that_merge_alike_have_one_effect(problem):
