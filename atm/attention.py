@@ -175,7 +175,8 @@ def _mask(weights: Tensor | None, bias: Tensor | None, places: Tensor | None) ->
 
 def _sdpa(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Attention of ``[B, n, heads, h]``, in the same layout."""
-    return _fused(*(part.transpose(1, 2) for part in (queries, keys, values)), mask).transpose(1, 2)
+    q, k, v = (part.transpose(1, 2) for part in (queries, keys, values))
+    return _fused(q, k, v, mask).transpose(1, 2)
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
