@@ -30,7 +30,7 @@ def ssim(reconstruction: Tensor, original: Tensor) -> Tensor:
         original: the same shape and range.
 
     Returns:
-        ``[B]`` float32 on the CPU, from -1 to 1 but for rounding; 1 for identical images.
+        ``[B]`` float32 on the CPU, from -1 to 1; 1 for identical images.
 
     Raises:
         ValueError: shape, type or range is another, or the images are too small.
@@ -45,7 +45,7 @@ def ssim(reconstruction: Tensor, original: Tensor) -> Tensor:
 
 
 def _ssim(reconstruction: Tensor, original: Tensor) -> Tensor:
-    return structure(reconstruction, original).mean(dim=(1, 2, 3))
+    return structure(reconstruction, original).mean(dim=(1, 2, 3)).clamp(-1, 1)  # rounding passes them on plain images
 
 
 def structure(reconstruction: Tensor, original: Tensor) -> Tensor:

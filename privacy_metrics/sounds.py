@@ -44,7 +44,7 @@ def spectrogram_ssim(reconstruction: Tensor, original: Tensor) -> Tensor:
         original: the same shape and range.
 
     Returns:
-        ``[B]`` float32 on the CPU, up to 1; 1 for identical ones.
+        ``[B]`` float32 on the CPU, from -1 to 1; 1 for identical ones.
 
     Raises:
         ValueError: shape, type or range is another, or they are too small.
@@ -57,7 +57,7 @@ def spectrogram_ssim(reconstruction: Tensor, original: Tensor) -> Tensor:
     reconstruction, original = as_pair(reconstruction, original)
 
     def score(ours: Tensor, theirs: Tensor) -> Tensor:
-        return _over_heard(structure(ours, theirs).mean(2)[:, 0], theirs)
+        return _over_heard(structure(ours, theirs).mean(2)[:, 0], theirs).clamp(-1, 1)  # see `similarity.ssim`
 
     return in_batches(score, reconstruction, original, size=32)
 

@@ -9,7 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.nn.functional import avg_pool2d
 
 from privacy_metrics import psnr, ssim, windowed
-from privacy_metrics.similarity import PSNR_CAP
+from privacy_metrics.similarity import PSNR_CAP, structure
 from tests.privacy_metrics.images import noisy, photos
 
 BOTH = pytest.mark.parametrize("metric", [ssim, psnr])
@@ -133,8 +133,15 @@ def test_scores_stay_in_range_even_for_flat_images(level, contrast, seed):
     texture = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
     reconstruction = (level + contrast * (texture - 0.5)).clamp(0, 1)
     original = torch.full((1, 3, 12, 12), level)
-    assert -1 - 1e-3 <= ssim(reconstruction, original).item() <= 1 + 1e-3  # flat float32 images round by that much
+    assert -1 <= ssim(reconstruction, original).item() <= 1
     assert -1e-3 <= psnr(reconstruction, original).item() <= PSNR_CAP
+
+
+def test_what_rounding_adds_on_plain_images_is_taken_away():
+    original = torch.rand(300, 3, 1, 1, generator=torch.Generator().manual_seed(0)).expand(-1, -1, 64, 64)
+    reconstruction = (original + 1e-4).clamp(0, 1)
+    assert structure(reconstruction, original).mean((1, 2, 3)).max() > 1
+    assert ssim(reconstruction, original).max() == 1
 
 
 @BOTH

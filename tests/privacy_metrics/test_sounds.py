@@ -92,7 +92,7 @@ def test_intelligibility_falls_with_noise_and_is_nothing_for_silence():
 def test_sounds_are_scored_by_their_own_metrics():
     assert metrics_of("log-mel") == ["spectrogram_ssim", "psnr", "mcd", "stoi"]
     assert metrics_of("fbank") == ["spectrogram_ssim", "psnr", "mcd"]
-    assert metrics_of("image") == ["ssim", "psnr", "lpips"] and not METRICS["mcd"].higher_is_leakier
+    assert metrics_of("image") == ["ssim", "psnr", "lpips", "dists"] and not METRICS["mcd"].higher_is_leakier
 
 
 def test_what_fits_no_metric_is_refused():
