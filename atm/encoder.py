@@ -38,7 +38,8 @@ class Encoded:
         tokens: the tokens that are left, at the exit layer.
         layer_tokens: ``[layers + 1, B]`` int64, tokens of each image before each layer, and at the exit.
         flops: ``[B]`` float64, floating-point operations (a multiply and an add are two) spent on each image, as
-            `torch.utils.flop_counter` counts them: patch embedding, linear layers, attention and matching.
+            `torch.utils.flop_counter` counts them of an image alone: patch embedding, linear layers, attention and
+            matching. What fills images up to equal lengths, where matching runs padded, is not counted.
     """
 
     tokens: TokenBatch

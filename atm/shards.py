@@ -22,14 +22,19 @@ Result = TypeVar("Result")
 def shards(images: int, device: torch.device) -> list[slice]:
     """Which images each thread takes; one slice where they had better stay together.
 
-    That is on an accelerator, where threads would share it, and where gradients are kept, whose way back would run in
-    one thread again.
+    That is on an accelerator, where threads would share it; where gradients are kept, whose way back would run in one
+    thread again; and where the caller's thread has a mode (autocast, a counter of operations), which others lack.
     """
     count = min(torch.get_num_threads(), images)
-    if count < 2 or device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+    if count < 2 or device.type != "cpu" or torch.is_grad_enabled() or _has_mode():
         return [slice(0, images)]
     ends = torch.linspace(0, images, count + 1).round().long().tolist()
     return [slice(begin, end) for begin, end in pairwise(ends)]
+
+
+def _has_mode() -> bool:
+    modes = torch._C._len_torch_dispatch_stack() + torch._C._len_torch_function_stack()
+    return modes > 0 or torch.is_autocast_enabled("cpu")
 
 
 def in_threads(run: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from atm.policy import MergePolicy
 from atm.shards import in_threads, shards
@@ -54,6 +55,16 @@ def test_gradients_keep_a_batch_together(threads):
     images = IMAGES.clone().requires_grad_()
     tiny_encoder()(images, MergePolicy.uniform(0.4, 3)).tokens.values.sum().backward()
     assert images.grad.abs().sum() > 0
+
+
+@torch.no_grad()
+def test_a_mode_of_the_callers_thread_sees_all(threads):
+    encoder, policy = tiny_encoder(), MergePolicy.fixed_ratio(2, 3)
+    with FlopCounterMode(display=False) as counter:
+        flops = encoder(IMAGES, policy).flops
+    assert counter.get_total_flops() == flops.sum()
+    with torch.autocast("cpu"):
+        assert shards(7, torch.device("cpu")) == [slice(0, 7)]
 
 
 @torch.no_grad()
