@@ -183,8 +183,8 @@ def most_similar(tokens: TokenBatch, matches: Matches, count: int) -> Matches:
     order = torch.argsort(matches.similarity, descending=True, stable=True)
     order = order[torch.argsort(matches.image[order], stable=True)]  # by image, best first
     image = matches.image[order]
-    per_image = _counted(image, len(tokens))
-    rank = torch.arange(image.shape[0], device=image.device) - (torch.cumsum(per_image, 0) - per_image)[image]
+    per_image = torch.bincount(image, minlength=len(tokens))
+    rank = torch.arange(len(image), device=image.device) - (torch.cumsum(per_image, 0) - per_image)[image]
     limit = ((tokens.lengths - tokens.prefix) // 2).clamp(max=count).to(image.device)
     return matches.where(order[rank < limit[image]])
 
@@ -223,7 +223,8 @@ def merge(tokens: TokenBatch, matches: Matches, average: Average = "norm", order
     share = weight[matches.source] / total[matches.destination]
     pull = share[:, None] * (x[matches.source] - x[matches.destination])
     rows = new_row[matches.source]
-    lost = _counted(matches.image, len(tokens)).cpu()
+    none = torch.zeros(len(tokens), dtype=torch.long, device=device)
+    lost = none.index_add(0, matches.image, torch.ones_like(matches.image)).cpu()
     lengths = tokens.lengths - lost
     begin, new_begin = tokens.offsets.to(device), (torch.cumsum(lengths, 0) - lengths).to(device)
     arrived = tokens.source != NOWHERE  # a place that no word took
@@ -238,13 +239,8 @@ def merge(tokens: TokenBatch, matches: Matches, average: Average = "norm", order
     if order == "place":
         return merged
     # Sources are even, see `match`; an image in which nothing merges stays as it is, whatever others do.
-    destination = (tokens.rank[kept.cpu()] % 2).double() * (lost > 0)[tokens.image_of_token[kept].cpu()]
+    destination = (tokens.rank[kept.cpu()] % 2).double() * torch.repeat_interleave(lost > 0, lengths)
     return merged.rearranged(merged.ordered_by(destination).to(device), lengths)
-
-
-def _counted(image: Tensor, images: int) -> Tensor:
-    """``[B]`` int64: how often each image is named; unlike `torch.bincount` of a length that a traced graph knows."""
-    return torch.zeros(images, dtype=torch.long, device=image.device).index_add(0, image, torch.ones_like(image))
 
 
 def _add_rows(x: Tensor, rows: Tensor, added: Tensor) -> Tensor:

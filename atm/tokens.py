@@ -41,7 +41,7 @@ class TokenBatch:
 
     @cached_property
     def counts(self) -> list[int]:
-        """Tokens per image as Python integers; of a single image a traced graph (`torch.export`) knows its shape."""
+        """Tokens per image as Python integers; of a single image a graph that is traced knows it by its shape."""
         return [self.values.shape[0]] if len(self) == 1 else self.lengths.tolist()
 
     @cached_property
@@ -64,7 +64,7 @@ class TokenBatch:
     @cached_property
     def rank(self) -> Tensor:
         """``[T]`` int64 on the CPU: each token's number within its image, protected ones included."""
-        return _ranks(self.values.shape[0], self.lengths)
+        return torch.arange(int(self.lengths.sum())) - torch.repeat_interleave(self.offsets, self.lengths)
 
     @classmethod
     def dense(cls, values: Tensor, prefix: int, places: bool = False) -> TokenBatch:
@@ -171,7 +171,7 @@ class TokenBatch:
         Args:
             keys: ``[T]`` float on the CPU; those of protected tokens are not asked.
         """
-        image = self.image_of_token.cpu()
+        image = torch.repeat_interleave(torch.arange(len(self)), self.lengths)
         rows = torch.argsort(torch.where(self.rank < self.prefix, -torch.inf, keys), stable=True)
         return rows[torch.argsort(image[rows], stable=True)]
 
@@ -186,7 +186,8 @@ class TokenBatch:
             The batch, with sizes, places and merge map of the tokens that are left; a patch whose token is left out
             ended `NOWHERE`, and one whose token is repeated ended in the first copy.
         """
-        within = _ranks(rows.shape[0], lengths).to(rows.device)
+        begin = torch.cumsum(lengths, 0) - lengths
+        within = (torch.arange(len(rows)) - torch.repeat_interleave(begin, lengths)).to(rows.device)
         source = self.source
         if source is not None:
             moved = torch.full((len(self.values),), NOWHERE, device=rows.device)
@@ -256,13 +257,6 @@ class TokenBatch:
         """``[T]`` int64: the row of each token where every image is padded to the longest, ``[B * longest]`` rows."""
         image = torch.repeat_interleave(torch.arange(len(self)), self.lengths)
         return (image * max(self.counts) + self.rank).to(self.values.device)
-
-
-def _ranks(total: int, lengths: Tensor) -> Tensor:
-    """``[T]`` int64 on the CPU: the number of each of so many rows within its image."""
-    if len(lengths) == 1:
-        return torch.arange(total)
-    return torch.arange(total) - torch.repeat_interleave(torch.cumsum(lengths, 0) - lengths, lengths)
 
 
 def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:

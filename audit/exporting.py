@@ -29,7 +29,7 @@ class DevicePart(nn.Module):
         link: without a defence, whose random draws a graph would repeat.
 
     Raises:
-        AtmError: it has one, or a codec that is not of numbers alone.
+        AtmError: it has one, a codec that is not of numbers alone, or a policy that removes a fixed number of tokens.
     """
 
     def __init__(self, link: Link) -> None:
@@ -38,6 +38,8 @@ class DevicePart(nn.Module):
             raise AtmError("a defence draws anew for every frame, and a graph cannot; export without --defense")
         if link.codec.name == "digital":
             raise AtmError("codec 'digital' is made of tables of another library; export with --codec jscc or uncoded")
+        if link.policy.remove:
+            raise AtmError(f"policy {link.policy.name!r} removes a fixed number of tokens; export one with thresholds")
         self._link, self.encoder = link, link.encoder
         self.codec = link.codec if isinstance(link.codec, nn.Module) else nn.Identity()
 
@@ -52,15 +54,13 @@ class DevicePart(nn.Module):
             for ``[T]``; where it stood ``[T]`` int64, or nothing ``[0]`` where no receiver needs that.
         """
         encoder, policy = self.encoder, self._link.policy
-        orders = policy.order == "tome"
-        tokens = encoder.start(image, orders)
+        tokens = encoder.start(image)
         for layer in range(policy.device_layers):
             tokens, projected = encoder.mix(tokens, policy, layer)
             if policy.merges_at(layer):
                 tokens = merged(tokens, projected, policy, layer)
             torch._check(tokens.values.shape[0] > tokens.prefix)  # as every patch ends in some token
             tokens = tokens.with_values(encoder.transformed(tokens.values, layer))
-        tokens = tokens.in_place() if orders else tokens
         vars(tokens)["padding"] = None  # there is none without a defence, and looking for it is no part of the graph
         _, symbols, side = self._link.emit(tokens)
         places = tokens.places if encoder.uses_places and tokens.places is not None else torch.empty(0)
@@ -79,7 +79,8 @@ def as_onnx(mode: Mode) -> bytes:
         raise AtmError(f"an export needs {' and '.join(_MISSING)}; do: pip install 'atm-privacy[export]'")
     part = DevicePart(mode.link).eval()
     example = (torch.rand(1, *part.encoder.input_shape, generator=torch.Generator().manual_seed(0)),)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for library in ("torch.onnx", "onnx_ir", "onnxscript"):  # what they guess is compared in the tests
+        logging.getLogger(library).setLevel(logging.ERROR)
     traced = torch.export.export(part, example, strict=False)
     program: Any = torch.onnx.export(
         traced, dynamo=True, optimize=False, verbose=False, input_names=["image"], output_names=list(OUTPUTS)

@@ -21,7 +21,6 @@ POLICIES = {
     "some": MergePolicy.uniform(0.6, DEPTH, exit_layer=1),
     "all that can": MergePolicy.uniform(0.0, DEPTH),
     "size-aware": MergePolicy.uniform(0.7, DEPTH, similarity="size-aware", proportional_attention=True),
-    "tome": MergePolicy.fixed_ratio(3, DEPTH),
 }
 
 
@@ -34,8 +33,7 @@ def exported(link: Link) -> tuple[Mode, ort.InferenceSession]:
 
 @pytest.mark.parametrize(
     ("policy", "kind", "coder"),
-    [*((policy, "absolute", "learned") for policy in POLICIES), ("some", "rotary", "uncoded"),
-     ("tome", "rotary", "learned")],
+    [*((policy, "absolute", "learned") for policy in POLICIES), ("some", "rotary", "uncoded")],
 )  # fmt: skip
 def test_the_graph_is_the_device(policy, kind, coder):
     encoder, chosen = victim(kind), POLICIES[policy]
@@ -77,6 +75,8 @@ def test_what_cannot_be_a_graph_is_refused(monkeypatch):
     digital = system("", "digital", 1, "absolute")
     with pytest.raises(AtmError, match="'digital'"):
         DevicePart(digital)
+    with pytest.raises(AtmError, match="fixed number"):
+        DevicePart(link.with_defence(None).with_policy(MergePolicy.fixed_ratio(3, DEPTH, exit_layer=1)))
     monkeypatch.setattr("audit.exporting._MISSING", ["onnx"])
     with pytest.raises(AtmError, match=r"atm-privacy\[export\]"):
         as_onnx(Mode(link.with_defence(None), {"policy": "p" * 64}))
