@@ -59,9 +59,9 @@ def write_report(folder: str | Path, against: tuple[Run, ...] = (), accept: Sequ
 
 def write_judged(judged: Judged) -> Path:
     """As `write_report`, of a run that is judged already."""
-    path = judged.run.folder / PAGE
+    path, card = judged.run.folder / PAGE, Card.of(judged).text()  # which is refused before anything is written
     write(path, render(judged))
-    write(judged.run.folder / CARD, Card.of(judged).text())
+    write(judged.run.folder / CARD, card)
     return path
 
 

@@ -28,7 +28,7 @@ def test_every_kind_is_known_wherever_kinds_are_told_apart(name):
     assert metrics_of(name)[0] == SIGNALS[name].leakage and METRICS[SIGNALS[name].leakage].higher_is_leakier
     assert {name} <= SOURCES.keys() & BASELINES.keys() & SHOWN.keys()
     known, roles = available(), BASELINES[name]
-    for attack in (*roles.blind, roles.retrieval, roles.canary):
+    for attack in (*roles.blind, roles.retrieval, roles.closed_form):
         assert known[attack].serves(name) and known[attack].blind == (attack in roles.blind)
     assert roles.plain in roles.constant
 

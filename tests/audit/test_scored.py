@@ -17,6 +17,7 @@ from atm.errors import AtmError
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.signals import ImageSignal
+from atm.victims import Answers
 from attacks import Attack
 from audit.canary import canary
 from audit.evaluate import _link_rows, _refuse_overlap, evaluate
@@ -52,30 +53,31 @@ def shaded(*shades: int) -> ImageSet:
 
 def test_a_victim_that_is_known_anywhere_is_refused_and_counted():
     apart = Splits(victims=shaded(1, 2, 3), auxiliary=shaded(4, 5), validation=shaded(6), removed=0)
-    _refuse_overlap(apart)
+    _refuse_overlap(apart, "picture")
     for part in ("auxiliary", "validation"):
         with pytest.raises(AtmError, match="2 of the 3 attacked pictures"):
-            _refuse_overlap(replace(apart, **{part: shaded(9, 3, 1)}))
+            _refuse_overlap(replace(apart, **{part: shaded(9, 3, 1)}), "picture")
     both = replace(apart, auxiliary=shaded(1, 4), validation=shaded(2, 1))
     with pytest.raises(AtmError, match="2 of the 3"):
-        _refuse_overlap(both)
+        _refuse_overlap(both, "picture")
 
 
 def test_answers_are_right_where_they_are_the_truth():
     policy = MergePolicy.uniform(0.5, 3)
     images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    sent = Link(tiny_encoder(), policy).transmit(images, 1)
+    link = Link(tiny_encoder(), policy)
+    sent = link.transmit(images, 1)
     answers = sent.logits.argmax(-1)
     truth = answers.clone()
     truth[:2] = (truth[:2] + 1) % 5
-    rows = _link_rows(policy, sent, truth)
+    rows = _link_rows(link, sent, Answers(truth, "accuracy"))
     assert rows.correct.tolist() == [0, 0, 1, 1, 1, 1] and rows.image.tolist() == list(range(6))
     assert rows.label.tolist() == truth.tolist() and rows.answer.tolist() == answers.tolist()
     assert rows.gflops.tolist() == pytest.approx([flops / 1e9 for flops in sent.flops.tolist()])
     assert rows.coding_gflops.tolist() == pytest.approx([flops / 1e9 for flops in sent.coding_flops.tolist()])
     assert rows.tokens.tolist() == list(sent.sent.counts) and rows.symbols.tolist() == sent.symbols.tolist()
     assert rows.header.tolist() == sent.header.tolist() and set(rows.policy) == {policy.name}
-    unknown = _link_rows(policy, sent, None)
+    unknown = _link_rows(link, sent, Answers(None, None))
     assert unknown[["label", "answer", "correct"]].isna().all(axis=None)
 
 

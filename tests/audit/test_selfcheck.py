@@ -52,7 +52,7 @@ def test_an_evaluator_without_flags_is_caught(monkeypatch, name):
 
 
 def test_an_evaluator_that_accepts_overlap_is_caught(monkeypatch):
-    monkeypatch.setattr(audit.evaluate, "_refuse_overlap", lambda data: None)
+    monkeypatch.setattr(audit.evaluate, "_refuse_overlap", lambda data, noun: None)
     assert verdict("victims among the auxiliary images") != "refused"
 
 

@@ -24,11 +24,12 @@ from audit.setting import AttackConfig
 from audit.sweep import SweepConfig, sweep
 from tests.atm.models import tiny_vit
 from tests.audit.conftest import SHAPE
+from tests.questions import save_language, write_questions
 
 FILES = (
     "victim.safetensors", "codec.safetensors", "head.safetensors", "classes.txt", "policy.yaml", "threat.yaml",
     "attack.yaml", "sweep.json", "pictures", "pictures.tar", "state.pth", "run", "swept", "compared", "searched",
-    "schedule.yaml",
+    "schedule.yaml", "asked", "language",
 )  # fmt: skip
 FEW = ("--victim", "victim.safetensors", "--data", "pictures", "--images", "4", "--auxiliary", "20")
 OUT = ("--out", "out")
@@ -47,6 +48,8 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
                    "--out", "new.safetensors"),
     "train merging": ("train", "merging", "--victim", "victim.safetensors", "--data", "pictures", "--steps", "1",
                       "--batch", "4", "--images", "8", "--out", "new"),
+    "train projector": ("train", "projector", "--victim", "victim.safetensors", "--lm", "language", "--data", "asked",
+                        "--images", "8", "--test-images", "4", "--out", "new"),
     "calibrate": ("calibrate", "0.3", "--victim", "victim.safetensors", "--data", "pictures", "--images", "4",
                   "--out", "new.yaml"),
     "convert": ("convert", "state.pth", "new.safetensors"),
@@ -91,6 +94,9 @@ def build(folder: Path) -> None:
     _pictures(folder / "pictures")
     with tarfile.open(folder / "pictures.tar", "w") as tar:
         tar.add(folder / "pictures", "pictures")
+    for part, first in (("test", 0), ("train", 8)):
+        write_questions(folder / "asked", 8, part, first)
+    save_language(folder / "language")
     _weights(folder)
     for name, text in (
         ("classes.txt", "cat\ndog\n"),
