@@ -7,8 +7,10 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from atm.codecs import JsccCodec
 from atm.store import RunStore
@@ -29,7 +31,7 @@ from tests.questions import save_language, write_questions
 FILES = (
     "victim.safetensors", "codec.safetensors", "head.safetensors", "classes.txt", "policy.yaml", "threat.yaml",
     "attack.yaml", "sweep.json", "pictures", "pictures.tar", "state.pth", "run", "swept", "compared", "searched",
-    "schedule.yaml", "asked", "language",
+    "schedule.yaml", "asked", "language", "tower.safetensors",
 )  # fmt: skip
 FEW = ("--victim", "victim.safetensors", "--data", "pictures", "--images", "4", "--auxiliary", "20")
 OUT = ("--out", "out")
@@ -48,8 +50,8 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
                    "--out", "new.safetensors"),
     "train merging": ("train", "merging", "--victim", "victim.safetensors", "--data", "pictures", "--steps", "1",
                       "--batch", "4", "--images", "8", "--out", "new"),
-    "train projector": ("train", "projector", "--victim", "victim.safetensors", "--lm", "language", "--data", "asked",
-                        "--images", "8", "--test-images", "4", "--out", "new"),
+    "train projector": ("train", "projector", "--victim", "test_vit", "--weights", "tower.safetensors", "--image-size", "32",
+                        "--lm", "language", "--data", "asked", "--images", "8", "--test-images", "4", "--out", "new"),
     "calibrate": ("calibrate", "0.3", "--victim", "victim.safetensors", "--data", "pictures", "--images", "4",
                   "--out", "new.yaml"),
     "convert": ("convert", "state.pth", "new.safetensors"),
@@ -97,6 +99,7 @@ def build(folder: Path) -> None:
     for part, first in (("test", 0), ("train", 8)):
         write_questions(folder / "asked", 8, part, first)
     save_language(folder / "language")
+    save_file(timm.create_model("test_vit", img_size=32, num_classes=0).state_dict(), folder / "tower.safetensors")
     _weights(folder)
     for name, text in (
         ("classes.txt", "cat\ndog\n"),
