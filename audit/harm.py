@@ -60,28 +60,32 @@ def run(inference: Inference, oracle: Oracle, data: Splits, seen: Observation) -
 
 
 def inquired(inquiry: Inquiry, data: Splits, seen: Observation) -> dict[str, Tensor]:
-    """Scores ``[B]``, each beside what is reached without the tokens (``..._blindly``).
+    """Scores ``[B]``, each beside what is reached without the tokens (``..._blindly``); NaN where there is none.
 
     ``answer_correct``: her own question is answered right; blindly with the commonest answer to it among her pictures.
-    ``caption_correct``: a caption names an answer to some question about the picture, other than yes, no and numbers,
-    which a picture without such an answer never does; blindly is the share of the other victims' captions that do.
+    A picture that has the server's question only has no such score.
+    ``caption_correct``: a caption names an answer to some question about the picture, other than yes, no and numbers;
+    blindly is the share of the other victims' captions that do. A picture without such an answer has no such score.
 
     Raises:
         AtmError: it gave neither answers nor captions, or too few.
     """
     victims, own = data.victims, (data.auxiliary, data.validation)
     assert isinstance(victims, QuestionSet)  # whoever answers questions is attacked with pictures that have some
-    questions, truth = [each.text for each in victims.private], [each.answer for each in victims.private]
+    hers = [each or asked[0] for each, asked in zip(victims.private, victims.asked, strict=True)]
+    questions, truth = [each.text for each in hers], [each.answer for each in hers]
+    other, nameable = (torch.tensor([bool(each) for each in known]) for known in (victims.private, victims.named))
     found, scores = inquiry.ask(seen, questions, victims.classes), dict[str, Tensor]()
     if found.answers is not None and len(found.answers) == len(truth):
-        scores["answer_correct"] = _alike([victims.classes[each] for each in found.answers.tolist()], truth)
-        scores["answer_correct_blindly"] = _alike(commonest(own, questions), truth)
+        answers = [victims.classes[each] for each in found.answers.tolist()]
+        scores["answer_correct"] = _only(other, _alike(answers, truth))
+        scores["answer_correct_blindly"] = _only(other, _alike(commonest(own, questions), truth))
     if found.captions is not None and len(found.captions) == len(truth):
         said = [words_of(caption) for caption in found.captions]
         named = torch.tensor([[bool(words & each) for words in said] for each in victims.named], dtype=torch.float)
         right = named.diagonal()
-        scores["caption_correct"] = right
-        scores["caption_correct_blindly"] = (named.sum(1) - right) / max(len(said) - 1, 1)
+        scores["caption_correct"] = _only(nameable, right)
+        scores["caption_correct_blindly"] = _only(nameable, (named.sum(1) - right) / max(len(said) - 1, 1))
     if not scores:
         raise AtmError(f"inference {inquiry.name!r} gave neither answers [B] nor a caption for each picture")
     return scores
@@ -100,6 +104,10 @@ def commonest(own: Sequence[Samples], questions: Sequence[str]) -> list[str]:
 
 def _alike(said: Sequence[str], truth: Sequence[str]) -> Tensor:
     return torch.tensor([float(mine == right) for mine, right in zip(said, truth, strict=True)])
+
+
+def _only(rows: Tensor, scores: Tensor) -> Tensor:
+    return scores.where(rows, torch.nan)
 
 
 def placed(recovered: Tensor, truth: Tensor) -> dict[str, Tensor]:

@@ -165,15 +165,16 @@ def _of_rates(run: Run, policy: str, about: str, wanted: Callable[[Rate], bool],
     found = [rate for rate in rates(run) if rate.policy == policy and wanted(rate) and (hers or rate.chance < 1)]
     if not found:
         return None
-    told = min(found, key=lambda r: (_ORDER.index(_level(r.rate, r.chance, r.above)), r.p_value))
-    level = _level(told.rate, told.chance, told.above)
+    told = min(found, key=lambda r: (_ORDER.index(_word(r)), r.p_value))
+    level = _word(told)
     without = "the right label alone leads to" if meant(run) else "chance is"
     without = "the answer itself is right for" if hers else without
     without = "without the tokens she is right about" if about == "questions" else without
-    measured = (
-        f"{words} for {_share(told.rate)} of {run.signal.noun}s ({told.inference}: {told.words}); "
-        f"{without} {told.chance:.0%}"
-    )
+    beside = f"{without} {told.chance:.0%}"
+    beside = f"{told.chance:.0%} are false alarms by definition" if about == "membership" else beside
+    those = f"the {told.rate.n} {run.signal.noun}s that this can be asked of" if about == "questions" else ""
+    those = those or f"{run.signal.noun}s"
+    measured = f"{words} for {_share(told.rate)} of {those} ({told.inference}: {told.words}); {beside}"
     if hers and level not in (LEAKS, IN_PART):
         sentence = f"The label is the answer that the server is meant to give, so reading it is no finding: {measured}."
         return Finding(about, HERS, sentence, told.rate, told.chance)
@@ -181,6 +182,13 @@ def _of_rates(run: Run, policy: str, about: str, wanted: Callable[[Rate], bool],
 
 
 _ORDER = (LEAKS, IN_PART, INCONCLUSIVE, NOT_FOUND)
+
+
+def _word(rate: Rate) -> str:
+    """The word for a rate; one that is no better than a guess that was measured may be that of a bad answerer."""
+    level = _level(rate.rate, rate.chance, rate.above)
+    guessed = rate.metric in INQUIRED and rate.rate.estimate <= rate.chance
+    return INCONCLUSIVE if level == NOT_FOUND and guessed else level
 
 
 def _level(rate: Interval, chance: float, sure: bool) -> str:

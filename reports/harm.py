@@ -8,7 +8,7 @@ from torch import Tensor
 
 from privacy_metrics.membership import FALSE_ALARMS, auc, caught
 from privacy_metrics.membership import p_value as sent_p_value
-from privacy_metrics.significance import SURE, holm, rate_p_value
+from privacy_metrics.significance import SURE, holm, paired_p_value, rate_p_value
 from privacy_metrics.statistics import Interval, wilson
 from privacy_metrics.traffic import Information, mutual_information
 from reports.recognition import SEEN, best_attack, recogniser_of
@@ -16,6 +16,7 @@ from reports.run import Run
 
 LABEL, TRAFFIC = "label_correct", "traffic"
 SENT, UNSENT = "sent", "unsent"
+ANSWER, CAPTION = INQUIRED = ("answer_correct", "caption_correct")
 RANKS = {"rank_1": 1, "rank_5": 5}
 WORDS = {
     LABEL: "label read",
@@ -23,10 +24,9 @@ WORDS = {
     "rank_5": "{noun} found among the first five",
     SENT: f"sent {{noun}}s told from others at {FALSE_ALARMS:.0%} false alarms",
     SEEN: "label seen in the best attack's {noun}",
-    "answer_correct": "a question of hers answered right",
-    "caption_correct": "a caption names what is asked about the {noun}",
+    ANSWER: "a question of hers answered right",
+    CAPTION: "a caption names what is asked about the {noun}",
 }
-INQUIRED = ("answer_correct", "caption_correct")
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ class Rate:
         rate: with Wilson interval, of the first repeat.
         chance: what she reaches without the tokens (`without_tokens`).
         noun: of what was attacked.
-        p_value: that the rate is not above it, corrected for all rates of the run (Holm), which are read together;
-            what a recogniser sees is a family of its own, so that to ask one makes nothing else less sure.
+        p_value: that the rate is not above it, corrected for all rates of the run on the same subject (Holm), which are
+            read together; subjects are labels and candidates, membership, questions, and what a recogniser sees, so
+            that to ask one makes no other less sure.
     """
 
     policy: str
@@ -65,21 +66,26 @@ class Rate:
 
 def rates(run: Run) -> list[Rate]:
     """A row per policy, inference and metric; empty where the run made no inferences."""
-    inferred, seen = [], []
-    for policy in run.policies:
-        for name in run.about.get("inferences", []):
-            inferred += [_hits(run, policy, name, name, metric) for metric in (LABEL, *RANKS, *INQUIRED)]
-            inferred.append(_membership(run, policy, name))
-        seen.append(_hits(run, policy, best_attack(run, policy), recogniser_of(run) or "", SEEN))
-    return [*_together(inferred), *_together(seen)]
+    pairs = [(policy, name) for policy in run.policies for name in run.about.get("inferences", [])]
+    read = [_hits(run, policy, name, name, metric) for policy, name in pairs for metric in (LABEL, *RANKS)]
+    asked = [_hits(run, policy, name, name, metric) for policy, name in pairs for metric in INQUIRED]
+    sent = [_membership(run, policy, name) for policy, name in pairs]
+    seen = [_hits(run, policy, best_attack(run, policy), recogniser_of(run) or "", SEEN) for policy in run.policies]
+    return [rate for subject in (read, asked, sent, seen) for rate in _together(subject)]
 
 
 def _hits(run: Run, policy: str, attack: str, who: str, metric: str) -> Rate | None:
-    hits = run.repeated(policy, attack, metric)[0]
+    hits = _scored(run, policy, attack, metric)
     if not len(hits):
         return None
     chance, p_value = _blindly(run, policy, attack, metric, hits)
     return Rate(policy, who, metric, wilson(int(hits.sum()), len(hits)), chance, run.signal.noun, p_value)
+
+
+def _scored(run: Run, policy: str, attack: str, metric: str) -> Tensor:
+    """Of the first repeat, without the images that have no such score."""
+    scores = run.repeated(policy, attack, metric)[0]
+    return scores[~scores.isnan()]
 
 
 def _membership(run: Run, policy: str, name: str) -> Rate | None:
@@ -115,8 +121,18 @@ def _blindly(run: Run, policy: str, inference: str, metric: str, hits: Tensor) -
     """What is reached without the tokens, measured with the inference or known beforehand, and the p-value."""
     if metric not in INQUIRED:
         return without_tokens(run, policy, metric, hits)
-    chance = float(run.values(policy, inference, f"{metric}_blindly").mean())
-    return chance, rate_p_value(int(hits.sum()), len(hits), chance)
+    blind = _scored(run, policy, inference, f"{metric}_blindly")
+    chance = float(blind.mean())
+    if metric == ANSWER:
+        return chance, _more_often(hits, blind)
+    beyond = paired_p_value(hits, blind) if len(hits) > 1 else 1.0
+    return chance, max(beyond, rate_p_value(int(hits.sum()), len(hits), chance))  # of few alike the first is too sure
+
+
+def _more_often(hits: Tensor, others: Tensor) -> float:
+    """P-value that the first of 0 and 1 are right no more often than the others on the same images (McNemar, exact)."""
+    more, less = int((hits > others).sum()), int((hits < others).sum())
+    return rate_p_value(more, more + less, 0.5) if more + less else 1.0
 
 
 def without_tokens(run: Run, policy: str, metric: str, hits: Tensor) -> tuple[float, float]:
@@ -137,9 +153,7 @@ def without_tokens(run: Run, policy: str, metric: str, hits: Tensor) -> tuple[fl
         return chance, p_value
     if metric in (LABEL, SEEN):
         answers = run.per_image(policy, "correct").round()
-        more, less = int((hits > answers).sum()), int((hits < answers).sum())
-        beyond = rate_p_value(more, more + less, 0.5) if more + less else 1.0  # McNemar's test, exact
-        return max(chance, float(answers.mean())), max(p_value, beyond)
+        return max(chance, float(answers.mean())), max(p_value, _more_often(hits, answers))
     labels = run.per_image(policy, "label").long()
     alike = (labels[:, None] == labels).sum(1)
     chance = max(chance, float((RANKS[metric] / alike).clamp(max=1).mean()))

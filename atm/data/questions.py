@@ -23,7 +23,7 @@ from atm.text import printable
 
 TOLD = frozenset({"yes", "no"})  # answers that name nothing
 NO_PATHS = "--label-by and --group-by read paths of pictures; pictures with questions have their answers in files"
-ONE = "one question a picture, drawn by the seed, is the server's; another one is the adversary's"
+ONE = "one question a picture, drawn by the seed, is the server's; another one, if there is one, is the adversary's"
 
 
 def words_of(text: str) -> set[str]:
@@ -49,9 +49,9 @@ class QuestionSet(ImageSet):
         return [self.table[each] for each in self.hashes]
 
     @property
-    def private(self) -> tuple[Question, ...]:
-        """The one after the server's, or the server's where there is no other."""
-        return tuple(each[min(1, len(each) - 1)] for each in self.asked)
+    def private(self) -> tuple[Question | None, ...]:
+        """The next one that is not the server's, None where there is no other."""
+        return tuple(next((q for q in each if q.text != each[0].text), None) for each in self.asked)
 
     @property
     def named(self) -> list[frozenset[str]]:

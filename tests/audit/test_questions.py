@@ -206,3 +206,33 @@ def test_answers_and_captions_are_scored_beside_what_nobody_needs_tokens_for(ask
     assert float(scores["caption_correct"].sum()) == 0
     with pytest.raises(Exception, match="neither answers"):
         harm.inquired(Says(Inferred()), data, None)
+
+
+def test_pictures_that_put_nothing_to_the_test_have_no_score(asked, tmp_path):
+    """Neither those whose only question is the server's, nor captions of those whose answers name nothing."""
+    signal, folder = AskedSignal((3, 32, 32), (4, 4)), tmp_path / "plain"
+    for split, first, count in (("test", 0, 12), ("train", 12, 40)):
+        write_questions(folder, count, split, first=first)
+        rows = [["is it red ?", "no" if number % 4 else "yes", number] for number in range(first, first + count)]
+        rows += [["what colour is it ?", "red", number] for number in range(first, first + count, 4)]
+        (folder / split / "questions.json").write_text(json.dumps(rows), encoding="utf-8")
+    data = source(signal).splits(signal, str(folder), victims=12, auxiliary=40)
+    two = torch.tensor([len(each) == 2 for each in data.victims.asked])
+    assert int(two.sum()) == 3 and [each is not None for each in data.victims.private] == two.tolist()
+    says = Says(Inferred(answers=torch.zeros(12, dtype=torch.long), captions=("red",) * 12))
+    scores = harm.inquired(says, data, None)
+    assert len(scores) == 4
+    for metric, values in scores.items():
+        assert torch.equal(values.isnan(), ~two), metric
+    assert bool((scores["caption_correct"][two] == 1).all())
+
+
+def test_scores_of_no_picture_are_stored_and_make_a_run_complete(tmp_path):
+    from audit.folder import RunFolder
+
+    with RunFolder(tmp_path / "run", {}) as folder:
+        folder.describe({"policies": [{"name": "none"}]})
+        metrics = ("caption_correct", "caption_correct_blindly")
+        folder.add_scores("none", "describe", {metric: torch.full((4,), torch.nan) for metric in metrics}, None)
+    run = Run.read(tmp_path / "run")
+    assert set(run.scores.attack) == {"describe"} and bool(run.repeated("none", "describe", metrics[0]).isnan().all())
