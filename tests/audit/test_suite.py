@@ -54,5 +54,5 @@ def test_the_list_says_which_attacks_wait_to_be_asked_for():
 
 
 def test_attacks_for_pictures_of_another_kind_are_refused_by_that_kind():
-    with pytest.raises(AtmError, match="'ask' is not for pictures of the kind 'image'.*but for asked-image;"):
+    with pytest.raises(AtmError, match=r"'ask' is not for pictures of the kind 'image'.*but for asked-image;"):
         choose_attacks(("ask",), PRESETS["server"], "image")
