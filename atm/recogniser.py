@@ -17,6 +17,7 @@ from atm.policy import MergePolicy
 from atm.progress import track
 from atm.signals import ImageSignal
 from atm.victims import load_victim
+from atm.weight_files import tensors_digest
 from privacy_metrics.recognition import colourless
 
 BATCH = 16
@@ -50,21 +51,22 @@ class Recogniser:
         Args:
             name: of the model.
             weights: a file with them, or None.
-            apart_from: digests of the victim, with and without the head that it was given.
+            apart_from: digests of the victim, with and without the head that it was given, and that of its
+                beginning (`beginning`).
             device: where it looks.
 
         Raises:
             AtmError: there is none by that name, it does not look at colour pictures, or it is the victim itself.
         """
         found = load_victim(name, weights)
-        if found.digest in apart_from:
+        signal = found.encoder.signal
+        if not isinstance(signal, ImageSignal) or signal.shape[0] != 3:
+            raise AtmError(f"recogniser {name!r} does not look at colour pictures; give a model that does")
+        if {found.digest, beginning(found.encoder)} & {*apart_from}:
             raise AtmError(
                 f"recogniser {name!r} is the victim, whose features attacks aim at; give a model that has nothing to "
                 "do with it"
             )
-        signal = found.encoder.signal
-        if not isinstance(signal, ImageSignal) or signal.shape[0] != 3:
-            raise AtmError(f"recogniser {name!r} does not look at colour pictures; give a model that does")
         found.encoder.to(device)
         return cls(found.name, found.digest, found.encoder)
 
@@ -92,3 +94,14 @@ class Recogniser:
         if images.shape[2:] == (height, width):
             return images
         return interpolate(images, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+
+
+def beginning(encoder: Encoder) -> str:
+    """SHA-256 of a vision transformer's patch embedding and first layer without positions, in hex.
+
+    It stays the same for other image sizes, to which positions are resampled, for other heads and exits, and however
+    the file was written.
+    """
+    parts = {"patches": encoder.vit.patch_embed, "layer": encoder.vit.blocks[0]}
+    named = ((f"{part}.{name}", tensor) for part, module in parts.items() for name, tensor in module.named_parameters())
+    return tensors_digest({name: tensor for name, tensor in named if "pos" not in name})

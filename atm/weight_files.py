@@ -97,8 +97,13 @@ def file_digest(path: Path) -> str:
 
 def state_digest(module: nn.Module) -> str:
     """SHA-256 over a module's tensors, in hex; for weights that came from no single file."""
+    return tensors_digest(module.state_dict())
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over tensors and their names, in hex."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

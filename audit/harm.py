@@ -135,8 +135,12 @@ def labels(data: Splits) -> Tensor | None:
     if any(part.classes != data.victims.classes for part in sets):
         return None
     known = torch.cat([part.labels for part in sets])
-    covered = int(torch.isin(data.victims.labels, known).sum())
-    return known if covered >= COVERED * len(data.victims) else None
+    return known if covered(data, known) else None
+
+
+def covered(data: Splits, known: Tensor) -> bool:
+    """Whether the classes of some labels are those of enough victims to learn labels from."""
+    return int(torch.isin(data.victims.labels, known).sum()) >= COVERED * len(data.victims)
 
 
 def chance(truth: Tensor) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,15 +12,16 @@ from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 from atm.data import Splits
+from atm.data.sets import sample
 from atm.errors import AtmError
-from atm.recogniser import Recogniser
+from atm.recogniser import Recogniser, beginning
 from atm.signals import ImageSignal
 from atm.victims import Victim
 from audit import harm
 from privacy_metrics.recognition import centred, disordered, sighted
 from reports.recognition import LIKENESS, PICKED, PLACE, SEEN
 
-LEARNED = 200  # of the adversary's pictures, from which the means of classes are taken
+LEARNED = 200  # of the adversary's pictures at most, from which the means of classes are taken
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ class Recognition:
             AtmError: the victim takes in no pictures, or see `atm.recogniser.Recogniser.load`.
         """
         signal = victim.encoder.signal
-        if signal.name != ImageSignal.name:
+        if not isinstance(signal, ImageSignal):
             raise AtmError(f"--recogniser looks at pictures, and victim {victim.name!r} takes in {signal.noun}s")
-        digests = {victim.digest, victim.body}
+        digests = {victim.digest, victim.body, beginning(victim.encoder)}
         return cls(Recogniser.load(name, weights, digests, victim.encoder.device), data)
 
     @property
@@ -61,14 +63,15 @@ class Recognition:
         """Scores ``[B]`` of reconstructions of all attacked pictures, under the names of `reports.recognition`.
 
         ``label_seen`` says whether the class whose mean is the most alike is the picture's own, 0 or 1; it is missing
-        where the adversary's pictures have other classes.
+        where the adversary's pictures have other classes, or those looked at too few of the victims' (`audit.harm`).
         """
         found = self.recogniser.features(rebuilt)
         sighting = sighted(found, *self._originals)
         scores = {LIKENESS: sighting.likeness, PLACE: sighting.place.float(), PICKED: sighting.picked.float()}
         if self._means is not None:
-            right = (centred(found).float() @ self._means.T).argmax(1) == self.data.victims.labels
-            scores[SEEN] = right.float()
+            classes, means = self._means
+            guessed = classes[(centred(found).float() @ means.T).argmax(1)]
+            scores[SEEN] = (guessed == self.data.victims.labels).float()
         return scores
 
     @cached_property
@@ -78,13 +81,25 @@ class Recognition:
         return self.recogniser.features(originals), self.recogniser.features(disordered(originals))
 
     @cached_property
-    def _means(self) -> Tensor | None:
-        """``[classes, f]``: the direction in which each class lies from the mean of all; 0 for one without pictures."""
+    def _means(self) -> tuple[Tensor, Tensor] | None:
+        """``[k]`` classes of which she has pictures, and ``[k, f]``: where each lies from the mean of all."""
         labels = harm.labels(self.data)
         if labels is None:
             return None
-        rows = torch.arange(len(labels))[:LEARNED]
+        rows = balanced(labels, LEARNED)
+        if not harm.covered(self.data, labels[rows]):
+            return None
         apart = self.recogniser.features(self.data.hers[rows].cpu())
         apart = normalize(apart, dim=1) - normalize(apart, dim=1).mean(0)
-        classes = one_hot(labels[rows], len(self.data.victims.classes)).float()
-        return normalize(classes.T @ apart, dim=1)
+        classes, number = labels[rows].unique(return_inverse=True)
+        return classes, normalize(one_hot(number).float().T @ apart, dim=1)
+
+
+def balanced(labels: Tensor, count: int) -> Tensor:
+    """At most so many of the numbers of labels ``[N]``, drawn at random, as equally many of each class as there are."""
+    order, drawn = sample(len(labels), None, 0), Counter[int]()
+    turns = []
+    for label in labels[order].tolist():
+        turns.append(drawn[label])
+        drawn[label] += 1
+    return order[torch.tensor(turns).argsort(stable=True)[:count]]

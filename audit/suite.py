@@ -72,9 +72,10 @@ def _serving(known: dict[str, type[Any]], signal: str) -> dict[str, type[Any]]:
 def _check(name: str, known: list[str], signal: str) -> None:
     if name in known:
         return
-    if name in {**available(), **inferences()}:
+    if found := {**available(), **inferences()}.get(name):
         raise AtmError(
-            f"attack {name!r} is not for {kind(signal).noun}s, which this victim takes; see 'atm list attacks'"
+            f"attack {name!r} is not for {kind(signal).noun}s of the kind {signal!r}, which this victim takes, but for "
+            f"{', '.join(found.signals)}; see 'atm list attacks'"
         )
     raise unknown("attack", name, known)
 

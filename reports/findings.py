@@ -17,6 +17,7 @@ from reports.harm import INQUIRED, LABEL, RANKS, SENT, TRAFFIC, Rate, meant, rat
 from reports.level import (
     BEATS_BOUND,
     FEWEST_IMAGES,
+    GRAVEST_FIRST,
     HERS,
     IN_PART,
     INCONCLUSIVE,
@@ -61,12 +62,18 @@ def findings(run: Run, policy: str) -> list[Finding]:
 
 
 def label(run: Run, policy: str) -> Finding | None:
-    """Whether tokens tell the label beyond what their number does; for who gives the answer it is no finding."""
+    """Whether tokens tell the label beyond what their number does; for who gives the answer it is no finding.
+
+    What a recogniser sees in reconstructions can only make it graver: where it sees none, nobody has read the tokens.
+    """
 
     def wanted(rate: Rate) -> bool:
-        return rate.metric in (LABEL, SEEN) and rate.inference != TRAFFIC
+        return rate.metric == LABEL and rate.inference != TRAFFIC
 
-    return _of_rates(run, policy, "label", wanted, "the label is read")
+    read = _of_rates(run, policy, "label", wanted, "the label is read")
+    seen = _of_rates(run, policy, "label", lambda r: r.metric == SEEN, "the label is seen")
+    found = [read, None if seen is None or seen.level == NOT_FOUND else seen]
+    return min((f for f in found if f is not None), key=lambda f: GRAVEST_FIRST.index(f.level), default=None)
 
 
 def traffic(run: Run, policy: str) -> Finding | None:

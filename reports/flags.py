@@ -18,7 +18,7 @@ from reports.flag import EITHER, GRAVER, Flag, Raised, page_of
 from reports.history import Record
 from reports.level import FEWEST_IMAGES, measured_level
 from reports.peers import differs_only_in, number, stronger, surely_higher, twice_the_budget
-from reports.recognition import picked
+from reports.recognition import picked, recogniser_of, vouches
 from reports.run import Run
 
 CANARY = 0.9  # of the canary's pictures must be recognisable
@@ -123,6 +123,21 @@ def _below_blind(case: Case) -> str | None:
     if not beaten and (canary is None or canary["attack"] not in case.attacks):
         return "no attack beats the blind baselines, so suspect the attacks before trusting the policy"
     return None
+
+
+@_flag(
+    "recogniser not heard",
+    raised_if="the recogniser (`--recogniser`) picks out what blind baselines answer with, which read no token, more "
+    "often than by chance. Nothing that it picks out counts then, however much it is.",
+    what_to_do="Give another recogniser, or attack more {noun}s, among which chance finds are fewer.",
+    could="towards graver. What a recogniser picks out adds to what leakage says and takes nothing away; where one "
+    "that is heard finds nothing, the flag falls, and what was `inconclusive` for its sake becomes `no leak found`.",
+)
+def _not_heard(case: Case) -> str | None:
+    name = recogniser_of(case.run)
+    if name is None or vouches(case.run, case.policy):
+        return None
+    return f"{name} finds what reads no token too, so that nothing it picks out counts"
 
 
 @_flag(

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from atm.signals import ImageSignal
 from atm.store import write
 from privacy_metrics.recognition import FEWEST, MARGIN, gallery
 from privacy_metrics.statistics import Interval, bootstrap_mean
@@ -84,6 +85,7 @@ def render(judged: Judged) -> str:
         areas=areas(run),
         gallery=gallery(about["data"]["victims"]),
         fewest_seen=FEWEST,
+        pictures=issubclass(run.signal, ImageSignal),
         margin=MARGIN,
         bits=label_bits(run) if "traffic" in about.get("inferences", []) else {},
         trade_off=image_of(

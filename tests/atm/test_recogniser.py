@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from atm.errors import AtmError
-from atm.recogniser import Recogniser
+from atm.recogniser import Recogniser, beginning
 from atm.victims import load_victim
 
 
@@ -25,6 +27,19 @@ def test_the_victim_is_no_judge_of_what_aims_at_it():
         Recogniser.load("vit_photos", None, {victim.digest, ""})
     with pytest.raises(AtmError, match="nowhere"):
         Recogniser.load("nowhere", None, ())
+
+
+def test_the_victim_is_known_at_another_image_size_and_with_another_head(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_vit", img_size=64, num_classes=5).state_dict(), path)
+    here, smaller = (load_victim("test_vit", path, image_size=size) for size in (64, 32))
+    assert here.digest != smaller.digest
+    with pytest.raises(AtmError, match="is the victim"):
+        Recogniser.load("test_vit", str(path), {smaller.digest, smaller.body, beginning(smaller.encoder)})
+    save_file(timm.create_model("test_vit", img_size=64, num_classes=5).state_dict(), tmp_path / "other.safetensors")
+    other = load_victim("test_vit", tmp_path / "other.safetensors", image_size=64)
+    assert Recogniser.load("test_vit", str(path), {other.digest, beginning(other.encoder)}).digest == here.digest
 
 
 def test_features_are_of_each_picture_whatever_else_is_shown_and_whatever_its_size(recogniser):

@@ -31,6 +31,7 @@ def test_what_it_says_is_in_the_run_and_on_the_page(atm, words, tmp_path):
     found = evidence(run, "none")
     assert found is not None and set(found.blind) == {"mean_image", "best_constant", "random_image"}
     page = (out / "report.html").read_text()
+    assert "pieces in disorder are, which have its texture and show nothing." in page
     assert "By what pictures were recognised" in page and "Picked out by vit_cifar10" in page and "membership" in page
     again, _, err = atm(*words, "--recogniser", "vit_cifar10", "--out", out, "--resume")
     assert again == 0, err

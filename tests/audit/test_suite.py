@@ -51,3 +51,8 @@ def test_what_a_threat_denies_is_refused_by_name_and_told_of_a_group():
 def test_the_list_says_which_attacks_wait_to_be_asked_for():
     told = {name for name, about in listing("attacks") if about.endswith(ASKED_FOR)}
     assert told == ONLY_ASKED and not told & {*inferences()}
+
+
+def test_attacks_for_pictures_of_another_kind_are_refused_by_that_kind():
+    with pytest.raises(AtmError, match=r"'ask' is not for pictures of the kind 'image'.*but for asked-image;"):
+        choose_attacks(("ask",), PRESETS["server"], "image")

@@ -68,7 +68,17 @@ def test_a_recogniser_that_finds_what_reads_no_token_is_not_heard():
     assert not vouches(run, NAME) and not picked(run, NAME).any()
     verdict = judge(run, NAME)
     assert verdict.recognisable.estimate == 0 and "was not heard" in verdict.sentence
-    assert verdict.level == judge(run_of({"mean_image": scored(0.1), "ridge": scored(0.3)}), NAME).level
+    assert verdict.level == "inconclusive"
+    assert judge(run_of({"mean_image": scored(0.1), "ridge": scored(0.3)}), NAME).level == "no leak found"
+
+
+@pytest.mark.parametrize(("blindly", "level"), [(2, "leaks"), (3, "inconclusive")])
+def test_three_chance_finds_do_not_turn_a_leak_into_none(blindly, level):
+    """At 100 pictures three of a baseline are more than chance, and the 100 of an attack no longer count."""
+    run = run_of({"mean_image": scored(0.1), "random_image": scored(0.05, blindly), "ridge": scored(0.3, 100)}, **WHO)
+    verdict = judge(run, NAME)
+    assert verdict.level == level
+    assert [flag.name for flag in verdict.flags] == ["recogniser not heard"] * (blindly == 3)
 
 
 def test_neither_blind_baselines_nor_retrieval_are_heard():
@@ -97,11 +107,13 @@ def test_repeats_are_picked_out_each_for_itself():
     assert found.sum(1).tolist() == [10, 30]
 
 
-def labelled(seen: int, best: float = 0.3, **about: object):
+def labelled(seen: int, best: float = 0.3, read: int | None = None, **about: object):
     link = {"label": np.arange(COUNT) % 4, "correct": 0}
     right = {SEEN: np.arange(COUNT) < seen}
     rebuilt = {"ridge": scored(best, **right), "decoder": scored(0.2, **{SEEN: np.zeros(COUNT)})}
     chance = {"label_correct": 0.25, "rank_1": 0.01, "rank_5": 0.05}
+    if read is not None:
+        rebuilt["identify"] = {"label_correct": np.arange(COUNT) < read}
     return made(rebuilt, link=link, chance=chance, threat={"name": "eve", "tap": "eavesdropper"}, **about)
 
 
@@ -110,8 +122,25 @@ def test_the_label_that_a_recogniser_sees_is_a_finding_of_the_best_attack():
     assert found[SEEN].rate.estimate == 0.9 and found[SEEN].inference == "clip" and found[SEEN].above
     verdict = {f.about: f for f in judge(labelled(90), NAME).findings}["label"]
     assert verdict.level == "leaks" and "clip: label seen" in verdict.sentence
-    assert {f.about: f for f in judge(labelled(24), NAME).findings}["label"].level == "no leak found"
     assert rates(labelled(90, best=0.15))[0].rate.estimate == 0, "by leakage, not by who is right"
+
+
+def test_a_recogniser_that_sees_no_label_says_nothing_of_what_tokens_tell():
+    def finding(*hits: int, **more: int):
+        return {f.about: f for f in judge(labelled(*hits, **more), NAME).findings}.get("label")
+
+    assert finding(24) is None and finding(90).level == "leaks"
+    for seen in (24, 0):
+        harmless = finding(seen, read=25)
+        assert harmless.level == "no leak found" and "identify: label read" in harmless.sentence
+        assert finding(seen, read=90).level == "leaks"
+    assert finding(90, read=25).level == "leaks" and "clip: label seen" in finding(90, read=25).sentence
+
+
+@pytest.mark.parametrize("kind", ["image", "asked-image"])
+def test_a_page_about_pictures_of_any_kind_says_that_a_recogniser_could_look(tmp_path, kind):
+    make_run(tmp_path / "run", {"mean_image": [0.1] * 3, "ridge": [0.9] * 3}, signal=kind)
+    assert "lets a pretrained model look" in write_report(tmp_path / "run").read_text(encoding="utf-8")
 
 
 def test_what_a_recogniser_sees_makes_nothing_else_less_sure():
