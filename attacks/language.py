@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from atm.errors import AtmError, one_line
+from atm.weight_files import state_digest
 
 AT_ONCE = 32  # sentences
 
@@ -35,7 +37,8 @@ class LanguageModel:
         """One from a folder with its configuration, safetensors and tokenizer.
 
         Raises:
-            AtmError: ``transformers`` is missing, or the folder holds no such model.
+            AtmError: ``transformers`` is missing, or the folder holds no such model, or a tokenizer that has no token
+                to begin a sentence from.
         """
         try:
             from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -47,7 +50,14 @@ class LanguageModel:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **local)
         except Exception as error:  # the library raises exceptions of many kinds
             raise AtmError(f"--prior {folder} holds no causal language model: {one_line(error)}") from None
+        if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
+            raise AtmError(f"--prior {folder}: its tokenizer has no token for the beginning or the end of a sentence")
         return cls(folder, model.eval().requires_grad_(False), tokenizer)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of its weights, in hex."""
+        return state_digest(self.model)
 
     @torch.no_grad()
     def log_likelihood(self, sentences: Sequence[str]) -> Tensor:

@@ -22,7 +22,7 @@ from attacks import available
 from attacks.session import Campaign, Session
 from audit import cluster, harm
 from audit.setting import AttackConfig, Setting, defended, prepare
-from audit.suite import ALL, CLOSED_FORM, LEARNED, choose_attacks
+from audit.suite import ALL, CLOSED_FORM, LEARNED, choose_attacks, unblind
 from audit.system import STRICT, Names, OnAir
 from privacy_metrics import METRICS
 from privacy_metrics.leakage import leakage
@@ -30,6 +30,7 @@ from reports.compare import POINTS, Comparison, write_comparison
 
 BISECTIONS = 8  # halvings of the noise strength's range, which `STRONGEST` ends
 STRONGEST = 4.0  # deviations of the tokens
+FREE = ("attacks",)  # how they are asked for; which they come to is compared by `RunStore.begin`
 MATCHING = 256  # calibration images on which accuracy is matched; never the victims'
 
 
@@ -92,7 +93,7 @@ def compare(
         if text != "none":
             defenses.create(text)
     with (
-        RunStore(out, "compare", config.as_dict(), resume=resume, force=force) as folder,
+        RunStore(out, "compare", config.as_dict(), resume=resume, force=force, free=FREE) as folder,
         cluster.connected(ray, config.device),
     ):
         return _compare(config, folder, say, apart=bool(ray))
@@ -102,6 +103,7 @@ def _compare(config: CompareConfig, folder: RunStore, say: Callable[[str], None]
     setting = prepare(config.attack())
     assert setting.victim is not None
     setting.victim.need_task("atm compare")
+    unblind(setting.attacks, config.attacks, setting.signal.name)  # refuses what measures no leakage
     folder.begin({**_about(setting), "config": config.as_dict()})
     done = {point["name"] for point in folder.records(POINTS)}
     wanted = (candidate for candidate in candidates(config, setting, say) if candidate.name not in done)

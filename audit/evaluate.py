@@ -73,6 +73,8 @@ def _attack(config: AttackConfig, folder: RunFolder, say: Callable[[str], None],
         say(f"skipped {line}")
     for line in setting.about["data"]["notes"]:
         say(f"{setting.signal.noun}s: {line}")
+    if setting.prior is not None and not any(available()[name].needs_prior for name in setting.attacks):
+        say("--prior is a language model that none of these attacks uses")
     evaluate(setting, folder, config, say, apart)
     for policy in setting.policies:
         say(f"checking provable bounds of {policy.name}")
@@ -101,7 +103,7 @@ def evaluate(
     """
     _refuse_overlap(setting.data, setting.signal.noun)
     originals = setting.data.victims.inputs
-    replayed = {} if config.replay is None else steps_of(StoredRun(config.replay, "attack"))
+    replayed = {} if config.replay is None else _replayed(setting, StoredRun(config.replay, "attack"))
     taken, missing = score(originals[:1], originals[:1], setting.scores)
     say("attacking the canary")
     folder.describe(
@@ -123,6 +125,13 @@ def evaluate(
     campaigns = [_campaign(setting, config, plan, repeat) for repeat in range(config.repeats)]
     for number, repeat in product(range(len(setting.policies)), range(config.repeats)):
         _evaluate_policy(setting, folder, config, number, repeat, campaigns[repeat], say)
+
+
+def _replayed(setting: Setting, run: StoredRun) -> dict[str, int]:
+    """How many steps each loop of a run took, which had the same language model."""
+    if run.about.get("prior") != setting.about.get("prior"):
+        raise AtmError(f"--replay {run.path} had another language model or none; give the same --prior")
+    return steps_of(run)
 
 
 def _evaluate_policy(

@@ -105,8 +105,12 @@ def device(
     adapt: Annotated[
         str | None, typer.Option(help="Folder of an atm sweep of the policies: they are then chosen by the SNR.")
     ] = None,
-    floor: Annotated[float, typer.Option(help="With --adapt: the most that may leak, by the sweep.")] = 1.0,
-    room: Annotated[float, typer.Option(help="With --adapt: symbols that the air has for a frame.")] = math.inf,
+    floor: Annotated[
+        float | None, typer.Option(help="With --adapt: the most that may leak, by the sweep. [0.5, recognisable]")
+    ] = None,
+    room: Annotated[
+        float | None, typer.Option(help="With --adapt: symbols that the air has for a frame. [no limit]")
+    ] = None,
     key: Key = None,
     insecure: Insecure = False,
     policy: Policies = None,
@@ -148,9 +152,13 @@ def device(
         raise AtmError("--ear is for the live page; give --page PORT too")
     if not 0 <= fps <= 1000:
         raise AtmError(f"--fps {fps:g} must be from 0 to 1000 pictures a second")
+    if adapt is None and (floor, room) != (None, None):
+        raise AtmError("--floor and --room are for policies that are chosen by the SNR; give --adapt FOLDER too")
     config = configured(context, LiveConfig, experiment)
     live = resolve(config, sends=True)
-    choice = Choice(live.modes, None if adapt is None else Controller(candidates(adapt, live), floor), room)
+    most = live.link.signal.bar.recognisable if floor is None else floor
+    controller = None if adapt is None else Controller(candidates(adapt, live), most)
+    choice = Choice(live.modes, controller, math.inf if room is None else room, say_line)
     source = source_of(frames, config, live.link.signal, passes)
     paced = Newest(source, fps) if fps else None
     watch = None if page is None else watched(page, live, choice, config)

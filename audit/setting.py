@@ -32,11 +32,11 @@ from atm.seeds import seed_of
 from atm.signals import Signal, TextSignal
 from atm.threat import ThreatModel
 from atm.victims import Answers, Victim, load_victim, probe
-from attacks import Attack, inferences
+from attacks import Attack
 from attacks.language import LanguageModel
 from audit import harm
 from audit.recognition import Recognition
-from audit.suite import choose_attacks, choose_inferences, left_out
+from audit.suite import choose_attacks, choose_inferences, left_out, useful
 from audit.system import STRICT, Names, OnAir, System
 from privacy_metrics.registry import metrics_of
 from reports.acceptance import Criterion
@@ -252,7 +252,7 @@ def prepare(config: AttackConfig) -> Setting:
     signal = victim.encoder.signal
     prior = _prior(config.prior, signal)
     attacks, denied = choose_attacks(config.attacks, threat, signal.name, prior is not None)
-    wanted = choose_inferences(config.attacks, threat, signal.name)
+    wanted, unable = choose_inferences(config.attacks, threat, signal.name)
     data = samples(config, signal, threat.auxiliary)
     if config.head == PROBE:  # after the codecs, since the tokens stay the same
         victim = _probed(victim, config, data.victims)
@@ -261,8 +261,7 @@ def prepare(config: AttackConfig) -> Setting:
     named, weights = config.recogniser, config.recogniser_weights
     recognition = None if named is None else Recognition.load(named, weights, victim, data)
     unlearned = harm.labels(data) is None
-    if unlearned:
-        wanted = [name for name in wanted if not inferences()[name].needs_labels]
+    wanted = [name for name in wanted if useful(name, not unlearned)]
     links = {}
     for layer, (codec, _) in loaded.items():
         link = Link(victim.encoder, next(p for p in policies if p.device_layers == layer), codec, channel)
@@ -282,6 +281,7 @@ def prepare(config: AttackConfig) -> Setting:
             "patches": signal.places,
         },
         "recogniser": None if recognition is None else recognition.about,
+        "prior": None if prior is None else prior.digest,
         "signal": signal.name,
         "source_values": math.prod(signal.shape),
         "codec": {
@@ -312,8 +312,8 @@ def prepare(config: AttackConfig) -> Setting:
         "attacks": attacks,
         "inferences": wanted,
         "chance": harm.chance(data.victims.labels),
-        "denied": denied,
-        "left_out": left_out([*attacks, *wanted], threat, signal.name),
+        "denied": [*denied, *unable],
+        "left_out": left_out([*attacks, *wanted], threat, signal.name, labels=not unlearned),
         "task": answers.name,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }

@@ -57,8 +57,20 @@ def choose_attacks(
 
 
 def unblind(chosen: list[str], names: tuple[str, ...], signal: str) -> list[str]:
-    """Of what `choose_attacks` chose the attacks that read tokens, and the baselines that were asked for by name."""
-    return [name for name in chosen if name in names or name not in BASELINES[signal].blind]
+    """Of what `choose_attacks` chose the attacks that read tokens, and the baselines that were asked for by name.
+
+    Raises:
+        AtmError: there is none, or one of the names is an inference, which rebuilds nothing to measure leakage by.
+    """
+    for name in names:
+        if name in inferences():
+            raise AtmError(
+                f"{name!r} infers and rebuilds nothing, so no leakage is measured by it; run it by 'atm attack'"
+            )
+    found = [name for name in chosen if name in names or name not in BASELINES[signal].blind]
+    if not found:
+        raise AtmError("no attack is left that rebuilds anything from tokens; name one with --attack")
+    return found
 
 
 def _roles(signal: str) -> dict[str, str]:
@@ -85,9 +97,11 @@ def _needless(attack: type[Method], threat: ThreatModel) -> bool:
     return attack.instead_of is not None and attack.instead_of in threat.knows
 
 
-def choose_inferences(names: tuple[str, ...], threat: ThreatModel, signal: str = "image") -> list[str]:
-    """Those asked for; where no attack or a group of them is named, all that the threat model permits."""
-    known, chosen = _serving(inferences(), signal), []
+def choose_inferences(
+    names: tuple[str, ...], threat: ThreatModel, signal: str = "image"
+) -> tuple[list[str], list[str]]:
+    """Those asked for, or where no attack or a group of them is named all that are permitted; and those denied."""
+    known, chosen, denied = _serving(inferences(), signal), list[str](), list[str]()
     grouped = not names or bool({*names} & {*GROUPS})
     for name in known if grouped else [name for name in dict.fromkeys(names) if name in known]:
         try:
@@ -95,11 +109,25 @@ def choose_inferences(names: tuple[str, ...], threat: ThreatModel, signal: str =
         except KnowledgeError:
             if name in names:
                 raise
+            denied.append(name)
         else:
             chosen.append(name)
-    return chosen
+    return chosen, denied
 
 
-def left_out(chosen: list[str], threat: ThreatModel, signal: str = "image") -> list[str]:
-    """Attacks that rebuild pictures, permitted and not chosen."""
-    return [name for name in choose_attacks((), threat, signal)[0] if name not in chosen]
+def left_out(chosen: list[str], threat: ThreatModel, signal: str = "image", labels: bool = True) -> list[str]:
+    """Attacks of the suite and inferences that are permitted and not chosen.
+
+    Args:
+        chosen: of both kinds.
+        threat: of the adversary.
+        signal: that the victim takes.
+        labels: whether classes can be learned; some inferences are of no use without.
+    """
+    inferred = [name for name in choose_inferences((), threat, signal)[0] if useful(name, labels)]
+    return [name for name in [*choose_attacks((), threat, signal)[0], *inferred] if name not in chosen]
+
+
+def useful(inference: str, labels: bool) -> bool:
+    """Whether an inference is of use where classes can be learned, or cannot."""
+    return labels or not inferences()[inference].needs_labels

@@ -32,6 +32,7 @@ from reports.sweep import FRAMES, POINTS, write_sweep
 
 MOST_SNRS = 1000
 GROWING = ("snr", "channels", "codecs", "policies")  # what a sweep that goes on may have more of
+FREE = ("attacks",)  # how they are asked for; which they come to is compared by `RunStore.begin`
 
 
 @configuration(frozen=True, kw_only=True, config=STRICT)
@@ -99,7 +100,7 @@ def sweep(
     if not (config.attacks and config.channels and config.codecs and config.snr):
         raise AtmError("a sweep needs at least one attack, one channel, one codec and one SNR")
     with (
-        RunStore(out, "sweep", config.as_dict(), resume=resume, force=force, growing=GROWING) as folder,
+        RunStore(out, "sweep", config.as_dict(), resume=resume, force=force, free=FREE, growing=GROWING) as folder,
         cluster.connected(ray, config.device),
     ):
         return _sweep(config, folder, say, apart=bool(ray))

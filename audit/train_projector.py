@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,8 @@ class ProjectorConfig:
                 f"--steps {self.steps}, --batch {self.batch}, --images {self.images} and --test-images "
                 f"{self.test_images} must be 1 or more, and --rate {self.rate:g} between 0 and 1"
             )
+        if self.layers is not None and self.layers < 1:
+            raise AtmError(f"--layers {self.layers} must be 1 or more")
 
     def command(self) -> str:
         """The command line that asks for the same, without the folders of this machine."""
@@ -82,7 +85,7 @@ class ProjectorConfig:
         words += [f"--weights {shown(self.weights)}"] if self.weights else []
         words += [f"--image-size {self.image_size}"] if self.image_size else []
         words += [f"--layers {self.layers}"] if self.layers else []
-        words += [f"--prompt {json.dumps(self.prompt)}"] if self.prompt != PROMPT else []
+        words += [f"--prompt {shlex.quote(self.prompt)}"] if self.prompt != PROMPT else []
         return " ".join(
             [*words, f"--lm {shown(self.lm)} --data {shown(self.data)} --steps {self.steps} --batch {self.batch}",
              f"--rate {self.rate:g} --images {self.images} --test-images {self.test_images} --seed {self.seed}"]
@@ -95,7 +98,7 @@ class ProjectorConfig:
             tower=self.victim,
             weights=self.weights,
             image_size=self.image_size,
-            layers=self.layers or max(depth - 1, 1),
+            layers=max(depth - 1, 1) if self.layers is None else self.layers,
             language=self.lm,
             prompt=self.prompt,
         )

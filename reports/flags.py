@@ -177,7 +177,7 @@ def _resembling(case: Case) -> str | None:
 
 @_flag(
     "part of the suite",
-    raised_if="only some of the suite's attacks that the threat model permits were asked for.",
+    raised_if="only some of the suite's attacks and of the inferences that the threat model permits were asked for.",
     what_to_do="Run them all: leave `--attack` out.",
 )
 def _part_of_the_suite(case: Case) -> str | None:

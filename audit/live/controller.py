@@ -1,8 +1,10 @@
 """A device that chooses its policy while it sends: as accurate as the air allows, and never below a floor of privacy.
 
 Candidates are policies that were measured before (accuracy over SNR, symbols, leakage). The floor decides first, then
-what the air has room for, then expected accuracy. A choice is kept until it is no longer permitted, or another one has
-been better by a margin for some frames in a row, so that noise in the measured SNR does not make the device hop.
+what the air has room for, then expected accuracy. In better air than a policy was measured in it may leak more than was
+measured, so it is not permitted there, and where none is, the one that leaks least is sent. A choice is kept until it
+is no longer permitted, or another one has been better by a margin for some frames in a row, so that noise in the
+measured SNR does not make the device hop.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 from atm.errors import AtmError
 
 SMOOTHING = 0.2  # weight of the newest SNR in the running mean
+ROUNDING = 0.01  # dB, by which a measured SNR may be off
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Candidate:
         snr_db: ascending, where its accuracy was measured.
         accuracy: there, from 0 to 1; between them it is interpolated, beyond them it is that of the nearer end.
         symbols: of a frame, the mean, header included.
-        leakage: the upper end of its interval.
+        leakage: the upper end of its interval, at any of the SNRs.
     """
 
     name: str
@@ -55,6 +58,10 @@ class Controller:
         patience: frames in a row for which it must be.
 
     Attributes:
+        permitted: those that may be chosen in some air.
+        least: the one of them that leaks least.
+        within: those that may be chosen in the air that was measured last; ``least`` before and in better air.
+        beyond: whether that air was better than any that was measured.
         current: what was chosen last; None before the first frame.
 
     Raises:
@@ -67,6 +74,8 @@ class Controller:
         self.permitted = [each for each in candidates if each.leakage <= floor]
         if not self.permitted:
             raise AtmError(f"no policy leaks at most {floor:g}; take a higher floor or other policies")
+        self.least = min(self.permitted, key=lambda each: each.leakage)
+        self.within, self.beyond = [self.least], False
         self._margin, self._patience = margin, patience
         known = [snr for each in self.permitted for snr in each.snr_db]
         self._range = min(known), max(known)
@@ -82,10 +91,13 @@ class Controller:
             room: symbols that the air has for a frame at the present load. Where no permitted policy fits, the one with
                 the fewest symbols is taken: the floor is not traded for room.
         """
-        newest = min(max(snr_db, self._range[0]), self._range[1])  # beyond what was measured nothing changes
+        self.within = [each for each in self.permitted if snr_db <= each.snr_db[-1] + ROUNDING]
+        self.beyond = not self.within
+        self.within = self.within or [self.least]
+        newest = min(max(snr_db, self._range[0]), self._range[1])  # what is infinite must not last for ever
         self._snr = newest if self._snr is None else (1 - SMOOTHING) * self._snr + SMOOTHING * newest
-        fits = [each for each in self.permitted if each.symbols <= room]
-        fits = fits or [min(self.permitted, key=lambda each: each.symbols)]
+        fits = [each for each in self.within if each.symbols <= room]
+        fits = fits or [min(self.within, key=lambda each: each.symbols)]
         snr = self._snr
         best = max(fits, key=lambda each: (each.expected(snr), -each.symbols))
         if self.current is None or self.current not in fits:

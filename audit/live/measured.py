@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from atm.channels import Channel, parse
 from atm.errors import AtmError
+from attacks import BASELINES
 from audit.live.controller import Candidate
 from audit.live.system import Live, Mode
+from audit.sweep import at
 from privacy_metrics.statistics import bootstrap_mean
 from reports.sweep import Sweep
 
@@ -26,8 +29,8 @@ def candidates(folder: str, live: Live) -> list[Candidate]:
         live: the link.
 
     Raises:
-        AtmError: the folder is no sweep, or one of another victim, codec or defence, of several channels, or without
-            one of the policies.
+        AtmError: the folder is no sweep, or one of another victim, codec, defence or channel, of several channels,
+            without an attack that reads tokens, or without a point of one of the policies.
     """
     sweep = Sweep.read(folder)
     about = sweep.about
@@ -37,6 +40,13 @@ def candidates(folder: str, live: Live) -> list[Candidate]:
         raise AtmError(f"sweep {folder} measured defence {about['defence'] or 'none'}, which is not this link's")
     if len(sweep.channels) != 1:
         raise AtmError(f"sweep {folder} is over {len(sweep.channels)} channels; give one over the kind that is used")
+    used = live.link.channel
+    if not _is_over(sweep.channels[0], used):
+        raise AtmError(
+            f"sweep {folder} is over {sweep.channels[0]}, and this link over {used}; sweep its kind of channel"
+        )
+    if not {*about.get("attacks", [])} - {*BASELINES[live.link.signal.name].blind}:
+        raise AtmError(f"sweep {folder} has no attack that rebuilds pictures from tokens, so it measured no leakage")
     return [_candidate(folder, sweep, mode) for mode in live.modes]
 
 
@@ -47,6 +57,10 @@ def _candidate(folder: str, sweep: Sweep, mode: Mode) -> Candidate:
     points = [point for name in names for point in sweep.of(name, sweep.channels[0])]
     if not points:
         raise AtmError(f"sweep {folder} has not measured policy {mode.name!r}; sweep with the same --policy")
+    missing = {*sweep.about["config"]["snr"]} - {point["snr"] for point in points}
+    if missing:
+        lacks = ", ".join(f"{snr:g}" for snr in sorted(missing))
+        raise AtmError(f"sweep {folder} has not measured policy {mode.name!r} at {lacks} dB yet; go on with --resume")
     if not codec or len(sweep.about["config"]["codecs"]) != 1:
         raise AtmError(f"sweep {folder} measured other codecs than that of policy {mode.name!r}")
     return Candidate(
@@ -56,6 +70,11 @@ def _candidate(folder: str, sweep: Sweep, mode: Mode) -> Candidate:
         symbols=float(np.mean([np.mean(point["symbols"]) for point in points])),
         leakage=max(bootstrap_mean(leaked).high for point in points for leaked in _leaked(point)),
     )
+
+
+def _is_over(swept: str, used: Channel) -> bool:
+    """Whether a channel without its SNR is a link's, whose SNR is its own."""
+    return swept.partition(",")[0] == used.name and str(parse(at(swept, used.snr_db))) == str(used)
 
 
 def _leaked(point: dict[str, Any]) -> Sequence[list[float]]:

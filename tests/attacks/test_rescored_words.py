@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -122,6 +123,29 @@ def test_likelihoods_are_those_of_sentences_alone(folder):
         alone = sum(float(logits[at, word]) for at, word in enumerate(ids[1:]))
         assert alone == pytest.approx(float(together), abs=1e-4)
     assert model.log_likelihood([]).shape == (0,)
+
+
+def test_a_tokenizer_that_cannot_begin_a_sentence_is_refused_in_one_line(folder, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="needs the extra 'hf'")
+    path = shutil.copytree(folder, tmp_path / "language")
+    for file in path.glob("*token*"):
+        file.unlink()
+    bare = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer(), pad_token="[PAD]", unk_token="[UNK]")
+    bare.save_pretrained(path)
+    with pytest.raises(AtmError, match="no token for the beginning or the end") as caught:
+        LanguageModel.read(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_digest_tells_models_apart_wherever_they_lie(folder, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="needs the extra 'hf'")
+    same, other = (shutil.copytree(folder, tmp_path / name) for name in ("same", "other"))
+    model = transformers.AutoModelForCausalLM.from_pretrained(other)
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] += 1
+    model.save_pretrained(other)
+    digests = [LanguageModel.read(str(path)).digest for path in (folder, same, other)]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_what_is_no_language_model_is_refused_in_one_line(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import audit.compare
+from atm.errors import AtmError
 from audit.compare import CompareConfig, candidates, compare, drop_of_equal_bandwidth, noise_of_equal_accuracy
 from audit.setting import defended, prepare
 from reports.compare import FEWEST, Comparison
@@ -110,6 +111,22 @@ def test_bad_defences_are_refused_before_anything_is_written(victim, pictures, t
     with pytest.raises(Exception, match="unknown defence"):
         compare(few(victim, pictures, defenses=("shufle",)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("attacks", "words"), [(("identify",), "rebuilds nothing"), (("ridge", "identify"), "rebuilds nothing")]
+)
+def test_what_measures_no_leakage_is_refused_before_anything_is_written(victim, pictures, tmp_path, attacks, words):
+    with pytest.raises(AtmError, match=words):
+        compare(few(victim, pictures, attacks=attacks), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_comparison_goes_on_under_another_name_of_its_attack(victim, pictures, tmp_path):
+    compare(few(victim, pictures, policies=("none",)), tmp_path / "out")
+    compare(few(victim, pictures, policies=("none",), attacks=("closed-form",)), tmp_path / "out", resume=True)
+    with pytest.raises(AtmError, match="attacks is no longer"):
+        compare(few(victim, pictures, policies=("none",), attacks=("nearest",)), tmp_path / "out", resume=True)
 
 
 def test_same_seed_same_point(victim, pictures):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from atm.signals import AskedSignal
 from atm.victims import load_victim
 from attacks.base import Inferred, Inquiry
 from audit import harm
+from audit.train_projector import ProjectorConfig
 from reports.harm import rates
 from reports.run import Run
 from reports.verdict import judge
@@ -89,6 +91,22 @@ def test_a_projector_is_trained_and_its_victim_attacked_asked_and_judged(atm, tr
     assert run.per_image("uniform-0.9", "gflops").mean() <= run.per_image("none", "gflops").mean()
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "a question of hers answered right" in page and "data:image/png" in page
+
+
+@pytest.mark.parametrize("layers", [0, -1])
+def test_a_tower_of_no_layers_is_refused(train, tmp_path, layers):
+    code, _, errors = train(tmp_path / "out", f"--layers={layers}")
+    assert code == 2 and f"--layers {layers} must be 1 or more" in errors and not (tmp_path / "out").exists()
+    assert (
+        ProjectorConfig("v", "l", "d").parts(5).layers == 4
+        and ProjectorConfig("v", "l", "d", layers=2).parts(5).layers == 2
+    )
+
+
+@pytest.mark.parametrize("prompt", ["it's $HOME `ls` {question}", 'say "{question}"\nnow', "é{question}"])
+def test_the_command_of_a_training_gives_a_shell_the_same_prompt(prompt):
+    words = shlex.split(ProjectorConfig("v", "l", "d", prompt=prompt).command())
+    assert words[words.index("--prompt") + 1] == prompt
 
 
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(train, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import audit.sweep
 from atm.encodings import Encodings
 from atm.errors import AtmError
 from atm.link import Link
+from audit.suite import unblind
 from audit.sweep import grid
 from tests.audit.conftest import parse
 
@@ -83,7 +84,8 @@ def test_a_killed_sweep_goes_on_as_if_nothing_had_happened(atm, victim, pictures
         (("--snr", "20:0:2"), "no range"), (("--snr", "x"), "no range"), (("--channel", "awgn:10"), "sets the SNR"),
         (("--channel", "noiseless"), "no SNR"), (("--channel", "agwn"), "did you mean"),
         (("--eavesdropper-channel", "rician,q=1"), "unknown option"), (("--attack", "rigde"), "did you mean"),
-        (("--threat", "eavesdropper:awgn:3"), "--eavesdropper-channel"),
+        (("--threat", "eavesdropper:awgn:3"), "--eavesdropper-channel"), (("--attack", "identify"), "rebuilds nothing"),
+        (("--attack", "closed-form", "--attack", "identify"), "rebuilds nothing"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_clear_line(atm, victim, pictures, tmp_path, words, says):
@@ -117,6 +119,23 @@ def test_a_sweep_is_not_changed_or_lost_by_accident(atm, victim, pictures, tmp_p
     (tmp_path / "other/x").write_text("x")
     code, _, err = atm(*ask(victim, pictures, tmp_path / "other", "--force"))
     assert code == 2 and "no sweep" in err
+
+
+def test_a_sweep_goes_on_under_another_name_of_its_attack_and_not_with_another(atm, victim, pictures, tmp_path):
+    few = ("--images", 6, "--snr", "5", "--attack", "ridge")
+    assert atm(*ask(victim, pictures, tmp_path / "s", *few))[0] == 0
+    more = ("--images", 6, "--snr", "5,10", "--resume")
+    code, _, err = atm(*ask(victim, pictures, tmp_path / "s", *more, "--attack", "ridge", "--attack", "nearest"))
+    assert code == 2 and "attacks is no longer" in err
+    assert atm(*ask(victim, pictures, tmp_path / "s", *more, "--attack", "closed-form"))[0] == 0
+    assert len((tmp_path / "s/points.jsonl").read_text().splitlines()) == 8
+
+
+def test_a_sweep_needs_an_attack_that_reads_tokens():
+    assert unblind(["mean_image", "ridge"], ("closed-form",), "image") == ["ridge"]
+    assert unblind(["mean_image"], ("mean_image",), "image") == ["mean_image"], "asked for by name"
+    with pytest.raises(AtmError, match="no attack is left"):
+        unblind(["mean_image"], ("standard",), "image")
 
 
 def test_grids():

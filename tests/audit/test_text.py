@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
+import torch
 
 from audit.compare import CompareConfig, drop_of_equal_bandwidth, unmerged
 from audit.setting import AttackConfig, prepare
 from audit.sweep import SweepConfig
 from reports.run import Run
-from tests.texts import save_transformers, write_tsv
+from tests.texts import save_transformers, tokenizer, write_tsv
 
 SIZE = ("--images", 20, "--auxiliary", 80, "--seed", 1)
 
@@ -98,6 +100,37 @@ def test_what_cannot_be_done_with_sentences_is_refused_in_one_line(atm, asked, t
     code, _, errors = atm(command, *asked, *options, "--out", tmp_path / "run")
     assert code == 2 and message in errors and errors.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def priors(tmp_path_factory):
+    transformers = pytest.importorskip("transformers", reason="needs the extra 'hf'")
+    config = transformers.LlamaConfig(
+        vocab_size=60, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=64, bos_token_id=2, eos_token_id=3,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("priors")
+    for seed, name in enumerate(("one", "another")):
+        torch.manual_seed(seed)
+        transformers.LlamaForCausalLM(config).save_pretrained(folder / name)
+        fast = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer(), bos_token="[CLS]", eos_token="[SEP]", pad_token="[PAD]", unk_token="[UNK]"
+        )
+        fast.save_pretrained(folder / name)
+    return folder
+
+
+def test_a_run_goes_on_or_is_replayed_with_its_own_language_model_only(atm, asked, priors, tmp_path):
+    prior = shutil.copytree(priors / "one", tmp_path / "prior")
+    same = ("attack", *asked, "--policy", "none", "--codec", "uncoded", "--attack", "word_ridge", "--prior", prior)
+    code, _, errors = atm(*same, "--out", tmp_path / "run")
+    assert code == 0 and "--prior is a language model that none of these attacks uses" in errors
+    assert len(Run.read(tmp_path / "run").about["prior"]) == 64
+    shutil.copytree(priors / "another", prior, dirs_exist_ok=True)
+    code, _, errors = atm(*same, "--out", tmp_path / "run", "--resume")
+    assert code == 2 and "prior is no longer what it was" in errors.splitlines()[-1]
+    code, _, errors = atm(*same, "--out", tmp_path / "again", "--replay", tmp_path / "run")
+    assert code == 2 and "had another language model" in errors and not (tmp_path / "again").exists()
 
 
 def test_attacks_on_words_are_not_for_pictures(atm, victim, pictures, tmp_path):

@@ -24,6 +24,7 @@ from audit.live.showing import row_of, show_answer
 from audit.live.sockets import network
 from audit.live.system import LiveConfig, resolve
 from audit.sweep import SweepConfig, sweep
+from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.statistics import bootstrap_mean
 from reports.sweep import Sweep
 from tests.audit.live.systems import free_port, hello, joined, on_air, served, several, shot
@@ -56,9 +57,10 @@ def test_the_first_policy_is_kept_until_another_is_picked():
 def test_by_snr_it_follows_the_controller_and_the_floor_holds_for_hands_too():
     modes = several().modes
     leaky, good, rough = names = [mode.name for mode in modes]
-    choice = Choice(modes, controller(names))
+    said = list[str]()
+    choice = Choice(modes, controller(names), say=said.append)
     assert choice.names == [BY_SNR, good, rough]
-    assert choice.next().name == rough, "the fewest symbols while nothing is measured"
+    assert choice.next().name == rough, "what leaks least while nothing is measured"
     choice.heard(20.0)
     assert choice.next().name == good
     for snr in (math.nan, math.nan, math.nan):
@@ -70,8 +72,14 @@ def test_by_snr_it_follows_the_controller_and_the_floor_holds_for_hands_too():
         found.append(choice.next().name)
     assert found[0] == good and found[-1] == rough and found == sorted(found, key=[good, rough].index), "in the end"
     for _ in range(40):
+        choice.heard(20.0)
+    assert choice.next().name == good and choice.pick(good) and not said
+    for _ in range(2):
         choice.heard(math.inf)
-    assert choice.next().name == good, "no noise is as the best that was measured, and is forgotten like any other"
+        assert choice.next().name == rough, "in better air than was measured the floor holds for hands too"
+    assert len(said) == 1 and "more than was measured" in said[0] and rough in said[0]
+    choice.heard(20.0)
+    assert choice.next().name == good, "what was picked, in air that was measured"
     assert not choice.pick(leaky) and choice.pick(rough) and choice.next().name == rough
     choice.heard(20.0)
     assert choice.next().name == rough and choice.pick(BY_SNR) and choice.next().name == good
@@ -204,6 +212,8 @@ def test_candidates_are_what_a_sweep_has_measured(swept):
         ({"policies": ("none", "uniform-0.4")}, "has not measured policy 'uniform-0.4'"),
         ({"defense": "gaussian:0.1"}, "measured defence none"),
         ({"codec": "digital:5"}, "other codecs"),
+        ({"channel": "rayleigh:10"}, "is over awgn, and this link over rayleigh:10"),
+        ({"channel": "noiseless"}, "is over awgn, and this link over noiseless"),
     ],
 )
 def test_a_sweep_of_something_else_is_refused(swept, changes, words):
@@ -227,6 +237,51 @@ def test_what_is_no_sweep_over_one_channel_is_refused(swept, tmp_path, monkeypat
     monkeypatch.setattr(Sweep, "read", lambda folder: two)
     with pytest.raises(AtmError, match="over 2 channels"):
         candidates(str(out), live)
+
+
+def test_a_sweep_that_was_stopped_half_way_is_refused(swept, monkeypatch):
+    config, out = swept
+    live, read = resolve(described(config), sends=False), Sweep.read(out)
+    half = replace(read, points=[point for point in read.points if (point["policy"], point["snr"]) != ("none", 20.0)])
+    monkeypatch.setattr(Sweep, "read", lambda folder: half)
+    with pytest.raises(AtmError, match="has not measured policy 'none' at 20 dB yet") as caught:
+        candidates(str(out), live)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("attacks", [[], ["mean_image"]])
+def test_a_sweep_without_an_attack_on_tokens_is_refused(swept, monkeypatch, attacks):
+    config, out = swept
+    live, read = resolve(described(config), sends=False), Sweep.read(out)
+    monkeypatch.setattr(Sweep, "read", lambda folder: replace(read, about={**read.about, "attacks": attacks}))
+    with pytest.raises(AtmError, match="measured no leakage"):
+        candidates(str(out), live)
+
+
+def test_the_kind_of_channel_is_compared_and_not_its_snr(swept, monkeypatch):
+    config, out = swept
+    read = Sweep.read(out)
+    rician = replace(read, points=[{**point, "channel": "rician,csi=yes,k=5"} for point in read.points])
+    monkeypatch.setattr(Sweep, "read", lambda folder: rician)
+    assert candidates(str(out), resolve(described(config, channel="rician:3,k=5"), sends=False))
+    with pytest.raises(AtmError, match="kind of channel"):
+        candidates(str(out), resolve(described(config, channel="rician:3,k=4"), sends=False))
+
+
+def test_floor_and_room_want_a_sweep_and_the_floor_is_that_of_recognition_by_default(atm, swept, monkeypatch):
+    for words in (("--floor", 0.4), ("--room", 2000)):
+        code, _, err = atm("device", *words)
+        assert code == 2 and "--adapt" in err and err.count("\n") == 1
+    config, out = swept
+
+    def stop(measured, floor):
+        raise AtmError(f"the floor is {floor:g}")
+
+    monkeypatch.setattr("audit.live.controller.Controller", stop)
+    same = ("device", "--victim", config.victim, "--data", config.data, "--codec", "uncoded", "--policy", "none",
+            "--policy", "uniform-0.5", "--device", "cpu", "--adapt", out)  # fmt: skip
+    for words, floor in (((), RECOGNISABLE_SSIM), (("--floor", 1), 1), (("--floor", 0), 0)):
+        assert f"the floor is {floor:g}" in atm(*same, *words)[2]
 
 
 def test_what_is_shown_of_a_frame_names_its_policy(capsys):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,10 +24,28 @@ MOMENTS = st.lists(st.builds(Moment, st.floats(-20, 40), st.floats(0, 4000)), mi
 @given(MOMENTS, st.floats(0.3, 1.0), st.floats(0, 0.3), st.integers(1, 6))
 def test_the_floor_is_never_traded_and_room_only_where_nothing_fits(trace, floor, margin, patience):
     controller = Controller(ALL, floor, margin, patience)
-    smallest = min(each.symbols for each in controller.permitted)
-    for moment, chosen in zip(trace, controlled(controller, trace), strict=True):
+    for past, now in zip([trace[0], *trace], trace, strict=False):
+        chosen = controller.choose(past.snr_db, now.room)
         assert chosen.leakage <= floor
-        assert chosen.symbols <= max(moment.room, smallest)
+        if past.snr_db <= SNR[-1]:
+            assert chosen.symbols <= max(now.room, min(each.symbols for each in controller.permitted))
+
+
+def test_in_better_air_than_was_measured_what_leaks_least_is_sent():
+    controller = Controller(ALL, 1.0, margin=0.02, patience=2)
+    assert controller.within == [SMALL], "nothing is measured yet"
+    assert controller.choose(20, 4000) is LEAKY and not controller.beyond
+    for snr in (20.5, 30, math.inf):
+        assert controller.choose(snr, 4000) is SMALL and controller.within == [SMALL] and controller.beyond
+    assert [controller.choose(20, 4000) for _ in range(2)] == [SMALL, LEAKY], "and back as to any other policy"
+    assert not controller.beyond
+
+
+def test_a_policy_that_was_measured_in_better_air_is_permitted_there():
+    further = replace(LARGE, snr_db=(0.0, 10.0, 30.0))
+    controller = Controller((further, SMALL), 1.0)
+    assert controller.choose(25, 4000) is further and controller.within == [further] and not controller.beyond
+    assert controller.choose(31, 4000) is SMALL
 
 
 def test_without_margin_and_patience_each_frame_gets_the_most_accurate_that_fits():
