@@ -83,7 +83,7 @@ def ragged_attention(
     """Attention of ``[T, heads, h]`` inside each image.
 
     Images of equal length go through one batched call. Others go one at a time on a CPU, where a call costs some
-    microseconds and padding or sorting them into buckets was slower at every size measured (see benchmarks/engine.md),
+    microseconds and padding or sorting them into buckets was slower but near ten tokens (see benchmarks/engine.md),
     and all in one call elsewhere, where each call is a launch: by FlashAttention's kernel for ragged batches in half
     precision on CUDA, else padded together.
 

@@ -236,7 +236,7 @@ def merge(tokens: TokenBatch, matches: Matches, average: Average = "norm", order
         source=torch.where(arrived, new_row[tokens.source.clamp_min(0) + begin[:, None]] - new_begin[:, None], NOWHERE),
         places=None if tokens.places is None else tokens.places[kept],
     )
-    if order == "place":
+    if order != "tome":
         return merged
     # Sources are even, see `match`; an image in which nothing merges stays as it is, whatever others do.
     destination = (tokens.rank[kept.cpu()] % 2).double() * torch.repeat_interleave(lost > 0, lengths)

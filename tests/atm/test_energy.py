@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from atm import energy
 from atm.errors import AtmError
+from atm.matching import Projected, merged
 from atm.policy import MergePolicy
 from tests.atm.models import random_tokens, tiny_encoder
 from tests.systems import pictures
@@ -78,3 +80,14 @@ def test_margins_fall_with_depth_and_thresholds_have_no_energy():
     assert [energy.margin(layer, 3) for layer in range(4)] == pytest.approx([0.9, 0.6, 0.3, 0.0])
     with pytest.raises(AtmError, match="order energy needs numbers to remove"):
         MergePolicy.uniform(0.5, 3, order="energy")
+
+
+@pytest.mark.parametrize("order", ["place", "energy"])
+def test_survivors_keep_the_order_of_their_places(order):
+    tokens = random_tokens([17, 17], prefix=1, width=8)
+    tokens = replace(tokens, places=torch.arange(17).repeat(2))
+    policy = MergePolicy((1.0,) * 3, remove=(4,) * 3, match="hidden", order=order)
+    none = torch.zeros(len(tokens.values), 1, 1)
+    left = merged(tokens, Projected(tokens.values, none, none), policy, 1)
+    assert left.counts == [13, 13]
+    assert all(bool((places.diff() > 0).all()) for places in left.places.split(left.counts))
