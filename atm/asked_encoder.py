@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from atm.encoder import Encoder
 from atm.language import Language, Scored
 from atm.policy import MergePolicy
 from atm.signals import AskedSignal
 from atm.tokens import TokenBatch
+
+FEW = 32  # pictures whose tokens are copied at a time
 
 
 class AskedEncoder(Encoder):
@@ -49,6 +52,16 @@ class AskedEncoder(Encoder):
     ) -> Scored:
         """How well answers fit questions about received tokens; see `atm.language.Language.score`."""
         return self.language.score(self._rest(tokens, policy), questions, answers)
+
+    def answer(
+        self, tokens: TokenBatch, policy: MergePolicy, questions: Sequence[str], answers: Sequence[str]
+    ) -> Tensor:
+        """``[B]`` int64: the number of the answer with the least loss to each question about received tokens."""
+        found = []
+        for rows in torch.arange(len(tokens)).split(FEW):
+            asked = [questions[row] for row in rows.tolist()]
+            found.append(self.score(tokens.select(rows), policy, asked, answers).losses.argmin(-1))
+        return torch.cat(found)
 
     def say(self, tokens: TokenBatch, policy: MergePolicy, questions: Sequence[str], longest: int) -> list[str]:
         """What the server says to questions about received tokens; see `atm.language.Language.say`."""

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
-
 from atm.asked_encoder import AskedEncoder
 from atm.knowledge import Knowledge
 from atm.threat import Observation
 from attacks.base import Inferred, Inquiry, require
 from attacks.oracle import OWN_DEVICE, Oracle
-
-FEW = 32  # pictures whose tokens are copied at a time
 
 
 class Ask(Inquiry):
@@ -32,10 +28,6 @@ class Ask(Inquiry):
 
     def ask(self, seen: Observation, questions: Sequence[str], answers: Sequence[str]) -> Inferred:
         """An answer to each question."""
-        found, encoder = [], self.link.encoder
+        encoder = self.link.encoder
         assert isinstance(encoder, AskedEncoder)
-        for rows in torch.arange(len(seen)).split(FEW):
-            asked = [questions[row] for row in rows.tolist()]
-            scored = encoder.score(seen.select(rows).tokens, self.link.policy, asked, answers)
-            found.append(scored.losses.argmin(-1))
-        return Inferred(answers=torch.cat(found))
+        return Inferred(answers=encoder.answer(seen.tokens, self.link.policy, questions, answers))

@@ -7,10 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from atm.asked_encoder import AskedEncoder
+from atm.asked_encoder import FEW, AskedEncoder
 from atm.knowledge import Knowledge
 from atm.threat import Observation
-from attacks.ask import FEW
 from attacks.base import Inferred, Inquiry, require
 from attacks.oracle import OWN_DEVICE, Oracle
 

@@ -10,8 +10,6 @@ from torch import Tensor
 from atm.asked_encoder import AskedEncoder
 from atm.link import Link, Transmission
 
-FEW = 32  # pictures whose tokens are copied at a time
-
 
 @dataclass(frozen=True)
 class Answers:
@@ -50,10 +48,6 @@ class QuestionAnswers(Answers):
 
     def said(self, link: Link, sent: Transmission) -> Tensor:
         """``[N]`` int64: the answer with the least loss."""
-        encoder, found = link.encoder, []
-        assert isinstance(encoder, AskedEncoder)
-        for rows in torch.arange(len(sent)).split(FEW):
-            tokens = sent.received.select(rows).without_padding()[0]
-            asked = [self.questions[row] for row in rows.tolist()]
-            found.append(encoder.score(tokens, link.policy, asked, self.answers).losses.argmin(-1))
-        return torch.cat(found)
+        assert isinstance(link.encoder, AskedEncoder)
+        tokens = sent.received.without_padding()[0]
+        return link.encoder.answer(tokens, link.policy, self.questions, self.answers)
