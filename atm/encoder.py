@@ -207,7 +207,9 @@ class Encoder(nn.Module):
             return tokens
 
         parts = shards(len(tokens), tokens.values.device)
-        return TokenBatch.cat(in_threads(rest, [tokens] if len(parts) == 1 else [tokens[part] for part in parts]))
+        everyone = range(len(tokens))
+        shared = [tokens] if len(parts) == 1 else [tokens.select(everyone[part]) for part in parts]
+        return TokenBatch.cat(in_threads(rest, shared))
 
     def start(self, images: Tensor, places: bool = False) -> TokenBatch:
         """The tokens of images ``[B, C, H, W]`` in [0, 1] before the first layer, with places where asked or needed."""

@@ -129,19 +129,6 @@ class TokenBatch:
             places=None if self.places is None else self.places[rows],
         )
 
-    def __getitem__(self, images: slice) -> TokenBatch:
-        """The tokens of neighbouring images, as views where they can be."""
-        begin, end, _ = images.indices(len(self))
-        rows = slice(sum(self.counts[:begin]), sum(self.counts[:end]))
-        return replace(
-            self,
-            values=self.values[rows],
-            lengths=self.lengths[images],
-            sizes=None if self.sizes is None else self.sizes[rows],
-            source=None if self.source is None else self.source[images],
-            places=None if self.places is None else self.places[rows],
-        )
-
     @cached_property
     def padding(self) -> Tensor | None:
         """``[T]`` bool: which tokens stand for nothing (size 0); None where the holder of this batch knows of none."""
