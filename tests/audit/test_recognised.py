@@ -38,6 +38,30 @@ def test_what_it_says_is_in_the_run_and_on_the_page(atm, words, tmp_path):
     assert atm(*words, "--out", out, "--resume")[0] == 2, "with another judge it is another run"
 
 
+@pytest.mark.parametrize(
+    ("defence", "codec", "threat", "policy"),
+    [
+        ("drop:0.5", "uncoded", "server-shuffled", "none"),
+        ("shuffle", "digital:10", "server", "moderate"),
+        ("gaussian:0.5+pad:8", "uncoded", "server-no-map", "aggressive"),
+        ("low-rank:16", "digital:10", "eavesdropper:awgn:0", "moderate"),
+    ],
+)
+def test_it_looks_whatever_stands_between(atm, words, tmp_path, defence, codec, threat, policy):
+    if codec.startswith("digital"):
+        pytest.importorskip("sionna", reason="needs the extra 'sionna'")
+    out, words = tmp_path / "run", [*words]
+    words[words.index("--codec") + 1], words[words.index("--policy") + 1] = codec, policy
+    more = ["--defense", defence, "--channel", "awgn:10", "--threat", threat, "--recogniser", "vit_cifar10"]
+    code, _, err = atm(*words, *more, "--out", out)
+    assert code == 0, err
+    run = Run.read(out)
+    found, picked = evidence(run, policy), run.repeated(policy, "ridge", PICKED)
+    assert found is not None and found.by_recogniser.estimate >= float(picked.double().mean())
+    assert bool(run.repeated(policy, "ridge", LIKENESS).isfinite().all())
+    assert bool((run.repeated(policy, "ridge", PLACE) >= 0).all()) and set(picked.flatten().tolist()) <= {0.0, 1.0}
+
+
 def test_a_run_without_one_says_by_what_it_judged(atm, words, tmp_path):
     assert atm(*words, "--out", tmp_path / "run")[0] == 0
     page = (tmp_path / "run" / "report.html").read_text()
