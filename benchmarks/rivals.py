@@ -50,12 +50,13 @@ class Remembering:
         """The problem's own."""
         return self.problem.effect(policy)
 
-    def measure(self, policy: MergePolicy) -> Measured:
+    def measure(self, policy: MergePolicy, number: int = 0) -> Measured:
         """From memory, if any method asked for it before."""
-        key = json.dumps([policy.thresholds, policy.remove])
+        rounds = len(self.problem.rounds)
+        key = json.dumps([policy.thresholds, policy.remove, *([number % rounds] if rounds > 1 else [])])
         if key not in self.known:
             begun = time.perf_counter()
-            measured = self.problem.measure(policy)
+            measured = self.problem.measure(policy, number)
             self.evaluating += time.perf_counter() - begun
             self.known[key] = measured
             if self.memory is not None:

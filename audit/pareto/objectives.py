@@ -73,6 +73,7 @@ class Objective:
         measure: ``[n]`` values of a sample, whose mean is the objective: one per image, or one per repetition.
         per_image: whether those are one per image, so that they can be paired with another policy's.
         binary: whether each of them is 0 or 1.
+        certain: whether pictures and policy alone decide it, and nothing that is drawn or fitted.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Objective:
     measure: Callable[[Sample], Tensor]
     per_image: bool = True
     binary: bool = False
+    certain: bool = False
 
     @property
     def heading(self) -> str:
@@ -125,10 +127,10 @@ OBJECTIVES: dict[str, Objective] = {
     objective.name: objective
     for objective in (
         Objective("accuracy", "task accuracy", "", 1.0, LOGIT, _accuracy, binary=True),
-        Objective("gflops", "compute", "GFLOPs", -1.0, LOG, lambda s: s.transmission.flops / 1e9),
-        Objective("tokens", "tokens sent", "", -1.0, LOG, lambda s: s.transmission.sent.lengths.double()),
+        Objective("gflops", "compute", "GFLOPs", -1.0, LOG, lambda s: s.transmission.flops / 1e9, certain=True),
+        Objective("tokens", "tokens sent", "", -1.0, LOG, lambda s: s.transmission.sent.lengths.double(), certain=True),
         Objective("leakage", "leakage", "SSIM", -1.0, LOGIT, _leakage),
-        Objective("symbols", "symbols on air", "", -1.0, LOG, lambda s: s.transmission.symbols.double()),
+        Objective("symbols", "symbols on air", "", -1.0, LOG, lambda s: s.transmission.symbols.double(), certain=True),
         Objective("latency", "CPU latency", "ms an image", -1.0, LOG, _latency, per_image=False),
         Objective("memory", "peak memory", "MiB", -1.0, LOG, _memory, per_image=False),
     )
