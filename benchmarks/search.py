@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -85,7 +86,8 @@ def _on_others(problem: PolicyProblem, config: SearchConfig, count: int) -> Poli
     changed = replace(
         setting, data=replace(setting.data, victims=others), answers=setting.victim.answers(others), encoded={}
     )
-    return PolicyProblem(changed, problem.measured, create_score(config.score), config.lowest, config.seed + 1)
+    score = partial(create_score, config.score)
+    return PolicyProblem(changed, problem.measured, score, config.lowest, config.seed + 1)
 
 
 def _part(memory: Path | None, name: str) -> Path | None:
