@@ -137,8 +137,8 @@ class PolicyProblem:
         )
 
     def _ruled(self, policy: MergePolicy) -> MergePolicy:
-        """The rules with a policy's thresholds and name."""
-        return replace(self.rules, thresholds=policy.thresholds, name=policy.name)
+        """The rules with a policy's thresholds, numbers to remove and name."""
+        return replace(self.rules, thresholds=policy.thresholds, remove=policy.remove, name=policy.name)
 
     def _mean(self, objective: Objective, values: Tensor, own: Round) -> float:
         if not objective.per_image or len(self.rounds) == 1:
