@@ -228,7 +228,7 @@ class Outcome:
             trial = self.lasting[max(range(len(worst)), key=worst.__getitem__)]
             reason = "its worst objective, as a part of the range from reference to best, is better than any other's"
             found.append(Recommendation("balanced", trial, reason))
-        cheap = next((name for name in ("gflops", "latency", "tokens", "symbols") if name in names), None)
+        cheap = next((name for name in ("gflops", "energy", "latency", "tokens", "symbols") if name in names), None)
         if cheap and accurate:
             trial = min(accurate, key=lambda t: self.known(t)[cheap])
             found.append(Recommendation("efficiency first", trial, f"the least {OBJECTIVES[cheap].label} {allowed}"))

@@ -19,6 +19,7 @@ from audit.evaluate import attack
 from audit.pareto.again import measured_again, unseen
 from audit.pareto.config import SearchConfig
 from audit.pareto.execution import Executor, InProcess, OnRay
+from audit.pareto.objectives import need
 from audit.pareto.outcome import RESCORED, STOPPED, SUITE_IMAGES, Outcome
 from audit.pareto.privacy import create_score
 from audit.pareto.problem import PolicyProblem, Problem
@@ -94,6 +95,7 @@ def make_problem(config: SearchConfig, rounds: int = ROUNDS) -> PolicyProblem:
             f"atm search scores leakage by a closed form for pictures, and this victim takes {setting.signal.noun}s; "
             "hold policies of 'atm calibrate' against each other with 'atm compare'"
         )
+    need(measured, setting.encoder.device)
     if any(each.name == "accuracy" for each in measured):
         assert setting.victim is not None
         setting.victim.need_task("atm search")

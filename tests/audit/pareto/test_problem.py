@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 import torch
 
 from atm.encoder import Encoder
+from atm.errors import AtmError
 from atm.policy import MergePolicy
+from audit.pareto import objectives
 from audit.pareto.config import SearchConfig
 from audit.pareto.memory import peak_bytes
 from audit.pareto.objectives import OBJECTIVES, Sample
 from audit.pareto.problem import paired_variance
 from audit.pareto.run import make_problem
 from audit.pareto.space import Space
+from audit.pareto.trials import finite
 from tests.atm.models import tiny_encoder
 
 
@@ -21,8 +26,12 @@ CHEAP = ("accuracy", "gflops", "tokens", "symbols", "leakage")
 
 @pytest.fixture(scope="module")
 def problem(victim, pictures):
-    config = SearchConfig(victim=str(victim), data=str(pictures), images=40, objectives=tuple(OBJECTIVES))
-    return make_problem(config)
+    """With a counter that counts 2 mJ whenever it is read."""
+    read = count(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objectives, "joules", lambda: next(read) * 2e-3)
+        config = SearchConfig(victim=str(victim), data=str(pictures), images=40, objectives=tuple(OBJECTIVES))
+        yield make_problem(config)
 
 
 def test_every_objective_is_measured_and_pays_for_nothing_twice(problem):
@@ -35,6 +44,20 @@ def test_every_objective_is_measured_and_pays_for_nothing_twice(problem):
     assert dense.values["tokens"] == 17
     assert merged.noise["tokens"] == 0, "all policies meet the same pictures, so that none is lucky with them"
     assert 0 < dense.values["latency"] < 1e4
+    assert dense.values["energy"] == pytest.approx(2 / objectives.TIMED_IMAGES)
+
+
+@pytest.mark.parametrize("device, reason", [("cpu", "no energy counter"), ("cuda", "computes on cuda")])
+def test_energy_without_a_counter_is_refused(monkeypatch, device, reason):
+    monkeypatch.setattr(objectives, "joules", lambda: None)
+    with pytest.raises(AtmError, match=f"energy cannot be measured: .*{reason}"):
+        objectives.need(objectives.chosen(["accuracy", "energy"]), torch.device(device))
+    objectives.need(objectives.chosen(["accuracy", "latency"]), torch.device(device))
+
+
+def test_a_counter_that_begins_anew_fails_the_evaluation(problem, monkeypatch):
+    monkeypatch.setattr(objectives, "joules", lambda read=count(0, -1): next(read))
+    assert "energy is nan" in finite(problem.measure(MergePolicy.uniform(0.5, 3)))
 
 
 def test_numbers_are_those_of_the_link(problem):
@@ -172,5 +195,5 @@ def test_numbers_to_remove_are_the_policys(problem):
 
 
 def test_latency_pairs_with_nothing_and_the_rest_does():
-    assert {name for name, o in OBJECTIVES.items() if not o.per_image} == {"latency", "memory"}
+    assert {name for name, o in OBJECTIVES.items() if not o.per_image} == {"latency", "energy", "memory"}
     assert Sample.transmission.func.__name__ == "transmission"
