@@ -18,9 +18,13 @@ import json
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import timm
 import torch
+from safetensors.torch import save_file
 from scipy.stats import spearmanr
 from torch import Tensor
 from torch.quasirandom import SobolEngine
@@ -105,11 +109,19 @@ def compare(config: SearchConfig, count: int, timed_images: int, repeats: int) -
     return row
 
 
+def random_weights(name: str, folder: Path) -> str:
+    """A file with the weights that timm draws for a model before it is trained."""
+    torch.manual_seed(0)
+    path = folder / f"{name}.safetensors"
+    save_file(timm.create_model(name).state_dict(), path)
+    return str(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one line")
     parser.add_argument("--victim", default="vit_photos", help="as in atm search")
-    parser.add_argument("--weights", help="as in atm search")
+    parser.add_argument("--weights", help="as in atm search, or random for a timm model that is not trained")
     parser.add_argument("--data", default="photos", help="as in atm search")
     parser.add_argument("--objectives", nargs="*", default=["accuracy", "gflops", "tokens", "leakage"])
     parser.add_argument("--images", type=int, default=200)
@@ -118,14 +130,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     asked = parser.parse_args()
     warnings.filterwarnings("ignore")
-    config = SearchConfig(
-        victim=asked.victim,
-        weights=asked.weights,
-        data=asked.data,
-        images=asked.images,
-        objectives=tuple(asked.objectives),
-    )
-    print(json.dumps(compare(config, asked.policies, asked.timed_images, asked.repeats), indent=None if asked.json else 2))
+    with TemporaryDirectory() as folder:
+        drawn = asked.weights == "random"
+        config = SearchConfig(
+            victim=asked.victim,
+            weights=random_weights(asked.victim, Path(folder)) if drawn else asked.weights,
+            data=asked.data,
+            images=asked.images,
+            objectives=tuple(asked.objectives),
+        )
+        row = compare(config, asked.policies, asked.timed_images, asked.repeats)
+    print(json.dumps(row, indent=None if asked.json else 2))
 
 
 if __name__ == "__main__":

@@ -35,27 +35,31 @@ from audit.pareto.config import SearchConfig
 from audit.pareto.front import Frame, curve, front
 from audit.pareto.problem import PolicyProblem
 from audit.pareto.privacy import create_score
+from audit.pareto.proposer import Proposer
 from audit.pareto.run import make_problem
+from audit.pareto.trials import Trial
 from audit.setting import samples
 from benchmarks.rivals import METHODS, Remembering
 from reports.run import Run
 
 CHECKED = (14, 16, 21, 24, 32, 48, 64)  # evaluations after which a search is judged
-APART = {"photos": 1}  # it has no more than 330 pictures to search on
 
 def hypervolumes(
     config: SearchConfig, seeds: Sequence[int], methods: Sequence[str], held_out: int, memory: Path | None
 ) -> Iterator[dict[str, object]]:
     """Rows as they come, seed after seed, so that one that is cut off still compares all methods."""
     evals, objectives = config.evals, config.asked()[0]
-    problem = make_problem(config)
-    own = Remembering(problem, config.lowest, objectives, _part(memory, "search"))
-    frame = _frame(own)
+    problem, turns = make_problem(config, rounds=1), make_problem(config)
+    rivals = Remembering(problem, config.lowest, objectives, _part(memory, "search"))
+    frame, ours = _frame(rivals), rivals
+    if len(turns.rounds) > 1:
+        ours = Remembering(turns, config.lowest, objectives, _part(memory, "rounds"))
     if held_out:
-        other = Remembering(_on_others(problem, config, held_out), config.lowest, objectives, _part(memory, "others"))
+        other = Remembering(_on_others(turns, config, held_out), config.lowest, objectives, _part(memory, "others"))
         other_frame = _frame(other)
     for seed in seeds:
         for method in methods:
+            own = ours if method == "ours" else rivals
             own.forget()
             begun = time.perf_counter()
             METHODS[method](own, evals, seed)
@@ -66,7 +70,7 @@ def hypervolumes(
                 row = {"method": method, "seed": seed, "evaluations": count, "seconds": seconds}
                 row["hypervolume"] = volumes[count - 1]
                 if held_out and (method == "ours" or count == len(found)):
-                    chosen = front(found[:count], objectives)
+                    chosen = front(_believed(own, found[:count], config, seed, method == "ours"), objectives)
                     other.forget()
                     for trial in chosen:
                         other.measure(policies[trial.number])
@@ -74,13 +78,21 @@ def hypervolumes(
                 yield {"victim": config.victim, "images": config.images, **row}
 
 
-def _on_others(problem: PolicyProblem, config: SearchConfig, count: int) -> PolicyProblem:
-    """The same system on so many pictures of the adversary's, which resemble none of the search's.
+def _believed(
+    problem: Remembering, found: Sequence[Trial], config: SearchConfig, seed: int, by_model: bool
+) -> list[Trial]:
+    """What a method goes by when it ends: ours by its model, as `audit.pareto.outcome` does, others by the numbers."""
+    if not by_model:
+        return list(found)
+    proposer = Proposer(config.asked()[0], (), problem.space.depth, config.evals, seed)
+    means = proposer.believed(found, [problem.space.unit(trial.thresholds) for trial in found])
+    return [replace(trial, values={**trial.values, **means.get(trial.name, {})}) for trial in found]
 
-    Nor do they resemble any of the first `APART` times as many, so that searches that see more are judged by the same.
-    """
+
+def _on_others(problem: PolicyProblem, config: SearchConfig, count: int) -> PolicyProblem:
+    """The same system on so many pictures of the adversary's, which resemble none of the search's."""
     setting = problem.setting
-    apart = replace(config.attack(auxiliary=2 * count), images=APART.get(config.data, 4) * config.images)
+    apart = replace(config.attack(auxiliary=2 * count), images=len(setting.data.victims))
     others = samples(apart, setting.signal).auxiliary.subset(range(count))
     assert setting.victim is not None
     changed = replace(
