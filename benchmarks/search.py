@@ -33,8 +33,8 @@ from atm.policy import MergePolicy
 from audit.evaluate import attack
 from audit.pareto.config import SearchConfig
 from audit.pareto.front import Frame, curve, front
-from audit.pareto.problem import PolicyProblem
 from audit.pareto.privacy import create_score
+from audit.pareto.problem import PolicyProblem
 from audit.pareto.proposer import Proposer
 from audit.pareto.run import make_problem
 from audit.pareto.trials import Trial
@@ -43,6 +43,7 @@ from benchmarks.rivals import METHODS, Remembering
 from reports.run import Run
 
 CHECKED = (14, 16, 21, 24, 32, 48, 64)  # evaluations after which a search is judged
+
 
 def hypervolumes(
     config: SearchConfig, seeds: Sequence[int], methods: Sequence[str], held_out: int, memory: Path | None

@@ -20,7 +20,6 @@ from audit.pareto.space import Space
 from audit.pareto.trials import finite
 from tests.atm.models import tiny_encoder
 
-
 CHEAP = ("accuracy", "gflops", "tokens", "symbols", "leakage")
 
 
@@ -56,7 +55,8 @@ def test_energy_without_a_counter_is_refused(monkeypatch, device, reason):
 
 
 def test_a_counter_that_begins_anew_fails_the_evaluation(problem, monkeypatch):
-    monkeypatch.setattr(objectives, "joules", lambda read=count(0, -1): next(read))
+    falling = count(0, -1)
+    monkeypatch.setattr(objectives, "joules", lambda: next(falling))
     assert "energy is nan" in finite(problem.measure(MergePolicy.uniform(0.5, 3)))
 
 
