@@ -7,9 +7,11 @@ anew for each policy (about half a second) and remembered by thresholds. Hypervo
 frame: from the worst of the unmerged policy, the most merging one and 30 Sobol policies, moved on by a tenth of their
 range. Rivals choose thresholds in [0.3, 1]; our search does too, through its own map.
 
-The objective function is the same for all, and noisy, because the pictures are few: a policy that is lucky on them
-looks good. So methods are judged by what a user gets: the front that each ends with is measured again on other pictures
-of the same data and with another adversary, and ``held_out_hypervolume`` on its last row is what it was really worth.
+The objective function is noisy, because the pictures are few: a policy that is lucky on them looks good. So methods are
+judged by what a user gets: the front that each ends with is measured again on other pictures of the same data and with
+another adversary, and ``held_out_hypervolume`` is what it was really worth. Rivals evaluate all policies on the same
+pictures, and ours, where the data have more, on as many of several sets in turn (`audit.pareto.rounds`), for which the
+unmerged victim is evaluated once more for each set; its front is what its model believes after so many evaluations.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.stats import spearmanr
 from torch.quasirandom import SobolEngine
@@ -69,7 +72,8 @@ def hypervolumes(
             volumes = curve(found, frame)
             for count in sorted({*CHECKED, len(found)} & {*range(len(found) + 1)}):
                 row = {"method": method, "seed": seed, "evaluations": count, "seconds": seconds}
-                row["hypervolume"] = volumes[count - 1]
+                if own is rivals:  # ours in rounds has other pictures, and so another frame
+                    row["hypervolume"] = volumes[count - 1]
                 if held_out and (method == "ours" or count == len(found)):
                     chosen = front(_believed(own, found[:count], config, seed, method == "ours"), objectives)
                     other.forget()
@@ -116,7 +120,7 @@ def _frame(problem: Remembering) -> Frame:
 
 def privacy_score(config: SearchConfig, policies: int, attacks: Sequence[str], quick: bool) -> dict[str, object]:
     """Rank correlation of the cheap score with the suite from scratch, and its cost over that of accuracy."""
-    problem = make_problem(config)
+    problem = make_problem(config, rounds=1)
     units = SobolEngine(problem.space.depth, scramble=True, seed=1).draw(policies - 2).double().tolist()
     ends = [[0.0] * problem.space.depth, [1.0] * problem.space.depth]
     thresholds = [problem.space.thresholds(unit) for unit in [*ends, *units]]
@@ -126,7 +130,7 @@ def privacy_score(config: SearchConfig, policies: int, attacks: Sequence[str], q
         begun = time.perf_counter()
         transmission = link.transmit(problem.images, 1)
         sent = time.perf_counter()
-        cheap.append(float(problem.privacy.score(link, transmission, 2).mean()))
+        cheap.append(float(problem.rounds[0].privacy.score(link, transmission, 2).mean()))
         ratios.append((time.perf_counter() - sent) / (sent - begun))
     with TemporaryDirectory() as folder:
         files = []
@@ -152,27 +156,23 @@ def privacy_score(config: SearchConfig, policies: int, attacks: Sequence[str], q
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """Final hypervolumes, and how many evaluations our median needs for the best rival's final median."""
-    lines = ["method          lower quartile   median   upper quartile   own seconds   on other pictures: quartiles"]
-    finals: dict[str, float] = {}
-    for method in dict.fromkeys(str(row["method"]) for row in rows):
-        own = [row for row in rows if row["method"] == method]
-        last = max(int(str(row["evaluations"])) for row in own)
-        final = [float(str(row["hypervolume"])) for row in own if row["evaluations"] == last]
-        low, finals[method], high = np.quantile(final, [0.25, 0.5, 0.75])
-        seconds = np.median([float(str(row["seconds"])) for row in own if row["evaluations"] == last])
-        again = [float(str(row["held_out_hypervolume"])) for row in own if "held_out_hypervolume" in row]
-        told = "   {:.4f} {:.4f} {:.4f}".format(*np.quantile(again, [0.25, 0.5, 0.75])) if again else ""
-        lines.append(f"{method:15} {low:14.4f} {finals[method]:8.4f} {high:16.4f} {seconds:13.1f}{told}")
-    rivals = {method: value for method, value in finals.items() if method != "ours"}
-    if "ours" in finals and rivals:
-        best = max(rivals, key=lambda method: rivals[method])
-        by_count: dict[int, list[float]] = {}
-        for row in rows:
-            if row["method"] == "ours":
-                by_count.setdefault(int(str(row["evaluations"])), []).append(float(str(row["hypervolume"])))
-        reached = next((n for n, v in sorted(by_count.items()) if np.median(v) >= rivals[best]), None)
-        lines.append(f"ours reaches the final median of {best} after {reached} evaluations")
+    """Final hypervolumes on other pictures, and after how many evaluations ours has the best rival's median."""
+    judged = pd.DataFrame(rows).dropna(subset="held_out_hypervolume")
+    last = judged[judged.evaluations == judged.groupby("method").evaluations.transform("max")]
+    quartiles = {"lower": 0.25, "median": 0.5, "upper": 0.75}
+    grouped = last.groupby("method").held_out_hypervolume
+    final = pd.DataFrame({name: grouped.quantile(q) for name, q in quartiles.items()})
+    final["front"] = last.groupby("method").front.median()
+    final["own seconds"] = last.groupby("method").seconds.median()
+    lines = [final.sort_values("median", ascending=False).round(4).to_string()]
+    rivals = final.drop("ours", errors="ignore")["median"]
+    if "ours" in final.index and len(rivals):
+        medians = judged[judged.method == "ours"].groupby("evaluations").held_out_hypervolume.median()
+        reached = medians.index[medians >= rivals.max()]
+        when = f"after {reached[0]} evaluations" if len(reached) else "never"
+        lines.append(
+            f"ours reaches the final median of {rivals.idxmax()} {when}; looked at after {list(medians.index)}"
+        )
     return "\n".join(lines)
 
 
@@ -212,7 +212,7 @@ def main() -> None:
             rows.append(row)
             if asked.json:
                 print(json.dumps(row), flush=True)
-        if not asked.json:
+        if not asked.json and asked.held_out:
             print(table(rows))
     if asked.only != "hypervolume":
         print(json.dumps(privacy_score(config, asked.policies, asked.attack, asked.quick)))
