@@ -60,7 +60,7 @@ def search(
     objectives: Annotated[
         list[str] | None,
         typer.Option(
-            help="Several names: accuracy, flops, tokens, leakage, symbols, latency, memory.  "
+            help="Several names: accuracy, flops, tokens, leakage, symbols, latency, energy, memory.  "
             "[default: accuracy flops tokens leakage]"
         ),
     ] = None,

@@ -7,9 +7,11 @@ anew for each policy (about half a second) and remembered by thresholds. Hypervo
 frame: from the worst of the unmerged policy, the most merging one and 30 Sobol policies, moved on by a tenth of their
 range. Rivals choose thresholds in [0.3, 1]; our search does too, through its own map.
 
-The objective function is the same for all, and noisy, because the pictures are few: a policy that is lucky on them
-looks good. So methods are judged by what a user gets: the front that each ends with is measured again on other pictures
-of the same data and with another adversary, and ``held_out_hypervolume`` on its last row is what it was really worth.
+The objective function is noisy, because the pictures are few: a policy that is lucky on them looks good. So methods are
+judged by what a user gets: the front that each ends with is measured again on other pictures of the same data and with
+another adversary, and ``held_out_hypervolume`` is what it was really worth. Rivals evaluate all policies on the same
+pictures, and ours, where the data have more, on as many of several sets in turn (`audit.pareto.rounds`), for which the
+unmerged victim is evaluated once more for each set; its front is what its model believes after so many evaluations.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.stats import spearmanr
 from torch.quasirandom import SobolEngine
@@ -32,165 +35,80 @@ from torch.quasirandom import SobolEngine
 from atm.policy import MergePolicy
 from audit.evaluate import attack
 from audit.pareto.config import SearchConfig
-from audit.pareto.execution import InProcess
 from audit.pareto.front import Frame, curve, front
-from audit.pareto.objectives import Objective
+from audit.pareto.privacy import create_score
 from audit.pareto.problem import PolicyProblem
-from audit.pareto.run import explore, make_problem, open_folder
-from audit.pareto.trials import Measured, Trial
+from audit.pareto.proposer import Proposer
+from audit.pareto.run import make_problem
+from audit.pareto.trials import Trial
+from audit.setting import samples
+from benchmarks.rivals import METHODS, Remembering
 from reports.run import Run
 
-Choose = Callable[["Remembering", int, int], None]
-
-
-class Remembering:
-    """A problem that evaluates no policy twice over all methods, and keeps what one method asked for, in order."""
-
-    def __init__(self, problem: PolicyProblem, lowest: float, objectives: Sequence[Objective]) -> None:
-        self.problem, self.space, self.lowest, self.objectives = problem, problem.space, lowest, objectives
-        self.known: dict[tuple[object, ...], Measured] = {}
-        self.forget()
-
-    def forget(self) -> None:
-        """What was asked for, not what is known."""
-        self.asked: list[Trial] = []
-        self.policies: list[MergePolicy] = []
-        self.evaluating = 0.0
-
-    def effect(self, policy: MergePolicy) -> str:
-        """The problem's own."""
-        return self.problem.effect(policy)
-
-    def measure(self, policy: MergePolicy) -> Measured:
-        """From memory, if any method asked for it before."""
-        key = (policy.thresholds, policy.remove)
-        if key not in self.known:
-            begun = time.perf_counter()
-            self.known[key] = self.problem.measure(policy)
-            self.evaluating += time.perf_counter() - begun
-        measured = self.known[key]
-        self.asked.append(Trial(len(self.asked), policy.thresholds, "", "", measured.values, measured.noise))
-        self.policies.append(policy)
-        return measured
-
-    def costs(self, unit: Sequence[float]) -> list[float]:
-        """Objectives to be minimised at a point of the unit cube of thresholds, as rivals see it."""
-        thresholds = tuple(round(self.lowest + float(u) * (1 - self.lowest), 4) for u in unit)
-        values = self.measure(MergePolicy(thresholds)).values
-        return [-o.sign * values[o.name] for o in self.objectives]
-
-
-def ours(problem: Remembering, evals: int, seed: int) -> None:
-    config = SearchConfig(evals=evals, seed=seed, objectives=tuple(o.name for o in problem.objectives))
-    with TemporaryDirectory() as folder, open_folder(Path(folder) / "run", config, False, False) as store:
-        explore(problem, config, store, InProcess(problem), lambda line: None)
-
-
-def random(problem: Remembering, evals: int, seed: int) -> None:
-    for unit in np.random.default_rng(seed).random((evals, problem.space.depth)):
-        problem.costs(unit)
-
-
-def sobol(problem: Remembering, evals: int, seed: int) -> None:
-    for unit in SobolEngine(problem.space.depth, scramble=True, seed=seed).draw(evals).tolist():
-        problem.costs(unit)
-
-
-def _optuna(sampler: Callable[[int], Any]) -> Choose:
-    def choose(problem: Remembering, evals: int, seed: int) -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        study = optuna.create_study(directions=["minimize"] * len(problem.objectives), sampler=sampler(seed))
-        layers = range(problem.space.depth)
-        study.optimize(lambda t: problem.costs([t.suggest_float(f"t{i}", 0, 1) for i in layers]), n_trials=evals)
-
-    return choose
-
-
-def _nsga2(seed: int) -> Any:
-    from optuna.samplers import NSGAIISampler
-
-    return NSGAIISampler(seed=seed, population_size=16)
-
-
-def _tpe(seed: int) -> Any:
-    from optuna.samplers import TPESampler
-
-    return TPESampler(seed=seed)  # what create_study takes for several objectives if asked for nothing
-
-
-def nsga3(problem: Remembering, evals: int, seed: int) -> None:
-    from pymoo.algorithms.moo.nsga3 import NSGA3
-    from pymoo.core.problem import ElementwiseProblem
-    from pymoo.optimize import minimize
-    from pymoo.util.ref_dirs import get_reference_directions
-
-    width = len(problem.objectives)
-
-    class Asked(ElementwiseProblem):
-        def __init__(self) -> None:
-            super().__init__(n_var=problem.space.depth, n_obj=width, xl=0.0, xu=1.0)
-
-        def _evaluate(self, x: np.ndarray, out: dict[str, object], *args: object, **kwargs: object) -> None:
-            out["F"] = problem.costs(x.tolist())
-
-    directions = get_reference_directions("energy", width, 16, seed=seed)
-    minimize(Asked(), NSGA3(ref_dirs=directions, pop_size=16), ("n_eval", evals), seed=seed, verbose=False)
-
-
-def grid(problem: Remembering, evals: int, seed: int) -> None:
-    for unit in np.linspace(1, 0, evals):
-        problem.costs([unit] * problem.space.depth)
-
-
-def fixed_ratio(problem: Remembering, evals: int, seed: int) -> None:
-    """Every whole number of tokens that ToMe can remove in each layer; there are no more such policies."""
-    rows, columns = problem.problem.setting.encoder.patch_grid
-    for remove in range(min(evals, rows * columns // 2 + 1)):
-        problem.measure(MergePolicy.fixed_ratio(remove, problem.space.depth))
-
-
-METHODS: dict[str, Choose] = {
-    "ours": ours,
-    "random": random,
-    "sobol": sobol,
-    "optuna-nsga2": _optuna(_nsga2),
-    "optuna-tpe": _optuna(_tpe),
-    "pymoo-nsga3": nsga3,
-    "uniform-grid": grid,
-    "fixed-ratio": fixed_ratio,
-}
+CHECKED = (14, 16, 21, 24, 32, 48, 64)  # evaluations after which a search is judged
 
 
 def hypervolumes(
-    config: SearchConfig, seeds: Sequence[int], methods: Sequence[str], held_out: int
+    config: SearchConfig, seeds: Sequence[int], methods: Sequence[str], held_out: int, memory: Path | None
 ) -> Iterator[dict[str, object]]:
     """Rows as they come, seed after seed, so that one that is cut off still compares all methods."""
-    evals = config.evals
-    objectives = config.asked()[0]
-    problem = Remembering(make_problem(config), config.lowest, objectives)
-    frame = _frame(problem)
+    evals, objectives = config.evals, config.asked()[0]
+    problem, turns = make_problem(config, rounds=1), make_problem(config)
+    rivals = Remembering(problem, config.lowest, objectives, _part(memory, "search"))
+    frame, ours = _frame(rivals), rivals
+    if len(turns.rounds) > 1:
+        ours = Remembering(turns, config.lowest, objectives, _part(memory, "rounds"))
     if held_out:
-        others = make_problem(replace(config, images=held_out, seed=config.seed + 1))
-        again = Remembering(others, config.lowest, objectives)
-        again_frame = _frame(again)
+        other = Remembering(_on_others(turns, config, held_out), config.lowest, objectives, _part(memory, "others"))
+        other_frame = _frame(other)
     for seed in seeds:
         for method in methods:
-            problem.forget()
+            own = ours if method == "ours" else rivals
+            own.forget()
             begun = time.perf_counter()
-            METHODS[method](problem, evals, seed)
-            own = time.perf_counter() - begun - problem.evaluating
-            found = problem.asked[:evals]
+            METHODS[method](own, evals, seed)
+            seconds = time.perf_counter() - begun - own.evaluating
+            found, policies = own.asked[:evals], own.policies[:evals]
             volumes = curve(found, frame)
-            for count, volume in enumerate(volumes, 1):
-                row = {"method": method, "seed": seed, "evaluations": count, "hypervolume": volume, "seconds": own}
-                if held_out and count == len(volumes):
-                    again.forget()
-                    for trial in front(found, objectives):
-                        again.measure(problem.policies[trial.number])
-                    row["held_out_hypervolume"] = curve(again.asked, again_frame)[-1]
-                yield {"victim": config.victim, **row}
+            for count in sorted({*CHECKED, len(found)} & {*range(len(found) + 1)}):
+                row = {"method": method, "seed": seed, "evaluations": count, "seconds": seconds}
+                if own is rivals:  # ours in rounds has other pictures, and so another frame
+                    row["hypervolume"] = volumes[count - 1]
+                if held_out and (method == "ours" or count == len(found)):
+                    chosen = front(_believed(own, found[:count], config, seed, method == "ours"), objectives)
+                    other.forget()
+                    for trial in chosen:
+                        other.measure(policies[trial.number])
+                    row |= {"front": len(chosen), "held_out_hypervolume": curve(other.asked, other_frame)[-1]}
+                yield {"victim": config.victim, "images": config.images, **row}
+
+
+def _believed(
+    problem: Remembering, found: Sequence[Trial], config: SearchConfig, seed: int, by_model: bool
+) -> list[Trial]:
+    """What a method goes by when it ends: ours by its model, as `audit.pareto.outcome` does, others by the numbers."""
+    if not by_model:
+        return list(found)
+    proposer = Proposer(config.asked()[0], (), problem.space.depth, config.evals, seed)
+    means = proposer.believed(found, [problem.space.unit(trial.thresholds) for trial in found])
+    return [replace(trial, values={**trial.values, **means.get(trial.name, {})}) for trial in found]
+
+
+def _on_others(problem: PolicyProblem, config: SearchConfig, count: int) -> PolicyProblem:
+    """The same system on so many pictures of the adversary's, which resemble none of the search's."""
+    setting = problem.setting
+    apart = replace(config.attack(auxiliary=2 * count), images=len(setting.data.victims))
+    others = samples(apart, setting.signal).auxiliary.subset(range(count))
+    assert setting.victim is not None
+    changed = replace(
+        setting, data=replace(setting.data, victims=others), answers=setting.victim.answers(others), encoded={}
+    )
+    score = partial(create_score, config.score)
+    return PolicyProblem(changed, problem.measured, score, config.lowest, config.seed + 1)
+
+
+def _part(memory: Path | None, name: str) -> Path | None:
+    return None if memory is None else memory.with_name(f"{memory.name}-{name}.jsonl")
 
 
 def _frame(problem: Remembering) -> Frame:
@@ -202,7 +120,7 @@ def _frame(problem: Remembering) -> Frame:
 
 def privacy_score(config: SearchConfig, policies: int, attacks: Sequence[str], quick: bool) -> dict[str, object]:
     """Rank correlation of the cheap score with the suite from scratch, and its cost over that of accuracy."""
-    problem = make_problem(config)
+    problem = make_problem(config, rounds=1)
     units = SobolEngine(problem.space.depth, scramble=True, seed=1).draw(policies - 2).double().tolist()
     ends = [[0.0] * problem.space.depth, [1.0] * problem.space.depth]
     thresholds = [problem.space.thresholds(unit) for unit in [*ends, *units]]
@@ -212,7 +130,7 @@ def privacy_score(config: SearchConfig, policies: int, attacks: Sequence[str], q
         begun = time.perf_counter()
         transmission = link.transmit(problem.images, 1)
         sent = time.perf_counter()
-        cheap.append(float(problem.privacy.score(link, transmission, 2).mean()))
+        cheap.append(float(problem.rounds[0].privacy.score(link, transmission, 2).mean()))
         ratios.append((time.perf_counter() - sent) / (sent - begun))
     with TemporaryDirectory() as folder:
         files = []
@@ -238,27 +156,23 @@ def privacy_score(config: SearchConfig, policies: int, attacks: Sequence[str], q
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """Final hypervolumes, and how many evaluations our median needs for the best rival's final median."""
-    lines = ["method          lower quartile   median   upper quartile   own seconds   on other pictures: quartiles"]
-    finals: dict[str, float] = {}
-    for method in dict.fromkeys(str(row["method"]) for row in rows):
-        own = [row for row in rows if row["method"] == method]
-        last = max(int(str(row["evaluations"])) for row in own)
-        final = [float(str(row["hypervolume"])) for row in own if row["evaluations"] == last]
-        low, finals[method], high = np.quantile(final, [0.25, 0.5, 0.75])
-        seconds = np.median([float(str(row["seconds"])) for row in own if row["evaluations"] == last])
-        again = [float(str(row["held_out_hypervolume"])) for row in own if "held_out_hypervolume" in row]
-        told = "   {:.4f} {:.4f} {:.4f}".format(*np.quantile(again, [0.25, 0.5, 0.75])) if again else ""
-        lines.append(f"{method:15} {low:14.4f} {finals[method]:8.4f} {high:16.4f} {seconds:13.1f}{told}")
-    rivals = {method: value for method, value in finals.items() if method != "ours"}
-    if "ours" in finals and rivals:
-        best = max(rivals, key=lambda method: rivals[method])
-        by_count: dict[int, list[float]] = {}
-        for row in rows:
-            if row["method"] == "ours":
-                by_count.setdefault(int(str(row["evaluations"])), []).append(float(str(row["hypervolume"])))
-        reached = next((n for n, v in sorted(by_count.items()) if np.median(v) >= rivals[best]), None)
-        lines.append(f"ours reaches the final median of {best} after {reached} evaluations")
+    """Final hypervolumes on other pictures, and after how many evaluations ours has the best rival's median."""
+    judged = pd.DataFrame(rows).dropna(subset="held_out_hypervolume")
+    last = judged[judged.evaluations == judged.groupby("method").evaluations.transform("max")]
+    quartiles = {"lower": 0.25, "median": 0.5, "upper": 0.75}
+    grouped = last.groupby("method").held_out_hypervolume
+    final = pd.DataFrame({name: grouped.quantile(q) for name, q in quartiles.items()})
+    final["front"] = last.groupby("method").front.median()
+    final["own seconds"] = last.groupby("method").seconds.median()
+    lines = [final.sort_values("median", ascending=False).round(4).to_string()]
+    rivals = final.drop("ours", errors="ignore")["median"]
+    if "ours" in final.index and len(rivals):
+        medians = judged[judged.method == "ours"].groupby("evaluations").held_out_hypervolume.median()
+        reached = medians.index[medians >= rivals.max()]
+        when = f"after {reached[0]} evaluations" if len(reached) else "never"
+        lines.append(
+            f"ours reaches the final median of {rivals.idxmax()} {when}; looked at after {list(medians.index)}"
+        )
     return "\n".join(lines)
 
 
@@ -271,7 +185,8 @@ def main() -> None:
     parser.add_argument("--evals", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0, help="to spread the seeds over processes")
-    parser.add_argument("--held-out", type=int, default=200, help="other pictures to measure the final fronts on again")
+    parser.add_argument("--held-out", type=int, default=500, help="other pictures to measure fronts on again; 0: none")
+    parser.add_argument("--memory", type=Path, help="begin of the names of files with evaluations, shared by runs")
     parser.add_argument("--threat", default="server", help="as in atm search")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--policies", type=int, default=24)
@@ -293,11 +208,11 @@ def main() -> None:
     if asked.only != "privacy-score":
         rows: list[dict[str, object]] = []
         seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
-        for row in hypervolumes(config, seeds, asked.method, asked.held_out):
+        for row in hypervolumes(config, seeds, asked.method, asked.held_out, asked.memory):
             rows.append(row)
             if asked.json:
                 print(json.dumps(row), flush=True)
-        if not asked.json:
+        if not asked.json and asked.held_out:
             print(table(rows))
     if asked.only != "hypervolume":
         print(json.dumps(privacy_score(config, asked.policies, asked.attack, asked.quick)))

@@ -43,7 +43,7 @@ class Analytic:
         """Every policy differs."""
         return str(policy.thresholds)
 
-    def measure(self, policy: MergePolicy) -> Measured:
+    def measure(self, policy: MergePolicy, number: int = 0) -> Measured:
         """Closed forms of the thresholds, after the pause."""
         time.sleep(self.pause)
         merged = [1 - threshold for threshold in policy.thresholds]

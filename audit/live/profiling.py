@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,10 @@ from torch import Tensor
 
 from atm.errors import AtmError
 from atm.matching import merged
+from audit.joules import joules
 from audit.live.sources import Shot
 from audit.live.system import Live
 
-COUNTER = Path("/sys/class/powercap/intel-rapl:0")  # Linux's energy counter of the first processor package
 QUANTILES = {"median": 0.5, "p95": 0.95, "p99": 0.99}
 
 
@@ -129,18 +128,18 @@ def profile(live: Live, shots: Iterable[Shot], warmup: int, threads: int) -> Pro
     with pinned(threads):
         for number, shot in enumerate(shots):
             if number == warmup:
-                watch, begun = Stopwatch(live.link.device), energy()
+                watch, begun = Stopwatch(live.link.device), joules()
             watch.add("capture", shot.seconds)
             frame(live, shot.image, watch, generator)
             counted += number >= warmup
-        ended = energy()
+        ended = joules()
     if not counted:
         raise AtmError(f"no frame is left to measure after {warmup} for the warm-up; give more --images or --passes")
     stages = {name: np.array(values) for name, values in watch.seconds.items()}
     stages["together"] = np.sum(list(stages.values()), 0)
-    joules = None if begun is None or ended is None or ended < begun else (ended - begun) / counted
+    used = None if begun is None or ended is None or ended < begun else (ended - begun) / counted
     about = {"frames": counted, "threads": threads, "device": str(live.link.device)}
-    return Profile(stages, peak_bytes(), joules, about)
+    return Profile(stages, peak_bytes(), used, about)
 
 
 @contextmanager
@@ -170,11 +169,3 @@ def peak_bytes() -> int:
     """Memory that this process has held at most."""
     unit = 1 if sys.platform == "darwin" else 1024  # of the same number, by the systems' manuals
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def energy(counter: Path = COUNTER) -> float | None:
-    """Joules that the first processor package has used since some moment, or None where no counter can be read."""
-    try:
-        return int((counter / "energy_uj").read_text()) / 1e6
-    except (OSError, ValueError):
-        return None

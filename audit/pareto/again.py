@@ -8,6 +8,7 @@ from dataclasses import replace
 from atm.data.duplicates import apart
 from atm.data.formats import kind_of
 from atm.data.kinds import spectrogram
+from atm.errors import AtmError
 from atm.store import RunStore
 from audit.pareto.config import FEWEST, SearchConfig
 from audit.pareto.execution import evaluate
@@ -24,9 +25,13 @@ def unseen(setting: Setting, config: SearchConfig) -> Setting | None:
 
     Victim, head and defence stay what they were: only the pictures are drawn anew.
     """
-    signal = setting.signal
-    drawn = samples(replace(config.attack(auxiliary=20), seed=config.seed + 1), signal).victims
-    victims, _ = apart(drawn, setting.data.victims, kind_of(spectrogram(signal)).alike)
+    signal, seen = setting.signal, setting.data.victims
+    attack = config.attack(auxiliary=20)
+    try:  # those after the search's own
+        drawn = samples(replace(attack, images=len(seen) + config.images), signal).victims
+    except AtmError:  # there are not so many: whatever it did not draw
+        drawn = samples(replace(attack, seed=config.seed + 1), signal).victims
+    victims, _ = apart(drawn, seen, kind_of(spectrogram(signal)).alike)
     if len(victims) < max(FEWEST, LEAST * config.images):
         return None
     answers = setting.answers if setting.victim is None else setting.victim.answers(victims)

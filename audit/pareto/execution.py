@@ -108,7 +108,7 @@ def evaluate(problem: Problem, number: int, policy: MergePolicy) -> Result:
     """One evaluation; whatever goes wrong in it becomes its result's failure, except an interrupt from the user."""
     begun = time.perf_counter()
     try:
-        measured: Measured | None = problem.measure(policy)
+        measured: Measured | None = problem.measure(policy, number)
         failure = finite(measured) if measured is not None else None
     except Exception as error:
         measured, failure = None, " ".join(f"{type(error).__name__}: {error}".split())[:300]

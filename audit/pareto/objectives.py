@@ -14,6 +14,7 @@ from torch import Tensor
 from atm.errors import AtmError, unknown
 from atm.link import Link, Transmission
 from atm.victims import Answers
+from audit.joules import joules
 from audit.pareto.memory import peak_bytes
 from audit.pareto.privacy import PrivacyScore
 
@@ -73,6 +74,8 @@ class Objective:
         measure: ``[n]`` values of a sample, whose mean is the objective: one per image, or one per repetition.
         per_image: whether those are one per image, so that they can be paired with another policy's.
         binary: whether each of them is 0 or 1.
+        missing: of the device where the victim computes, why this cannot be measured here; None if it can.
+        certain: whether pictures and policy alone decide it, and nothing that is drawn or fitted.
     """
 
     name: str
@@ -83,6 +86,8 @@ class Objective:
     measure: Callable[[Sample], Tensor]
     per_image: bool = True
     binary: bool = False
+    certain: bool = False
+    missing: Callable[[torch.device], str | None] = lambda device: None
 
     @property
     def heading(self) -> str:
@@ -114,6 +119,28 @@ def _latency(sample: Sample) -> Tensor:
 
 
 @torch.no_grad()
+def _energy(sample: Sample) -> Tensor:
+    """Millijoules per image by the processor's counter, idle power included, without the dearer half of repetitions.
+
+    A counter that began anew in one of them makes a number that is not finite, and so the evaluation a failure.
+    """
+    images, policy = sample.images[:TIMED_IMAGES], sample.link.policy
+    used = []
+    for _ in range(TIMES + 1):
+        begun = joules()
+        sample.link.encoder(images, policy)
+        ended = joules()
+        used.append(math.nan if begun is None or ended is None or ended < begun else ended - begun)
+    return torch.tensor(sorted(used[1:])[: TIMES // 2]) * 1e3 / len(images)
+
+
+def _no_counter(device: torch.device) -> str | None:
+    if device.type != "cpu":
+        return f"it is read from the processor's counter, and the victim computes on {device.type}"
+    return None if joules() is not None else "this machine has no energy counter that can be read (RAPL)"
+
+
+@torch.no_grad()
 def _memory(sample: Sample) -> Tensor:
     """MiB of activations that one image's encoding holds at its worst moment, for some images."""
     encoder, policy = sample.link.encoder, sample.link.policy
@@ -125,16 +152,25 @@ OBJECTIVES: dict[str, Objective] = {
     objective.name: objective
     for objective in (
         Objective("accuracy", "task accuracy", "", 1.0, LOGIT, _accuracy, binary=True),
-        Objective("gflops", "compute", "GFLOPs", -1.0, LOG, lambda s: s.transmission.flops / 1e9),
-        Objective("tokens", "tokens sent", "", -1.0, LOG, lambda s: s.transmission.sent.lengths.double()),
+        Objective("gflops", "compute", "GFLOPs", -1.0, LOG, lambda s: s.transmission.flops / 1e9, certain=True),
+        Objective("tokens", "tokens sent", "", -1.0, LOG, lambda s: s.transmission.sent.lengths.double(), certain=True),
         Objective("leakage", "leakage", "SSIM", -1.0, LOGIT, _leakage),
-        Objective("symbols", "symbols on air", "", -1.0, LOG, lambda s: s.transmission.symbols.double()),
+        Objective("symbols", "symbols on air", "", -1.0, LOG, lambda s: s.transmission.symbols.double(), certain=True),
         Objective("latency", "CPU latency", "ms an image", -1.0, LOG, _latency, per_image=False),
+        Objective("energy", "energy", "mJ an image", -1.0, LOG, _energy, per_image=False, missing=_no_counter),
         Objective("memory", "peak memory", "MiB", -1.0, LOG, _memory, per_image=False),
     )
 }
 DEFAULT = ("accuracy", "gflops", "tokens", "leakage")
 ALIASES = {"flops": "gflops"}
+
+
+def need(objectives: Iterable[Objective], device: torch.device) -> None:
+    """Raise `AtmError` where one of them cannot be measured on a device, with the reason."""
+    for objective in objectives:
+        reason = objective.missing(device)
+        if reason is not None:
+            raise AtmError(f"{objective.name} cannot be measured: {reason}")
 
 
 def canonical(name: str) -> str:

@@ -33,6 +33,7 @@ class _Settings(documents.Fields):
     start: int = 0
     notes: list[str] = Field(default_factory=list)
     full: dict[str, Annotated[list[float], Field(min_length=3, max_length=3)]] = Field(default_factory=dict)
+    believed: dict[str, dict[str, float]] = Field(default_factory=dict)
     again: dict[str, dict[str, float]] = Field(default_factory=dict)
     again_images: int = 0
     made_with: dict[str, Any] = Field(default_factory=dict)
@@ -91,7 +92,8 @@ class Outcome:
     Attributes:
         folder: where it is.
         config: what was asked for.
-        trials: in order of their numbers.
+        trials: in order of their numbers; where numbers are noisy their values are what the model believes after all
+            evaluations (`audit.pareto.proposer.Proposer.believed`), once the search has ended.
         start: how many of them were starting policies.
         notes: on how it ended.
         full: leakage by the full suite ``(estimate, low, high)`` by policy name, where it was re-scored.
@@ -226,7 +228,7 @@ class Outcome:
             trial = self.lasting[max(range(len(worst)), key=worst.__getitem__)]
             reason = "its worst objective, as a part of the range from reference to best, is better than any other's"
             found.append(Recommendation("balanced", trial, reason))
-        cheap = next((name for name in ("gflops", "latency", "tokens", "symbols") if name in names), None)
+        cheap = next((name for name in ("gflops", "energy", "latency", "tokens", "symbols") if name in names), None)
         if cheap and accurate:
             trial = min(accurate, key=lambda t: self.known(t)[cheap])
             found.append(Recommendation("efficiency first", trial, f"the least {OBJECTIVES[cheap].label} {allowed}"))
@@ -281,7 +283,9 @@ class Outcome:
         about = stored.about
         documents.typed(_Settings, {key: about[key] for key in READ if key in about}, f"{stored.path / 'search.json'}")
         config = SearchConfig.from_dict(about["config"], stored.path)
-        trials = sorted(read_trials(stored), key=lambda trial: trial.number)
+        believed = about.get("believed", {})
+        read = sorted(read_trials(stored), key=lambda trial: trial.number)
+        trials = [replace(trial, values={**trial.values, **believed.get(trial.name, {})}) for trial in read]
         full = {name: (v[0], v[1], v[2]) for name, v in about.get("full", {}).items()}
         start = about.get("start", 0)  # a search that was killed while it loaded has not got that far
         notes, made_with = (*about.get("notes", ()), *stored.notes), about.get("made_with", {})

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from atm.policy import MergePolicy
+from atm.victims import Answers
 from audit.pareto.objectives import Objective, Sample
 from audit.pareto.privacy import PrivacyScore
 from audit.pareto.space import Space
@@ -30,24 +32,53 @@ class Problem(Protocol):
         """What identifies a policy's merges, for little: equal strings mean that an evaluation would be wasted."""
         ...
 
-    def measure(self, policy: MergePolicy) -> Measured:
-        """The numbers of one policy. An exception, or a number that is not finite, is a failed evaluation."""
+    def measure(self, policy: MergePolicy, number: int = 0) -> Measured:
+        """The numbers of one policy. An exception, or a number that is not finite, is a failed evaluation.
+
+        Args:
+            policy: to evaluate.
+            number: of the trial; it may say on which pictures, so that not all have the same luck.
+        """
         ...
+
+
+@dataclass(frozen=True)
+class Round:
+    """Pictures on which some of the policies are evaluated.
+
+    Attributes:
+        images: ``[N, C, H, W]``.
+        answers: that the victim ought to give.
+        privacy: prepared for them.
+        seed: of what is drawn while they are sent.
+        base: each objective's values of the unmerged victim on them.
+    """
+
+    images: Tensor
+    answers: Answers
+    privacy: PrivacyScore
+    seed: int
+    base: dict[str, Tensor] = field(default_factory=dict)
 
 
 class PolicyProblem:
     """Policies of one victim, on its data, over its channel.
 
-    Noise is the variance of what the policy changes: values are paired, image by image, with those of the unmerged
-    victim, because the choice of images moves all policies together and does not change who is better. Where no image
-    of the sample changes, others may: that is part of it.
+    What is measured is what a policy changes: values are paired, image by image, with those of the unmerged victim,
+    because the choice of images moves all policies together and does not change who is better. So policies can take
+    turns with the images: each is evaluated on the images of a round, the mean of its differences is added to the
+    unmerged victim's mean over all rounds, and what is luck for one policy is none for the next. Noise is the variance
+    of the mean difference. Where no image of the sample changes, others may: that is part of it. Of what nothing but
+    the images decides (`Objective.certain`) there is none where all policies see the same ones.
 
     Args:
         setting: victim, data, channel and adversary.
         measured: what to measure.
-        privacy: how leakage is scored.
+        score: makes what scores leakage.
         lowest: lowest threshold of any layer.
+        seed: of what is drawn.
         rules: what all policies share but for their thresholds and names; None takes the default.
+        rounds: into how many the images are divided.
 
     Raises:
         KnowledgeError: the threat model denies what the privacy score needs.
@@ -57,21 +88,33 @@ class PolicyProblem:
         self,
         setting: Setting,
         measured: Sequence[Objective],
-        privacy: PrivacyScore,
+        score: Callable[[], PrivacyScore],
         lowest: float,
         seed: int = 0,
         rules: MergePolicy | None = None,
+        rounds: int = 1,
     ) -> None:
-        self.setting, self.measured, self.privacy, self.seed = setting, tuple(measured), privacy, seed
-        self.images = setting.data.victims.images
+        self.setting, self.measured = setting, tuple(measured)
+        self._defended = any(link.defence is not None for link in setting.links.values())
         encoder = setting.encoder
         unmerged = MergePolicy.uniform(1.0, encoder.depth)
         self.rules = rules or unmerged
+        every = setting.data.victims
+        self.rounds = []
+        for number, rows in enumerate(np.array_split(np.arange(len(every)), rounds)):
+            some = every.subset(rows.tolist()) if rounds > 1 else every
+            answers = setting.answers if setting.victim is None else setting.victim.answers(some)
+            self.rounds.append(Round(some.images, answers, score(), seed + 1 + number))
         self.space = Space.of(encoder, self.images[:SPACED], lowest, self.rules)
-        if any(objective.name == "leakage" for objective in measured):
-            privacy.prepare(setting.link(self._ruled(unmerged)), setting.threat, self.images)
-        self._base: dict[str, Tensor] = {}
-        self._base = self._values(unmerged)
+        for each in self.rounds:
+            if any(objective.name == "leakage" for objective in measured):
+                each.privacy.prepare(setting.link(self._ruled(unmerged)), setting.threat, each.images)
+            each.base.update(self._values(unmerged, each))
+
+    @property
+    def images(self) -> Tensor:
+        """Those of the first round."""
+        return self.rounds[0].images
 
     @torch.no_grad()
     def effect(self, policy: MergePolicy) -> str:
@@ -84,29 +127,37 @@ class PolicyProblem:
         return digest.hexdigest()[:16]
 
     @torch.no_grad()
-    def measure(self, policy: MergePolicy) -> Measured:
-        """Means over the images, and their variances."""
-        values = self._values(policy)
+    def measure(self, policy: MergePolicy, number: int = 0) -> Measured:
+        """Means over the images of a round, and their variances."""
+        own = self.rounds[number % len(self.rounds)]
+        values = self._values(policy, own)
         return Measured(
-            {name: float(v.mean()) for name, v in values.items()},
-            {o.name: self._noise(o, values[o.name]) for o in self.measured},
+            {o.name: self._mean(o, values[o.name], own) for o in self.measured},
+            {o.name: self._noise(o, values[o.name], own) for o in self.measured},
         )
 
     def _ruled(self, policy: MergePolicy) -> MergePolicy:
-        """The rules with a policy's thresholds and name."""
-        return replace(self.rules, thresholds=policy.thresholds, name=policy.name)
+        """The rules with a policy's thresholds, numbers to remove and name."""
+        return replace(self.rules, thresholds=policy.thresholds, remove=policy.remove, name=policy.name)
 
-    def _noise(self, objective: Objective, values: Tensor) -> float:
+    def _mean(self, objective: Objective, values: Tensor, own: Round) -> float:
+        if not objective.per_image or len(self.rounds) == 1:
+            return float(values.mean())
+        unmerged = torch.cat([each.base[objective.name] for each in self.rounds]).mean()
+        moved = float(unmerged + values.mean() - own.base[objective.name].mean())
+        return min(max(moved, 0.0), 1.0) if objective.binary else moved
+
+    def _noise(self, objective: Objective, values: Tensor, own: Round) -> float:
+        if objective.certain and len(self.rounds) == 1 and not self._defended:
+            return 0.0
         if not objective.per_image:
             return float(values.var(correction=0)) / len(values)
-        base = self._base[objective.name]
+        base = own.base[objective.name]
         unseen = 1.0 if objective.binary else max(float(v.var(correction=0)) for v in (values, base))
         return paired_variance(values - base, unseen)
 
-    def _values(self, policy: MergePolicy) -> dict[str, Tensor]:
-        sample = Sample(
-            self.setting.link(self._ruled(policy)), self.images, self.setting.answers, self.privacy, self.seed + 1
-        )
+    def _values(self, policy: MergePolicy, own: Round) -> dict[str, Tensor]:
+        sample = Sample(self.setting.link(self._ruled(policy)), own.images, own.answers, own.privacy, own.seed)
         return {objective.name: objective.measure(sample).double() for objective in self.measured}
 
 

@@ -25,7 +25,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from audit.pareto.front import Frame, feasible, non_dominated
+from audit.pareto.front import Frame, non_dominated
 from audit.pareto.objectives import Bound, Objective
 from audit.pareto.trials import Trial
 
@@ -96,6 +96,35 @@ class Proposer:
         while True:
             yield "start" if number < self.start else "fill", filler.draw(1)[0].tolist()
 
+    def believed(self, trials: Sequence[Trial], units: Sequence[Sequence[float]]) -> dict[str, dict[str, float]]:
+        """The model's mean after all trials of every number that is noisy, by policy and objective.
+
+        A number that was lucky among its neighbours is not believed, so neither the front nor a recommendation is
+        luck. Numbers without noise are what they are.
+
+        Args:
+            trials: finished ones.
+            units: where each of them lies.
+        """
+        known = [(trial, unit) for trial, unit in zip(trials, units, strict=True) if trial.failure is None]
+        noisy = {o.name for o in self.modelled if any(trial.noise.get(o.name, 0.0) > 0 for trial, _ in known)}
+        if len(known) < 3 or not noisy:
+            return {}
+        told, x = [trial for trial, _ in known], torch.tensor([unit for _, unit in known], dtype=torch.float64)
+        with torch.random.fork_rng(), warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            torch.manual_seed(self.seed)
+            rows = torch.linspace(0, len(told) - 1, min(len(told), FITTED)).round().long().tolist()
+            with torch.enable_grad():
+                surrogate = _Surrogate.fit(self.modelled, [told[row] for row in rows], x[rows])
+            rows = self._telling(told)
+            model = surrogate.on([told[row] for row in rows], x[rows], x[:0])
+            means = surrogate.values(model.posterior(x).mean).tolist()
+        return {
+            trial.name: {o.name: mean for o, mean in zip(self.modelled, own, strict=True) if o.name in noisy}
+            for trial, own in zip(told, means, strict=True)
+        }
+
     def _design(self) -> Tensor:
         """Both ends, then a scrambled Sobol sequence."""
         ends = torch.stack([torch.zeros(self.layers), torch.ones(self.layers)])
@@ -149,7 +178,8 @@ class Proposer:
         with torch.no_grad():
             expected = surrogate.values(model.posterior(inputs).mean)
         keep = torch.ones(len(expected), dtype=torch.bool)
-        keep[: len(trials)] = torch.tensor([feasible(trial, self.limits) for trial in trials])
+        for limit in self.limits:
+            keep &= limit.sign * expected[:, self.modelled.index(limit.objective)] >= limit.sign * limit.limit
         points = frame.normalise(expected[:, :width])[keep]
         best = non_dominated(points)
         boxed = points[best][_spread(points[best], BOXED)]

@@ -19,9 +19,11 @@ from audit.evaluate import attack
 from audit.pareto.again import measured_again, unseen
 from audit.pareto.config import SearchConfig
 from audit.pareto.execution import Executor, InProcess, OnRay
+from audit.pareto.objectives import need
 from audit.pareto.outcome import RESCORED, STOPPED, SUITE_IMAGES, Outcome
 from audit.pareto.privacy import create_score
 from audit.pareto.problem import PolicyProblem, Problem
+from audit.pareto.rounds import ROUNDS, in_rounds
 from audit.pareto.trials import Trial, TrialLog
 from audit.setting import prepare
 from reports.verdict import verdicts
@@ -81,11 +83,11 @@ def search(
     return outcome
 
 
-def make_problem(config: SearchConfig) -> PolicyProblem:
-    """Load everything that a configuration names."""
+def make_problem(config: SearchConfig, rounds: int = ROUNDS) -> PolicyProblem:
+    """Load everything that a configuration names; policies take turns with at most so many sets of pictures."""
     objectives, limits, _ = config.asked()
     measured = tuple(dict.fromkeys([*objectives, *(limit.objective for limit in limits)]))
-    privacy = create_score(config.score)
+    create_score(config.score)  # an unknown name is told before anything is loaded
     rules = config.rules()
     setting = prepare(config.attack(policies=(config.like or "none",), auxiliary=20))
     if not isinstance(setting.signal, ArraySignal):
@@ -93,18 +95,21 @@ def make_problem(config: SearchConfig) -> PolicyProblem:
             f"atm search scores leakage by a closed form for pictures, and this victim takes {setting.signal.noun}s; "
             "hold policies of 'atm calibrate' against each other with 'atm compare'"
         )
+    need(measured, setting.encoder.device)
     if any(each.name == "accuracy" for each in measured):
         assert setting.victim is not None
         setting.victim.need_task("atm search")
-    return PolicyProblem(setting, measured, privacy, config.lowest, config.seed, rules)
+    setting, found = in_rounds(setting, config, rounds)
+    score = partial(create_score, config.score)
+    return PolicyProblem(setting, measured, score, config.lowest, config.seed, rules, found)
 
 
 def _on_other_pictures(config: SearchConfig, problem: PolicyProblem) -> PolicyProblem | None:
     setting = unseen(problem.setting, config)
     if setting is None:
         return None
-    score, seed = create_score(config.score), config.seed + 1
-    return PolicyProblem(setting, problem.measured, score, config.lowest, seed, problem.rules)
+    score = partial(create_score, config.score)
+    return PolicyProblem(setting, problem.measured, score, config.lowest, config.seed + 1, problem.rules)
 
 
 def explore(problem: Problem, config: SearchConfig, store: RunStore, executor: Executor, say: Say) -> Outcome:
@@ -116,8 +121,11 @@ def explore(problem: Problem, config: SearchConfig, store: RunStore, executor: E
     proposer = Proposer(objectives, limits, problem.space.depth, config.evals, config.seed, asked)
     if "start" in store.about:  # a prolonged search keeps the start, and so the units, that it began with
         proposer = replace(proposer, started=store.about["start"])
-    store.update(start=proposer.start, notes=[])
-    store.update(notes=Loop(problem, proposer, executor, TrialLog(store), say).run())
+    store.update(start=proposer.start, notes=[], believed={})
+    log = TrialLog(store)
+    notes = Loop(problem, proposer, executor, log, say).run()
+    units = [problem.space.unit(trial.thresholds) for trial in log.trials]
+    store.update(notes=notes, believed=proposer.believed(log.trials, units))
     return Outcome.read(store.path)
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from atm.errors import AtmError
-from audit.live.profiling import QUANTILES, Stopwatch, energy, frame, pinned, profile
+from audit.joules import joules
+from audit.live.profiling import QUANTILES, Stopwatch, frame, pinned, profile
 from audit.live.sources import Stills, shots
 from tests.audit.live.systems import live, shot
 from tests.systems import pictures
@@ -53,6 +54,6 @@ def test_threads_are_pinned_and_let_go():
 
 
 def test_energy_is_read_where_it_is_counted(tmp_path):
-    assert energy(tmp_path) is None
+    assert joules(tmp_path) is None
     (tmp_path / "energy_uj").write_text("2500000\n")
-    assert energy(tmp_path) == 2.5
+    assert joules(tmp_path) == 2.5

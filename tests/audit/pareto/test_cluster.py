@@ -28,9 +28,9 @@ class Counted(Toy):
         super().__init__(pause=pause)
         self.folder = folder
 
-    def measure(self, policy: MergePolicy):
+    def measure(self, policy: MergePolicy, number: int = 0):
         (self.folder / f"{policy.name}-{uuid.uuid4().hex}").touch()
-        return super().measure(policy)
+        return super().measure(policy, number)
 
 
 def _broken():

@@ -37,10 +37,10 @@ class OtherPictures(Toy):
         super().__init__()
         self.images, self.lucky, self.fails = torch.zeros(50, 1), lucky, broken
 
-    def measure(self, policy):
+    def measure(self, policy, number=0):
         if policy.name in self.fails:
             raise ValueError("nothing works here")
-        measured = super().measure(policy)
+        measured = super().measure(policy, number)
         if policy.name == self.lucky:
             measured.values["accuracy"] = 0.01
             measured.values["leakage"] = 0.99
@@ -94,10 +94,10 @@ def test_what_was_measured_is_not_measured_again(outcome):
 
 def test_stopping_keeps_what_was_measured(outcome):
     class Stopped(OtherPictures):
-        def measure(self, policy):
+        def measure(self, policy, number=0):
             if len(self.asked) == 2:
                 raise KeyboardInterrupt
-            return super().measure(policy)
+            return super().measure(policy, number)
 
     found = again(replace(outcome, again={}), Stopped(None))
     assert len(found.again) == 2 and found.stopped and found.notes[-1].startswith(STOPPED)

@@ -51,10 +51,10 @@ def test_a_search_killed_at_20_random_moments_ends_as_if_nothing_had_happened(wh
 class Cut(Toy):
     """Stops a search before an evaluation."""
 
-    def measure(self, policy):
+    def measure(self, policy, number=0):
         if len(self.asked) == self.keep:
             raise KeyboardInterrupt
-        return super().measure(policy)
+        return super().measure(policy, number)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 5, 12])
@@ -88,10 +88,10 @@ def test_damage_before_the_last_line_is_named(whole, tmp_path):
 
 def test_an_evaluation_is_on_disk_before_the_next_begins(tmp_path):
     class Watching(Toy):
-        def measure(self, policy):
+        def measure(self, policy, number=0):
             log = tmp_path / "s/trials.jsonl"
             seen.append(len(log.read_text().splitlines()) if log.exists() else 0)
-            return super().measure(policy)
+            return super().measure(policy, number)
 
     seen: list[int] = []
     run(tmp_path / "s", Watching())
@@ -109,8 +109,8 @@ def test_failures_are_kept_with_their_reason_and_not_tried_again(tmp_path):
 
 def test_nan_is_a_failure(tmp_path):
     class Nan(Toy):
-        def measure(self, policy):
-            good = super().measure(policy)
+        def measure(self, policy, number=0):
+            good = super().measure(policy, number)
             return good if len(self.asked) > 1 else replace(good, values={**good.values, "leakage": float("nan")})
 
     found = run(tmp_path / "s", Nan())
@@ -119,8 +119,8 @@ def test_nan_is_a_failure(tmp_path):
 
 def test_noise_that_is_nan_is_a_failure(tmp_path):
     class Nan(Toy):
-        def measure(self, policy):
-            good = super().measure(policy)
+        def measure(self, policy, number=0):
+            good = super().measure(policy, number)
             return good if len(self.asked) > 1 else replace(good, noise={**good.noise, "leakage": float("nan")})
 
     found = run(tmp_path / "s", Nan())
@@ -134,10 +134,10 @@ def test_a_search_in_which_everything_fails_gives_up(tmp_path):
 
 def test_an_interrupt_ends_it_with_what_there_is_and_it_goes_on_from_there(whole, tmp_path):
     class Interrupted(Toy):
-        def measure(self, policy):
+        def measure(self, policy, number=0):
             if len(self.asked) == 9:
                 raise KeyboardInterrupt
-            return super().measure(policy)
+            return super().measure(policy, number)
 
     stopped = run(tmp_path / "s", Interrupted())
     assert stopped.stopped and len(stopped.trials) == 9 and stopped.front

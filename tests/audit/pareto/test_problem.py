@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 import torch
 
 from atm.encoder import Encoder
+from atm.errors import AtmError
 from atm.policy import MergePolicy
+from audit.pareto import objectives
 from audit.pareto.config import SearchConfig
 from audit.pareto.memory import peak_bytes
 from audit.pareto.objectives import OBJECTIVES, Sample
 from audit.pareto.problem import paired_variance
 from audit.pareto.run import make_problem
 from audit.pareto.space import Space
+from audit.pareto.trials import finite
 from tests.atm.models import tiny_encoder
+
+CHEAP = ("accuracy", "gflops", "tokens", "symbols", "leakage")
 
 
 @pytest.fixture(scope="module")
 def problem(victim, pictures):
-    config = SearchConfig(victim=str(victim), data=str(pictures), images=40, objectives=tuple(OBJECTIVES))
-    return make_problem(config)
+    """With a counter that counts 2 mJ whenever it is read."""
+    read = count(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objectives, "joules", lambda: next(read) * 2e-3)
+        config = SearchConfig(victim=str(victim), data=str(pictures), images=40, objectives=tuple(OBJECTIVES))
+        yield make_problem(config)
 
 
 def test_every_objective_is_measured_and_pays_for_nothing_twice(problem):
@@ -30,14 +41,29 @@ def test_every_objective_is_measured_and_pays_for_nothing_twice(problem):
         assert merged.values[name] < dense.values[name], name
     assert merged.values["memory"] <= dense.values["memory"], "the first layer's attention sees all tokens anyway"
     assert dense.values["tokens"] == 17
-    assert merged.noise["tokens"] > 0
+    assert merged.noise["tokens"] == 0, "all policies meet the same pictures, so that none is lucky with them"
     assert 0 < dense.values["latency"] < 1e4
+    assert dense.values["energy"] == pytest.approx(2 / objectives.TIMED_IMAGES)
+
+
+@pytest.mark.parametrize("device, reason", [("cpu", "no energy counter"), ("cuda", "computes on cuda")])
+def test_energy_without_a_counter_is_refused(monkeypatch, device, reason):
+    monkeypatch.setattr(objectives, "joules", lambda: None)
+    with pytest.raises(AtmError, match=f"energy cannot be measured: .*{reason}"):
+        objectives.need(objectives.chosen(["accuracy", "energy"]), torch.device(device))
+    objectives.need(objectives.chosen(["accuracy", "latency"]), torch.device(device))
+
+
+def test_a_counter_that_begins_anew_fails_the_evaluation(problem, monkeypatch):
+    falling = count(0, -1)
+    monkeypatch.setattr(objectives, "joules", lambda: next(falling))
+    assert "energy is nan" in finite(problem.measure(MergePolicy.uniform(0.5, 3)))
 
 
 def test_numbers_are_those_of_the_link(problem):
     policy = MergePolicy.uniform(0.5, 3)
     link = problem.setting.link(policy)
-    sent = link.transmit(problem.images, problem.seed + 1)
+    sent = link.transmit(problem.images, problem.rounds[0].seed)
     values = problem.measure(policy).values
     assert values["gflops"] == pytest.approx(float(sent.flops.mean()) / 1e9)
     assert values["symbols"] == float(sent.symbols.double().mean())
@@ -53,8 +79,7 @@ def test_nothing_is_sent_twice(problem, monkeypatch):
     counted = []
     original = Encoder.forward
     monkeypatch.setattr(Encoder, "forward", lambda *a: counted.append(len(a[1])) or original(*a))
-    cheap = ("accuracy", "gflops", "tokens", "symbols", "leakage")
-    monkeypatch.setattr(problem, "measured", tuple(OBJECTIVES[name] for name in cheap))
+    monkeypatch.setattr(problem, "measured", tuple(OBJECTIVES[name] for name in CHEAP))
     problem.measure(MergePolicy.uniform(0.5, 3))
     assert sum(counted) == len(problem.images)
 
@@ -117,11 +142,58 @@ def test_no_noise_is_0_where_images_differ(problem):
     dense = problem.measure(MergePolicy.uniform(1.0, 3))
     n = len(problem.images)
     assert dense.noise["accuracy"] == pytest.approx(1 / (n + 2) ** 2), "the same answers as its own"
-    leakage = problem._base["leakage"]
+    leakage = problem.rounds[0].base["leakage"]
     assert dense.noise["leakage"] == pytest.approx(float(leakage.var(correction=0)) / (n + 2) ** 2)
     assert dense.noise["tokens"] == 0, "every image has all tokens, merged or not"
 
 
+@pytest.fixture(scope="module")
+def turns(victim, pictures):
+    """Policies that take turns with four sets of ten pictures."""
+    config = SearchConfig(victim=str(victim), data=str(pictures), images=10, objectives=CHEAP)
+    return make_problem(config)
+
+
+def test_rounds_are_all_of_the_pictures_and_of_equal_size(turns):
+    every = turns.setting.data.victims.images
+    assert [len(each.images) for each in turns.rounds] == [10] * 4
+    assert torch.equal(torch.cat([each.images for each in turns.rounds]), every)
+    assert [len(each.answers.truth) for each in turns.rounds] == [10] * 4
+
+
+def test_the_unmerged_victim_is_as_good_in_every_round(turns):
+    """Though it is not on the rounds' own pictures: that is their luck, which all policies share."""
+    unmerged = [turns.measure(MergePolicy.uniform(1.0, 3), number).values for number in range(4)]
+    for name in CHEAP:
+        assert [each[name] for each in unmerged] == pytest.approx([unmerged[0][name]] * 4)
+    assert len({float(each.base["leakage"].mean()) for each in turns.rounds}) == 4
+    mean = torch.cat([each.base["accuracy"] for each in turns.rounds]).mean()
+    assert unmerged[0]["accuracy"] == pytest.approx(float(mean))
+
+
+def test_a_round_moves_by_what_a_policy_changes_on_its_pictures(turns):
+    policy = MergePolicy.uniform(0.3, 3)
+    for number, each in enumerate(turns.rounds):
+        sent = turns.setting.link(policy).transmit(each.images, each.seed)
+        measured = turns.measure(policy, 4 + number)
+        right = (sent.logits.argmax(-1) == each.answers.truth).double()
+        every = torch.cat([other.base["accuracy"] for other in turns.rounds])
+        moved = float(every.mean() + (right - each.base["accuracy"]).mean())
+        assert measured.values["accuracy"] == pytest.approx(min(max(moved, 0), 1))
+        assert measured.values["tokens"] == pytest.approx(float(sent.sent.lengths.double().mean()))
+        assert measured.noise["tokens"] > 0, "on other pictures others would be left"
+
+
+def test_where_there_are_few_pictures_all_policies_meet_the_same(victim, pictures):
+    config = SearchConfig(victim=str(victim), data=str(pictures), images=50, objectives=CHEAP)
+    assert len(make_problem(config).rounds) == 1
+
+
+def test_numbers_to_remove_are_the_policys(problem):
+    few = problem.measure(MergePolicy.fixed_ratio(4, 3)).values["tokens"]
+    assert few == 17 - 3 * 4
+
+
 def test_latency_pairs_with_nothing_and_the_rest_does():
-    assert {name for name, o in OBJECTIVES.items() if not o.per_image} == {"latency", "memory"}
+    assert {name for name, o in OBJECTIVES.items() if not o.per_image} == {"latency", "energy", "memory"}
     assert Sample.transmission.func.__name__ == "transmission"

@@ -65,6 +65,24 @@ def test_noise_is_told_to_the_model():
     assert believed == pytest.approx(0.2, abs=0.05), "a certain one is"
 
 
+def test_luck_is_not_believed_and_certain_numbers_are_kept():
+    known = trials(Toy())
+    quiet = {"accuracy": 4e-4, "tokens": 0.0}
+    luck = 0.02 * torch.randn(24, generator=torch.Generator().manual_seed(1)).double()
+    noisy = [
+        Trial(t.number, t.thresholds, "start", t.effect, {**t.values, "accuracy": t.values["accuracy"] + e}, quiet)
+        for t, e in zip(known, luck.tolist(), strict=True)
+    ]
+    failed = Trial(24, (1.0,) * LAYERS, "start", "24", failure="nothing works here")
+    proposer = Proposer(OBJECTIVES, (), LAYERS, evals=40, started=len(UNITS))
+    believed = proposer.believed([*noisy, failed], [*UNITS.tolist(), [0.0] * LAYERS])
+    assert believed.keys() == {t.name for t in known} and {*next(iter(believed.values()))} == {"accuracy"}
+    errors = torch.tensor([believed[t.name]["accuracy"] - t.values["accuracy"] for t in known])
+    assert errors.square().mean() < 0.5 * luck.square().mean()
+    assert proposer.believed(known[:2], UNITS[:2].tolist()) == {}
+    assert believed == proposer.believed([*noisy, failed], [*UNITS.tolist(), [0.0] * LAYERS])
+
+
 def test_noise_is_told_in_the_units_of_the_model():
     known = trials(Toy(), noise=1e-3)
     surrogate = _Surrogate.fit(OBJECTIVES, known, UNITS)

@@ -30,7 +30,7 @@ class Toy:
     def effect(self, policy: MergePolicy) -> str:
         return str(policy.thresholds)
 
-    def measure(self, policy: MergePolicy) -> Measured:
+    def measure(self, policy: MergePolicy, number: int = 0) -> Measured:
         self.asked.append(policy)
         time.sleep(self.pause)
         a, b, c = (1 - t for t in policy.thresholds)
@@ -39,7 +39,7 @@ class Toy:
         tokens = 5 + 60 * math.exp(-(a + b + c))
         values = {"accuracy": 0.95 - 0.3 * c**2 - 0.05 * b, "gflops": tokens / 300 + 0.02 * (1 - a), "tokens": tokens}
         values["leakage"] = 0.4 + 0.3 * math.exp(-2 * a - b)
-        return Measured(values, dict.fromkeys(values, 1e-6))
+        return Measured(values, dict.fromkeys(values, 0.0))
 
 
 def run(folder: Path, problem: Toy | None = None, resume: bool = False, config: SearchConfig = CONFIG, say=print):
