@@ -155,6 +155,20 @@ def chosen(train: Moments, held: Moments) -> Linear:
     return solution.at(int(held.errors(solution).argmin()))
 
 
+def crossfitted(parts: Sequence[tuple[Tensor, Tensor]]) -> list[Linear]:
+    """For each part of some images the regression on all others, with the one strength that errs the least out of part.
+
+    Args:
+        parts: features ``[n, P, f]`` and targets ``[n, P, t]`` of each.
+    """
+    shift = torch.cat([x for x, _ in parts]).mean(0)
+    sums = [Moments.of(x, y, shift) for x, y in parts]
+    solutions = [Moments.total(sums[:k] + sums[k + 1 :]).solve() for k in range(len(sums))]
+    errors = [part.errors(solution) for part, solution in zip(sums, solutions, strict=True)]
+    best = int(torch.stack(errors).sum(0).argmin())
+    return [solution.at(best) for solution in solutions]
+
+
 @dataclass(frozen=True)
 class Dual:
     """Ridge regression with more features than images, through the products of images with each other.

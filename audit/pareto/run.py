@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from atm.errors import AtmError
-from atm.signals import ArraySignal
 from atm.store import RunStore, make_folder, settings_of, write
 from audit import cluster
 from audit.evaluate import attack
@@ -27,7 +26,15 @@ from audit.setting import prepare
 from reports.verdict import verdicts
 
 Say = Callable[[str], None]
-MADE_WITH = ("victim", "codec", "data", "threat", "device", "versions")  # what the names in a configuration stand for
+MADE_WITH = (
+    "victim",
+    "signal",
+    "codec",
+    "data",
+    "threat",
+    "device",
+    "versions",
+)  # what the names in a configuration stand for
 SUITE_SECONDS = 100.0  # of the full suite for a policy: with five of them a search ends within a quarter of an hour
 
 
@@ -85,25 +92,20 @@ def make_problem(config: SearchConfig) -> PolicyProblem:
     """Load everything that a configuration names."""
     objectives, limits, _ = config.asked()
     measured = tuple(dict.fromkeys([*objectives, *(limit.objective for limit in limits)]))
-    privacy = create_score(config.score)
+    score_for = create_score(config.score)
     rules = config.rules()
     setting = prepare(config.attack(policies=(config.like or "none",), auxiliary=20))
-    if not isinstance(setting.signal, ArraySignal):
-        raise AtmError(
-            f"atm search scores leakage by a closed form for pictures, and this victim takes {setting.signal.noun}s; "
-            "hold policies of 'atm calibrate' against each other with 'atm compare'"
-        )
     if any(each.name == "accuracy" for each in measured):
         assert setting.victim is not None
         setting.victim.need_task("atm search")
-    return PolicyProblem(setting, measured, privacy, config.lowest, config.seed, rules)
+    return PolicyProblem(setting, measured, score_for(setting.signal), config.lowest, config.seed, rules)
 
 
 def _on_other_pictures(config: SearchConfig, problem: PolicyProblem) -> PolicyProblem | None:
     setting = unseen(problem.setting, config)
     if setting is None:
         return None
-    score, seed = create_score(config.score), config.seed + 1
+    score, seed = create_score(config.score)(setting.signal), config.seed + 1
     return PolicyProblem(setting, problem.measured, score, config.lowest, seed, problem.rules)
 
 
