@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 STRENGTHS = tuple(10.0**power for power in range(-7, 2))
-LEAST_SCALE = 1e-6  # of a feature that never changes
+CONSTANT = 1e-5  # of a feature's mean square about the shift: with less variance it is rounding, and never changes
 ROUNDING = 1e-12  # of an eigenvalue; keeps features that never change from being divided by zero
 
 
@@ -78,10 +78,16 @@ class Moments:
         """Ridge regression with each of `STRENGTHS`."""
         rows = self.count * len(self.x)
         covariance = (self.xx - self.x.T @ self.mean_x) / rows
-        scale = covariance.diagonal().clamp_min(0).sqrt().clamp_min(LEAST_SCALE)
-        eigenvalues, basis = torch.linalg.eigh(covariance / scale[:, None] / scale)
+        variance = covariance.diagonal().clamp_min(0)
+        changes = (
+            variance > CONSTANT * self.xx.diagonal() / rows
+        )  # what never does has no weight where it does elsewhere
+        scale = variance.where(changes, 1.0).sqrt()
+        known = covariance * (changes[:, None] & changes)
+        eigenvalues, basis = torch.linalg.eigh(known / scale[:, None] / scale)
         strengths = torch.tensor(STRENGTHS, dtype=torch.float64, device=basis.device)[:, None] * eigenvalues.mean()
-        projected = basis.T @ ((self.xy - self.x.T @ self.mean_y) / rows / scale[:, None])
+        together = (self.xy - self.x.T @ self.mean_y) * changes[:, None]
+        projected = basis.T @ (together / rows / scale[:, None])
         damping = 1 / (eigenvalues.clamp_min(0) + strengths + ROUNDING)
         return Solution(self.shift + self.mean_x, self.mean_y, scale, basis, damping, projected)
 

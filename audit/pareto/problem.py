@@ -63,7 +63,7 @@ class PolicyProblem:
         rules: MergePolicy | None = None,
     ) -> None:
         self.setting, self.measured, self.privacy, self.seed = setting, tuple(measured), privacy, seed
-        self.images = setting.data.victims.images
+        self.images = setting.data.victims.inputs
         encoder = setting.encoder
         unmerged = MergePolicy.uniform(1.0, encoder.depth)
         self.rules = rules or unmerged
