@@ -45,7 +45,7 @@ class Transcriber(nn.Module):
         config = self.model.config
         quiet = torch.full((1, config.num_mel_bins, 2 * config.max_source_positions), SILENCE)
         with torch.no_grad():
-            return self.model.get_encoder()(quiet.to(self.model.device)).last_hidden_state[0]  # type: ignore[no-any-return]
+            return self.model.get_encoder()(quiet.to(self.model.device)).last_hidden_state[0]
 
     @torch.no_grad()
     def write(self, received: Sequence[Tensor], places: int, seconds: float) -> list[str]:

@@ -164,7 +164,7 @@ def _evaluate_policy(
         if isinstance(setting.answers, TranscriptAnswers):
             texts = setting.answers.texts(link, transmission)
             results.add_transcripts(policy.name, SERVER, texts, setting.answers.wrong(texts), repeat)
-            said = setting.answers.numbers(texts)
+            said: Tensor | None = setting.answers.numbers(texts)
         else:
             said = None if setting.answers.truth is None else setting.answers.said(link, transmission)
         results.add_link(policy.name, _link_rows(link, transmission, setting.answers.truth, said), repeat)
@@ -195,7 +195,7 @@ def _evaluate_policy(
         if isinstance(setting.answers, TranscriptAnswers) and isinstance(setting.encoder, SpeechEncoder):
             texts = setting.encoder.dictated(rebuilt)
             results.add_transcripts(policy.name, name, texts, setting.answers.wrong(texts), repeat)
-            scores = {**scores, SEEN: (setting.answers.numbers(texts) == setting.answers.truth).float()}
+            scores = {**scores, SEEN: setting.answers.right(texts)}
         if (found := attack.recover(seen)) is not None:
             scores = {**scores, **harm.placed(found.cpu(), true_map.cpu())}
         if attack.history is not None:

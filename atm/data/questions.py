@@ -124,7 +124,7 @@ class Questions:
         )  # fmt: skip
         return loading.divided(attacked, own, attacked.copies + own.copies, PICTURE.alike)
 
-    def apart(self, signal: Signal, own: QuestionSet, attacked: QuestionSet) -> tuple[QuestionSet, int]:
+    def apart(self, signal: Signal, own: QuestionSet, attacked: QuestionSet) -> tuple[ImageSet, int]:
         """As of other pictures."""
         return duplicates.apart(own, attacked, PICTURE.alike)
 

@@ -36,6 +36,7 @@ class Wanted(NamedTuple):
     seed: int = 0
     distinct: bool = False
     seen: tuple[str, ...] = ()
+    label_by: str | None = None  # of which sentences have none
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ class Texts:
         Raises:
             AtmError: there is no such file, it cannot be read, or nothing in it can be used; or labels in paths.
         """
-        if choice.pop("label_by", None) is not None:
+        if choice.get("label_by") is not None:
             raise AtmError(NO_PATHS)
         if split not in sentences.PARTS:
             raise unknown("split", split, sentences.PARTS)

@@ -98,6 +98,11 @@ class TranscriptAnswers(Answers):
         known = {plainly(each): number for number, each in enumerate(self.classes)}
         return torch.tensor([known.get(plainly(text), -1) for text in texts])
 
+    def right(self, texts: Sequence[str]) -> Tensor:
+        """``[N]`` float: 1 where a text is the name of the class and nothing else."""
+        assert self.truth is not None
+        return (self.numbers(texts) == self.truth).float()
+
     def wrong(self, texts: Sequence[str]) -> list[float]:
         """The word error rate of each text."""
         assert self.truth is not None
