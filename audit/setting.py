@@ -42,8 +42,7 @@ from audit.system import STRICT, Names, OnAir, System
 from privacy_metrics.registry import metrics_of
 from reports.acceptance import Criterion
 
-PROBE = "probe"  # the head that is fitted here
-DECODER = "decoder"  # that of the model itself, which writes down what is said
+PROBE, DECODER = "probe", "decoder"  # heads: fitted here, and the model's own, which writes down what is said
 PROBED = 2000  # pictures that it is fitted to, at most
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
 
