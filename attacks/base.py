@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
+from atm.asked_encoder import AskedEncoder
 from atm.knowledge import Knowledge
 from atm.threat import Observation, ThreatModel
 from atm.tokens import NOWHERE
@@ -18,6 +19,7 @@ from attacks.history import History
 if TYPE_CHECKING:
     from attacks.oracle import Oracle
 
+OWN_DEVICE = Knowledge.WEIGHTS | Knowledge.CODEC | Knowledge.POLICY  # what it takes to run the victim oneself
 ARRAYS = ("image", "asked-image", "log-mel", "fbank")  # kinds of signal that are arrays of numbers
 
 
@@ -121,9 +123,20 @@ class Inference(Method):
 
 
 class Inquiry(Inference):
-    """An inference that a language model draws: it answers what the adversary asks, or says what it sees."""
+    """An inference that a language model draws: it answers what the adversary asks, or says what it sees.
+
+    She asks her own copy of the victim, and hands the tokens to it that she sees.
+    """
 
     signals: ClassVar[tuple[str, ...]] = ("asked-image",)
+    needs: ClassVar[Knowledge] = OWN_DEVICE
+
+    def fit(self, oracle: Oracle) -> None:
+        """Nothing but the victim's own weights is needed."""
+        require(self, oracle.threat)
+        link = oracle.own_device()
+        assert isinstance(link.encoder, AskedEncoder)
+        self.encoder, self.policy = link.encoder, link.policy
 
     def infer(self, seen: Observation, candidates: Tensor) -> Inferred:
         """No statement about candidates."""

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from atm.knowledge import Knowledge
 from atm.threat import Observation
-from attacks.base import ARRAYS, Inference, Inferred, frame_features, held_out, image_features, require
+from attacks.base import ARRAYS, OWN_DEVICE, Inference, Inferred, frame_features, held_out, image_features, require
 from attacks.linear import STRENGTHS, Linear, Moments
-from attacks.oracle import OWN_DEVICE, Oracle
+from attacks.oracle import Oracle
 from attacks.ridge import Ridge
 from attacks.word_ridge import WordRidge
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 STRENGTHS = tuple(10.0**power for power in range(-7, 2))
-LEAST_SCALE = 1e-6  # of a feature that never changes
+LEAST_SCALE = 1e-6  # of a feature that changes
+CONSTANT = 1e-5  # of a feature's mean square about the shift: with less variance it is rounding, too
 ROUNDING = 1e-12  # of an eigenvalue; keeps features that never change from being divided by zero
 
 
@@ -78,10 +79,15 @@ class Moments:
         """Ridge regression with each of `STRENGTHS`."""
         rows = self.count * len(self.x)
         covariance = (self.xx - self.x.T @ self.mean_x) / rows
-        scale = covariance.diagonal().clamp_min(0).sqrt().clamp_min(LEAST_SCALE)
-        eigenvalues, basis = torch.linalg.eigh(covariance / scale[:, None] / scale)
+        variance = covariance.diagonal().clamp_min(0)
+        # What changes by rounding alone has no weight, lest it is given one where it does change.
+        changes = variance > (CONSTANT * self.xx.diagonal() / rows).clamp_min(LEAST_SCALE**2)
+        scale = variance.where(changes, 1.0).sqrt()
+        known = covariance * (changes[:, None] & changes)
+        eigenvalues, basis = torch.linalg.eigh(known / scale[:, None] / scale)
         strengths = torch.tensor(STRENGTHS, dtype=torch.float64, device=basis.device)[:, None] * eigenvalues.mean()
-        projected = basis.T @ ((self.xy - self.x.T @ self.mean_y) / rows / scale[:, None])
+        together = (self.xy - self.x.T @ self.mean_y) * changes[:, None]
+        projected = basis.T @ (together / rows / scale[:, None])
         damping = 1 / (eigenvalues.clamp_min(0) + strengths + ROUNDING)
         return Solution(self.shift + self.mean_x, self.mean_y, scale, basis, damping, projected)
 
@@ -153,6 +159,20 @@ def chosen(train: Moments, held: Moments) -> Linear:
     """The regression on some images whose strength is best on others."""
     solution = train.solve()
     return solution.at(int(held.errors(solution).argmin()))
+
+
+def crossfitted(parts: Sequence[tuple[Tensor, Tensor]]) -> list[Linear]:
+    """For each part of some images the regression on all others, with the one strength that errs the least out of part.
+
+    Args:
+        parts: features ``[n, P, f]`` and targets ``[n, P, t]`` of each.
+    """
+    shift = torch.cat([x for x, _ in parts]).mean(0)
+    sums = [Moments.of(x, y, shift) for x, y in parts]
+    solutions = [Moments.total(sums[:k] + sums[k + 1 :]).solve() for k in range(len(sums))]
+    errors = [part.errors(solution) for part, solution in zip(sums, solutions, strict=True)]
+    best = int(torch.stack(errors).sum(0).argmin())
+    return [solution.at(best) for solution in solutions]
 
 
 @dataclass(frozen=True)

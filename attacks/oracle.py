@@ -16,13 +16,12 @@ from atm.rows import Rows, few
 from atm.signals import Signal
 from atm.threat import Observation, ThreatModel
 from attacks.alignment import Alignment
-from attacks.base import Method
+from attacks.base import OWN_DEVICE, Method
 from attacks.budget import Budget
 from attacks.language import LanguageModel
 from attacks.recorded import Recorded
 
 A = TypeVar("A", bound=Method)
-OWN_DEVICE = Knowledge.WEIGHTS | Knowledge.CODEC | Knowledge.POLICY
 
 
 @dataclass(frozen=True)

@@ -121,10 +121,18 @@ class Lexicon:
             scores[there] = torch.cat([part.values for part in parts])
         return Candidates(there, words, scores)
 
+    def under_each(self, units: Tensor) -> Tensor:
+        """``[t, n]`` int64: the likeliest word of each of ``[n, u]`` with each trust of `TRUSTS`."""
+        found = []
+        for part in units.split(AT_ONCE):
+            alike = part @ self.table.T
+            found.append(torch.stack([(trust * alike + self.common).argmax(-1) for trust in TRUSTS]))
+        return torch.cat(found, 1) if found else torch.zeros(len(TRUSTS), 0, dtype=torch.long, device=units.device)
+
     def trusting(self, units: Tensor, words: Tensor) -> Lexicon:
         """With the trust of `TRUSTS` that is right about the most of some words ``[n]``."""
-        right = {trust: int((self.words(units, trust) == words).sum()) for trust in TRUSTS}
-        return replace(self, trust=max(TRUSTS, key=lambda trust: right[trust]))
+        right = (self.under_each(units) == words).sum(1).tolist()
+        return replace(self, trust=max(zip(TRUSTS, right, strict=True), key=lambda each: each[1])[0])
 
 
 class WordAttack(Attack):

@@ -14,15 +14,17 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from atm.data import Splits
 from atm.errors import AtmError, one_line
 from atm.link import Link, Transmission
 from atm.policy import MergePolicy
 from atm.seeds import seed_of
+from atm.speech_encoder import SpeechEncoder
 from atm.store import StoredRun
 from atm.threat import ThreatModel
-from atm.victims import Answers
+from atm.victims.answers import TranscriptAnswers
 from attacks import Attack, available, inferences
 from attacks.budget import Budget, Plan
 from attacks.session import Campaign, Session
@@ -36,8 +38,9 @@ from audit.steps import plan_of, steps_of
 from privacy_metrics import score
 from reports.bounds import add_bounds
 from reports.html import write_report
-from reports.recognition import LIKENESS
+from reports.recognition import LIKENESS, SEEN
 from reports.run import Run
+from reports.transcripts import SERVER
 
 
 def attack(
@@ -158,7 +161,13 @@ def _evaluate_policy(
     transmission, seen, true_map = session.victims(originals)
     link = setting.link(policy)
     if (policy.name, repeat) not in results.linked:
-        results.add_link(policy.name, _link_rows(link, transmission, setting.answers), repeat)
+        if isinstance(setting.answers, TranscriptAnswers):
+            texts = setting.answers.texts(link, transmission)
+            results.add_transcripts(policy.name, SERVER, texts, setting.answers.wrong(texts), repeat)
+            said: Tensor | None = setting.answers.numbers(texts)
+        else:
+            said = None if setting.answers.truth is None else setting.answers.said(link, transmission)
+        results.add_link(policy.name, _link_rows(link, transmission, setting.answers.truth, said), repeat)
     if not all(results.finished(policy.name, name, repeat) for name in setting.attacks):
         hers = f"{len(setting.data.hers)} {setting.signal.noun}s"
         say(f"encoding the adversary's {hers} by {policy.name}{_again(repeat)}")
@@ -183,6 +192,10 @@ def _evaluate_policy(
         scores, _ = score(rebuilt, originals, setting.scores)
         if setting.recognition is not None:
             scores |= setting.recognition.scores(rebuilt)
+        if isinstance(setting.answers, TranscriptAnswers) and isinstance(setting.encoder, SpeechEncoder):
+            texts = setting.encoder.dictated(rebuilt)
+            results.add_transcripts(policy.name, name, texts, setting.answers.wrong(texts), repeat)
+            scores = {**scores, SEEN: setting.answers.right(texts)}
         if (found := attack.recover(seen)) is not None:
             scores = {**scores, **harm.placed(found.cpu(), true_map.cpu())}
         if attack.history is not None:
@@ -283,9 +296,7 @@ def _share(name: str, threat: ThreatModel) -> float:
     return available()[name].share(threat) if name in available() else 1.0
 
 
-def _link_rows(link: Link, transmission: Transmission, answers: Answers) -> pd.DataFrame:
-    truth = answers.truth
-    said = None if truth is None else answers.said(link, transmission)
+def _link_rows(link: Link, transmission: Transmission, truth: Tensor | None, said: Tensor | None) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "policy": link.policy.name,

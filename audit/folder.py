@@ -19,6 +19,7 @@ from torch import Tensor
 from atm.signals import Signal
 from atm.store import RunStore, inside
 from reports.run import HISTORY, LINK, LINKS, REPEAT, SCORE, SCORES, SECOND, SECONDS
+from reports.transcripts import TRANSCRIPT, TRANSCRIPTS
 
 
 class Results(ABC):
@@ -53,6 +54,14 @@ class Results(ABC):
         if (policy, repeat) not in self.linked:
             self.append_rows(LINKS, rows.assign(**{REPEAT: repeat})[list(LINK)])
             self.linked.add((policy, repeat))
+
+    def add_transcripts(
+        self, policy: str, attack: str, texts: Sequence[str], wrong: Sequence[float], repeat: int
+    ) -> None:
+        """Add what was written down of each sound, and its word error rate."""
+        rows = pd.DataFrame({"policy": policy, "attack": attack, "image": range(len(texts)), "said": list(texts),
+                             "wrong": list(wrong), REPEAT: repeat})  # fmt: skip
+        self.append_rows(TRANSCRIPTS, rows[list(TRANSCRIPT)])
 
     def add_seconds(self, policy: str, attack: str, fit: float, reconstruct: float, repeat: int = 0) -> None:
         """Add how long an attack took."""

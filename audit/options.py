@@ -26,7 +26,10 @@ Mean = Annotated[list[float] | None, typer.Option(help="Of the input's normalisa
 Std = Annotated[list[float] | None, typer.Option(help="Likewise, its deviation.")]
 Head = Annotated[
     str | None,
-    typer.Option(help="Task head: a file of atm train head, or probe to fit one to --data's training pictures."),
+    typer.Option(
+        help="Task head: a file of atm train head, probe to fit one to --data's training pictures, or decoder "
+        "for the transcripts of Whisper's own."
+    ),
 ]
 Classes = Annotated[str | None, typer.Option(help="Text file with the names of the logits, one a line.")]
 Codec = Annotated[

@@ -32,6 +32,7 @@ from atm.seeds import seed_of
 from atm.signals import Signal, TextSignal
 from atm.threat import ThreatModel
 from atm.victims import Answers, Victim, load_victim, probe
+from atm.victims.transcripts import transcribing
 from attacks import Attack
 from attacks.language import LanguageModel
 from audit import harm
@@ -41,7 +42,7 @@ from audit.system import STRICT, Names, OnAir, System
 from privacy_metrics.registry import metrics_of
 from reports.acceptance import Criterion
 
-PROBE = "probe"  # the head that is fitted here
+PROBE, DECODER = "probe", "decoder"  # heads: fitted here, and the model's own, which writes down what is said
 PROBED = 2000  # pictures that it is fitted to, at most
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
 
@@ -186,7 +187,7 @@ def target(config: OnAir, names: tuple[str, ...]) -> Target:
         mean=config.mean or None,
         std=config.std or None,
         classes=config.classes,
-        head=None if config.head == PROBE else config.head,
+        head=None if config.head in (PROBE, DECODER) else config.head,
     )
     victim.encoder.to(device)
     policies = _policies(names, victim)
@@ -256,6 +257,8 @@ def prepare(config: AttackConfig) -> Setting:
     data = samples(config, signal, threat.auxiliary)
     if config.head == PROBE:  # after the codecs, since the tokens stay the same
         victim = _probed(victim, config, data.victims)
+    elif config.head == DECODER:
+        victim = transcribing(victim)
     own = data  # all that she has, whether or not she has queries left for it
     data, unsent = (data, None) if threat.runs_the_device else _within(threat.queries, data)
     named, weights = config.recogniser, config.recogniser_weights
@@ -315,6 +318,7 @@ def prepare(config: AttackConfig) -> Setting:
         "denied": [*denied, *unable],
         "left_out": left_out([*attacks, *wanted], threat, signal.name, labels=not unlearned),
         "task": answers.name,
+        "transcripts": victim.task == "transcript",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
     return Setting(

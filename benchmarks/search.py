@@ -22,7 +22,6 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -103,7 +102,7 @@ def _on_others(problem: PolicyProblem, config: SearchConfig, count: int) -> Poli
     changed = replace(
         setting, data=replace(setting.data, victims=others), answers=setting.victim.answers(others), encoded={}
     )
-    score = partial(create_score, config.score)
+    score = create_score(config.score)
     return PolicyProblem(changed, problem.measured, score, config.lowest, config.seed + 1)
 
 

@@ -35,6 +35,37 @@ TOLERATED = 0.25  # of the way from chance to certainty: above it a rate may lie
 
 
 @dataclass(frozen=True)
+class Wording:
+    """How a rate on one subject is told.
+
+    Attributes:
+        those: of what it is a share.
+        without: what is reached without the tokens.
+        meant: the same, where the adversary is meant to learn the label.
+        hers: the same, where it is that label.
+    """
+
+    those: str = "{noun}s"
+    without: str = "chance is {chance}"
+    meant: str = "the right label alone leads to {chance}"
+    hers: str = "the answer itself is right for {chance}"
+
+    @classmethod
+    def always(cls, without: str, those: str = those) -> Wording:
+        """Whatever she is meant to learn."""
+        return cls(those, without, without, without)
+
+
+WORDING = {
+    "membership": Wording.always("{chance} are false alarms by definition"),
+    "questions": Wording.always(
+        "without the tokens she is right about {chance}", "the {number} {noun}s that this can be asked of"
+    ),
+}
+"""By what a finding is about; of all else as a label is told."""
+
+
+@dataclass(frozen=True)
 class Finding:
     """The judgement on one thing that tokens can give away.
 
@@ -174,13 +205,10 @@ def _of_rates(run: Run, policy: str, about: str, wanted: Callable[[Rate], bool],
         return None
     told = min(found, key=lambda r: (_ORDER.index(_word(r)), r.p_value))
     level = _word(told)
-    without = "the right label alone leads to" if meant(run) else "chance is"
-    without = "the answer itself is right for" if hers else without
-    without = "without the tokens she is right about" if about == "questions" else without
-    beside = f"{without} {told.chance:.0%}"
-    beside = f"{told.chance:.0%} are false alarms by definition" if about == "membership" else beside
-    those = f"the {told.rate.n} {run.signal.noun}s that this can be asked of" if about == "questions" else ""
-    those = those or f"{run.signal.noun}s"
+    wording = WORDING.get(about, Wording())
+    without = wording.hers if hers else wording.meant if meant(run) else wording.without
+    those = wording.those.format(number=told.rate.n, noun=run.signal.noun)
+    beside = without.format(chance=f"{told.chance:.0%}")
     measured = f"{words} for {_share(told.rate)} of {those} ({told.inference}: {told.words}); {beside}"
     if hers and level not in (LEAKS, IN_PART):
         sentence = f"The label is the answer that the server is meant to give, so reading it is no finding: {measured}."

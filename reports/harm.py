@@ -17,6 +17,7 @@ from reports.run import Run
 LABEL, TRAFFIC = "label_correct", "traffic"
 SENT, UNSENT = "sent", "unsent"
 ANSWER, CAPTION = INQUIRED = ("answer_correct", "caption_correct")
+DECODER = "the victim's own decoder"  # which writes down what it hears in reconstructions of sounds
 RANKS = {"rank_1": 1, "rank_5": 5}
 WORDS = {
     LABEL: "label read",
@@ -70,7 +71,8 @@ def rates(run: Run) -> list[Rate]:
     read = [_hits(run, policy, name, name, metric) for policy, name in pairs for metric in (LABEL, *RANKS)]
     asked = [_hits(run, policy, name, name, metric) for policy, name in pairs for metric in INQUIRED]
     sent = [_membership(run, policy, name) for policy, name in pairs]
-    seen = [_hits(run, policy, best_attack(run, policy), recogniser_of(run) or "", SEEN) for policy in run.policies]
+    looks = recogniser_of(run) or DECODER
+    seen = [_hits(run, policy, best_attack(run, policy), looks, SEEN) for policy in run.policies]
     return [rate for subject in (read, asked, sent, seen) for rate in _together(subject)]
 
 

@@ -28,6 +28,7 @@ from reports.run import Run
 from reports.shown import SHOWN as SHOW
 from reports.shown import Shot
 from reports.terms import TERMS
+from reports.transcripts import SERVER, written
 
 PAGE = "report.html"
 SHOWN = 8  # pictures per policy in the grid
@@ -105,6 +106,8 @@ def render(judged: Judged) -> str:
         luck={v.policy: each for v in found if (each := luck(run, v.policy)) is not None},
         fewest=FEWEST_IMAGES,
         pairs=paired(run),
+        written=written(run),
+        server=SERVER,
         against=[other.folder.name for other in judged.against],
         brackets=brackets(run),
         bound_words=BOUNDS,

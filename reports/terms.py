@@ -67,6 +67,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "original.",
         "STOI": "short-time objective intelligibility of a rebuilt sound: about 0 is noise, 1 is as clear as the "
         "original.",
+        "word error rate": "words of a transcript that are wrong, missing or too many, as a share of those that were "
+        "said: 0 is a perfect transcript; there may be more errors than words.",
         "ROUGE-L": "how much of a sentence was recovered in its order: F1 of the longest common subsequence of words; "
         "1 is a perfect copy.",
         "recogniser": "a pretrained model, not the victim, that looks at what was rebuilt (`--recogniser`). It sees no "

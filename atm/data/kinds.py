@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, Unpack
 
 from torch import Tensor
 
-from atm.data import loading
+from atm.data import duplicates, loading
+from atm.data.asked import Choice, Division
+from atm.data.formats import kind_of
 from atm.data.questions import Questions
 from atm.data.sets import ImageSet, Samples, Splits
 from atm.data.texts import Texts
@@ -18,33 +19,14 @@ from atm.signals import Signal, SoundSignal, arrays
 class Source(Protocol):
     """What reads one kind of signal; `atm.data.loading` has the arguments, and the errors."""
 
-    def load(
-        self,
-        signal: Signal,
-        name: str,
-        split: str = "test",
-        *,
-        limit: int | None = None,
-        seed: int = 0,
-        distinct: bool = False,
-        seen: Sequence[str] = (),
-        label_by: str | None = None,
-    ) -> Samples:
+    def load(self, signal: Signal, name: str, split: str = "test", **choice: Unpack[Choice]) -> Samples:
         """Signals by name, as the victim takes them."""
 
-    def splits(
-        self,
-        signal: Signal,
-        name: str,
-        *,
-        victims: int,
-        auxiliary: int,
-        auxiliary_name: str | None = None,
-        group_by: str | None = None,
-        label_by: str | None = None,
-        seed: int = 0,
-    ) -> Splits:
+    def splits(self, signal: Signal, name: str, **division: Unpack[Division]) -> Splits:
         """Signals for an attack."""
+
+    def apart(self, signal: Signal, own: Any, attacked: Any) -> tuple[Any, int]:
+        """Signals without near-duplicates of attacked ones, and how many these were."""
 
     def sample(self, signal: Signal, count: int) -> Tensor:
         """Signals that need neither file nor download, to which a codec may be fitted."""
@@ -53,59 +35,23 @@ class Source(Protocol):
 class Arrays:
     """Pictures, or sounds as their spectrograms, in the size and the number of channels of the victim's."""
 
-    def load(
-        self,
-        signal: Signal,
-        name: str,
-        split: str = "test",
-        *,
-        limit: int | None = None,
-        seed: int = 0,
-        distinct: bool = False,
-        seen: Sequence[str] = (),
-        label_by: str | None = None,
-    ) -> ImageSet:
+    def load(self, signal: Signal, name: str, split: str = "test", **choice: Unpack[Choice]) -> ImageSet:
         """See `atm.data.load`."""
         channels, height, width = arrays(signal).shape
         return loading.load(
-            name,
-            split,
-            size=(height, width),
-            channels=channels,
-            limit=limit,
-            seed=seed,
-            distinct=distinct,
-            seen=seen,
-            spectrogram=spectrogram(signal),
-            label_by=label_by,
+            name, split, size=(height, width), channels=channels, spectrogram=spectrogram(signal), **choice
         )
 
-    def splits(
-        self,
-        signal: Signal,
-        name: str,
-        *,
-        victims: int,
-        auxiliary: int,
-        auxiliary_name: str | None = None,
-        group_by: str | None = None,
-        label_by: str | None = None,
-        seed: int = 0,
-    ) -> Splits[ImageSet]:
+    def splits(self, signal: Signal, name: str, **division: Unpack[Division]) -> Splits[ImageSet]:
         """See `atm.data.splits`."""
         channels, height, width = arrays(signal).shape
         return loading.splits(
-            name,
-            victims=victims,
-            auxiliary=auxiliary,
-            size=(height, width),
-            channels=channels,
-            auxiliary_name=auxiliary_name,
-            group_by=group_by,
-            seed=seed,
-            spectrogram=spectrogram(signal),
-            label_by=label_by,
+            name, size=(height, width), channels=channels, spectrogram=spectrogram(signal), **division
         )
+
+    def apart(self, signal: Signal, own: ImageSet, attacked: ImageSet) -> tuple[ImageSet, int]:
+        """See `atm.data.duplicates`."""
+        return duplicates.apart(own, attacked, kind_of(spectrogram(signal)).alike)
 
     def sample(self, signal: Signal, count: int) -> Tensor:
         """The embedded photographs. Raises `AtmError` for sounds, of which none are embedded."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Unpack
 
 from torch import Tensor
 
-from atm.data import loading, question_files
+from atm.data import duplicates, loading, question_files
+from atm.data.asked import Choice, Division
 from atm.data.formats import PICTURE
 from atm.data.question_files import Question
 from atm.data.reading import Wanted, read_files
@@ -68,38 +70,27 @@ class QuestionSet(ImageSet):
 class Questions:
     """Pictures with questions from folders and tars; `atm.data.question_files` has the formats."""
 
-    def load(
-        self,
-        signal: Signal,
-        name: str,
-        split: str = "test",
-        *,
-        limit: int | None = None,
-        seed: int = 0,
-        distinct: bool = False,
-        seen: Sequence[str] = (),
-        label_by: str | None = None,
-    ) -> QuestionSet:
+    def load(self, signal: Signal, name: str, split: str = "test", **choice: Unpack[Choice]) -> QuestionSet:
         """Pictures of a split with their questions; see `atm.data.load`.
 
         Raises:
             AtmError: there is no such folder or tar, or nothing in it can be used; or labels in paths.
         """
-        if label_by is not None:
+        if choice.pop("label_by", None) is not None:
             raise AtmError(NO_PATHS)
         if split not in loading.SPLITS:
             raise unknown("split", split, loading.SPLITS)
         path = _path(name)
         found = question_files.read(path, split)
         channels, height, width = arrays(signal).shape
-        wanted = Wanted((height, width), channels, limit, seed, distinct, tuple(seen))
+        wanted = Wanted((height, width), channels, **choice)
         images = read_files(printable(path.name or path), found.pictures, wanted)
         names = [found.pictures.classes[label] for label in images.labels.tolist()]
         merged: dict[str, dict[Question, None]] = {}
         for each, picture in zip(images.hashes, names, strict=True):
             merged.setdefault(each, {}).update(dict.fromkeys(found.questions[picture]))
         table = {
-            each: tuple(sorted(asked, key=lambda question: seed_of(seed, key, question.text)))
+            each: tuple(sorted(asked, key=lambda question: seed_of(wanted.seed, key, question.text)))
             for each, asked in merged.items()
             for key in (each,)
         }
@@ -112,35 +103,30 @@ class Questions:
         made.__dict__["hashes"] = images.hashes
         return made
 
-    def splits(
-        self,
-        signal: Signal,
-        name: str,
-        *,
-        victims: int,
-        auxiliary: int,
-        auxiliary_name: str | None = None,
-        group_by: str | None = None,
-        label_by: str | None = None,
-        seed: int = 0,
-    ) -> Splits[QuestionSet]:
+    def splits(self, signal: Signal, name: str, **division: Unpack[Division]) -> Splits[QuestionSet]:
         """Test pictures to attack, and training pictures for the adversary, of which none is on both sides.
 
         Raises:
             AtmError: too few pictures with questions, or groups or labels in paths.
         """
-        if group_by is not None:
+        if division.get("group_by") is not None:
             raise AtmError(NO_PATHS)
-        attacked = self.load(signal, name, limit=victims, seed=seed, distinct=True, label_by=label_by)
+        victims, seed = division["victims"], division.get("seed", 0)
+        attacked = self.load(signal, name, limit=victims, seed=seed, distinct=True, label_by=division.get("label_by"))
         if len(attacked) < victims:
             raise AtmError(
                 f"{printable(name)} has {len(attacked)} test pictures with questions, fewer than the {victims} to "
                 "attack; ask for fewer"
             )
         own = self.load(
-            signal, auxiliary_name or name, "train", limit=auxiliary, seed=seed + 1, distinct=True, seen=attacked.hashes
-        )
+            signal, division.get("auxiliary_name") or name, "train", limit=division["auxiliary"], seed=seed + 1,
+            distinct=True, seen=attacked.hashes,
+        )  # fmt: skip
         return loading.divided(attacked, own, attacked.copies + own.copies, PICTURE.alike)
+
+    def apart(self, signal: Signal, own: QuestionSet, attacked: QuestionSet) -> tuple[ImageSet, int]:
+        """As of other pictures."""
+        return duplicates.apart(own, attacked, PICTURE.alike)
 
     def sample(self, signal: Signal, count: int) -> Tensor:
         """The embedded photographs."""

@@ -36,10 +36,10 @@ class Wanted:
 
     size: Size
     channels: int
-    limit: int | None
-    seed: int
-    distinct: bool
-    seen: tuple[str, ...]
+    limit: int | None = None
+    seed: int = 0
+    distinct: bool = False
+    seen: tuple[str, ...] = ()
     spectrogram: str = ""
     label_by: str | None = None
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from atm.data import sentences
+from atm.data.asked import Choice, Division
 from atm.data.sentences import Sentences
 from atm.data.sets import Samples, Splits, sample
 from atm.errors import AtmError, unknown
@@ -32,10 +32,11 @@ NO_PATHS = "--label-by reads classes from paths; sentences have them in a column
 class Wanted(NamedTuple):
     """Which sentences of a file are asked for; `atm.data.load` has the meaning."""
 
-    limit: int | None
-    seed: int
-    distinct: bool
-    seen: tuple[str, ...]
+    limit: int | None = None
+    seed: int = 0
+    distinct: bool = False
+    seen: tuple[str, ...] = ()
+    label_by: str | None = None  # of which sentences have none
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,53 +87,32 @@ class TextSet(Samples):
 class Texts:
     """Sentences from files; `atm.data.sentences` has their formats."""
 
-    def load(
-        self,
-        signal: Signal,
-        name: str,
-        split: str = "test",
-        *,
-        limit: int | None = None,
-        seed: int = 0,
-        distinct: bool = False,
-        seen: Sequence[str] = (),
-        label_by: str | None = None,
-    ) -> TextSet:
+    def load(self, signal: Signal, name: str, split: str = "test", **choice: Unpack[Choice]) -> TextSet:
         """Sentences of a file, or of the file of a split in a folder; see `atm.data.load`.
 
         Raises:
             AtmError: there is no such file, it cannot be read, or nothing in it can be used; or labels in paths.
         """
-        if label_by is not None:
+        if choice.get("label_by") is not None:
             raise AtmError(NO_PATHS)
         if split not in sentences.PARTS:
             raise unknown("split", split, sentences.PARTS)
         path, _ = sentences.find(name, split)
         shown = printable(Path(name).name or name)
-        return _chosen(_text(signal), shown, sentences.read(path), Wanted(limit, seed, distinct, tuple(seen)))
+        return _chosen(_text(signal), shown, sentences.read(path), Wanted(**choice))
 
-    def splits(
-        self,
-        signal: Signal,
-        name: str,
-        *,
-        victims: int,
-        auxiliary: int,
-        auxiliary_name: str | None = None,
-        group_by: str | None = None,
-        seed: int = 0,
-        label_by: str | None = None,
-    ) -> Splits[TextSet]:
+    def splits(self, signal: Signal, name: str, **division: Unpack[Division]) -> Splits[TextSet]:
         """Sentences for an attack, no two of the same words; see `atm.data.splits`.
 
         Raises:
             AtmError: too few sentences, or groups, which sentences have not.
         """
-        if group_by is not None:
+        if division.get("group_by") is not None:
             raise AtmError("--group-by reads groups from paths of pictures; sentences have none")
-        if label_by is not None:
+        if division.get("label_by") is not None:
             raise AtmError(NO_PATHS)
-        own = auxiliary_name or (name if sentences.has_train(name) else None)
+        victims, auxiliary, seed = division["victims"], division["auxiliary"], division.get("seed", 0)
+        own = division.get("auxiliary_name") or (name if sentences.has_train(name) else None)
         if own is None:
             whole = self.load(signal, name, limit=victims + auxiliary, seed=seed, distinct=True)
             attacked, hers = whole.subset(range(min(victims, len(whole)))), whole.subset(range(victims, len(whole)))
@@ -149,6 +129,10 @@ class Texts:
             )
         begin = len(hers) - max(round(HELD_OUT * len(hers)), 1)
         return Splits(attacked, hers.subset(range(begin)), hers.subset(range(begin, len(hers))), copies, alike)
+
+    def apart(self, signal: Signal, own: TextSet, attacked: TextSet) -> tuple[TextSet, int]:
+        """See the function `apart`."""
+        return apart(own, attacked)
 
     def sample(self, signal: Signal, count: int) -> Tensor:
         """Sentences of random words, of every length."""

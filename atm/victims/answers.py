@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from atm.asked_encoder import AskedEncoder
+from atm.errors import AtmError
 from atm.link import Link, Transmission
+from atm.speech_encoder import SpeechEncoder
+from privacy_metrics.metric import MetricUnavailable
+from privacy_metrics.transcripts import plainly, word_errors
 
 
 @dataclass(frozen=True)
@@ -51,3 +56,54 @@ class QuestionAnswers(Answers):
         assert isinstance(link.encoder, AskedEncoder)
         tokens = sent.received.without_padding()[0]
         return link.encoder.answer(tokens, link.policy, self.questions, self.answers)
+
+
+@dataclass(frozen=True)
+class TranscriptAnswers(Answers):
+    """What it ought to write down of each sound: the name of its class.
+
+    Attributes:
+        classes: by their numbers.
+    """
+
+    classes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, truth: Tensor, name: str, classes: tuple[str, ...]) -> TranscriptAnswers:
+        """Of labels ``[N]``.
+
+        Raises:
+            AtmError: a class has a name without a word, or what counts errors is not installed.
+        """
+        try:
+            silent = [each for each in classes if not plainly(each)]
+            word_errors(classes[:1], classes[:1]) if not silent else None
+        except MetricUnavailable as error:
+            raise AtmError(str(error)) from None
+        if silent:
+            raise AtmError(f"class {silent[0]!r} has no word that could be said; transcripts are compared with classes")
+        return cls(truth, name, classes)
+
+    def texts(self, link: Link, sent: Transmission) -> list[str]:
+        """What the server writes down."""
+        assert isinstance(link.encoder, SpeechEncoder)
+        return link.encoder.transcribe(sent.received.without_padding()[0], link.policy)
+
+    def said(self, link: Link, sent: Transmission) -> Tensor:
+        """``[N]`` int64: the class whose name was written down, -1 where it is none's."""
+        return self.numbers(self.texts(link, sent))
+
+    def numbers(self, texts: Sequence[str]) -> Tensor:
+        """``[N]`` int64: the class of each text, -1 where it is no class's name."""
+        known = {plainly(each): number for number, each in enumerate(self.classes)}
+        return torch.tensor([known.get(plainly(text), -1) for text in texts])
+
+    def right(self, texts: Sequence[str]) -> Tensor:
+        """``[N]`` float: 1 where a text is the name of the class and nothing else."""
+        assert self.truth is not None
+        return (self.numbers(texts) == self.truth).float()
+
+    def wrong(self, texts: Sequence[str]) -> list[float]:
+        """The word error rate of each text."""
+        assert self.truth is not None
+        return word_errors(texts, [self.classes[number] for number in self.truth.tolist()])

@@ -15,10 +15,10 @@ from atm.errors import AtmError
 from atm.finite import check_finite
 from atm.policy import MergePolicy
 from atm.progress import track
-from atm.victims.answers import Answers, QuestionAnswers
+from atm.victims.answers import Answers, QuestionAnswers, TranscriptAnswers
 from atm.victims.classes import find_logits
 
-Task = Literal["classification", "questions"]
+Task = Literal["classification", "questions", "transcript"]
 
 ACCURACY = "accuracy"
 IN_ORDER = "accuracy, if the classes are in the data's order"
@@ -53,7 +53,8 @@ class Victim:
         Where the classes of the pictures are the victim's, or some of them, that is their labels, and being right is to
         give that class the highest of *all* logits. Where the victim's classes have no names and the pictures have as
         many, they are taken to be in the same order, as training scripts make it, and ``name`` says so. Else the answer
-        is what the unmerged victim says. A victim that is asked ought to give the answer that the data have.
+        is what the unmerged victim says. A victim that is asked ought to give the answer that the data have; one that
+        writes down what is said, the name of the class.
         """
         if self.task is None:
             return Answers(None, None)
@@ -61,6 +62,8 @@ class Victim:
             assert isinstance(images, QuestionSet)
             asked = tuple(each[0].text for each in images.asked)
             return QuestionAnswers(images.labels, ACCURACY, asked, images.classes)
+        if self.task == "transcript":
+            return TranscriptAnswers.of(images.labels, ACCURACY, images.classes)
         if self.classes:
             found = find_logits(images.classes, self.classes)
         elif len(images.classes) == self._outputs(images):
@@ -95,10 +98,12 @@ class Victim:
             )
 
     def need_logits(self, what: str) -> None:
-        """Raise `AtmError` if the victim has no task, or answers questions, which ``what`` does not ask."""
+        """Raise `AtmError` if the victim has no task, or one whose answers are no logits of classes."""
         self.need_task(what)
         if self.task == "questions":
             raise AtmError(f"victim {self.name!r} answers questions, and {what} asks none; it needs logits of classes")
+        if self.task == "transcript":
+            raise AtmError(f"victim {self.name!r} writes down what is said, and {what} needs logits of classes")
 
     def _outputs(self, images: Samples) -> int:
         return self.logits(images.subset(range(1))).shape[1]

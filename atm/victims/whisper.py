@@ -2,7 +2,8 @@
 
 Its layers compute what timm's do, so its weights go into timm's `VisionTransformer` behind `atm.stem.FrameStem`: the
 two convolutions come first, merging happens inside the layers. The encoder was trained on windows of 30 s; for shorter
-ones the first positions are taken. The decoder is no part of the victim.
+ones the first positions are taken. The decoder is no part of the victim unless
+`atm.victims.transcripts` puts it into the server.
 """
 
 from __future__ import annotations

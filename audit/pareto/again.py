@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from atm.data.duplicates import apart
-from atm.data.formats import kind_of
-from atm.data.kinds import spectrogram
+from atm.data.kinds import source
 from atm.errors import AtmError
 from atm.store import RunStore
 from audit.pareto.config import FEWEST, SearchConfig
@@ -17,7 +15,7 @@ from audit.pareto.problem import PolicyProblem
 from audit.setting import Setting, samples
 
 LEAST = 0.5  # of the pictures that were searched on: on fewer others luck would take the place of luck
-NONE_LEFT = "the data have too few pictures that the search did not see, so its front was not measured again"
+NONE_LEFT = "the data have too little that the search did not see, so its front was not measured again"
 
 
 def unseen(setting: Setting, config: SearchConfig) -> Setting | None:
@@ -31,7 +29,7 @@ def unseen(setting: Setting, config: SearchConfig) -> Setting | None:
         drawn = samples(replace(attack, images=len(seen) + config.images), signal).victims
     except AtmError:  # there are not so many: whatever it did not draw
         drawn = samples(replace(attack, seed=config.seed + 1), signal).victims
-    victims, _ = apart(drawn, seen, kind_of(spectrogram(signal)).alike)
+    victims, _ = source(signal).apart(signal, drawn, seen)
     if len(victims) < max(FEWEST, LEAST * config.images):
         return None
     answers = setting.answers if setting.victim is None else setting.victim.answers(victims)
@@ -60,7 +58,7 @@ def measured_again(
                 measured = evaluate(problem, trial.number, trial.policy).measured
                 if measured is not None:
                     known[trial.name] = dict(measured.values)
-                say(f"other pictures [{number}/{len(outcome.front)}] {trial.name}")
+                say(f"other {outcome.noun}s [{number}/{len(outcome.front)}] {trial.name}")
     except KeyboardInterrupt:
         note = f"{STOPPED} while the front was measured on other pictures; --resume goes on with it"
         outcome = replace(outcome, notes=(*outcome.notes, note))

@@ -32,8 +32,8 @@ def pairwise(outcome: Outcome) -> go.Figure:
         stars = _dots([r.trial for r in recommended], x, y, "recommended", STAR, 13, shown)
         stars.update(marker_symbol="star", text=[f"{r.title}: {r.trial.name}" for r in recommended])
         figure.add_trace(stars, row, column)
-        figure.update_xaxes(title=x.heading, row=row, col=column)
-        figure.update_yaxes(title=y.heading, row=row, col=column)
+        figure.update_xaxes(title=outcome.heading(x), row=row, col=column)
+        figure.update_yaxes(title=outcome.heading(y), row=row, col=column)
     return _plain(figure, 330 * rows + 60)
 
 
@@ -55,7 +55,9 @@ def _dots(
 def parallel(outcome: Outcome) -> go.Figure:
     """A line per policy of the front through its objectives and thresholds; drag along an axis to filter."""
     front = outcome.front
-    dimensions = [{"label": o.heading, "values": [trial.values[o.name] for trial in front]} for o in outcome.objectives]
+    dimensions = [
+        {"label": outcome.heading(o), "values": [trial.values[o.name] for trial in front]} for o in outcome.objectives
+    ]
     layers = len(front[0].thresholds) if front else 0
     dimensions += [
         {"label": f"threshold {layer}", "values": [trial.thresholds[layer] for trial in front]}

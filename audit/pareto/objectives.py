@@ -68,7 +68,7 @@ class Objective:
     Attributes:
         name: on the command line and in files.
         label: in reports.
-        unit: of the value; empty for fractions and counts.
+        unit: of the value; empty for fractions and counts, and for leakage, whose unit is that of what is sent.
         sign: 1 if more is better, -1 if less is.
         scale: how the model sees it.
         measure: ``[n]`` values of a sample, whose mean is the objective: one per image, or one per repetition.
@@ -154,7 +154,7 @@ OBJECTIVES: dict[str, Objective] = {
         Objective("accuracy", "task accuracy", "", 1.0, LOGIT, _accuracy, binary=True),
         Objective("gflops", "compute", "GFLOPs", -1.0, LOG, lambda s: s.transmission.flops / 1e9, certain=True),
         Objective("tokens", "tokens sent", "", -1.0, LOG, lambda s: s.transmission.sent.lengths.double(), certain=True),
-        Objective("leakage", "leakage", "SSIM", -1.0, LOGIT, _leakage),
+        Objective("leakage", "leakage", "", -1.0, LOGIT, _leakage),
         Objective("symbols", "symbols on air", "", -1.0, LOG, lambda s: s.transmission.symbols.double(), certain=True),
         Objective("latency", "CPU latency", "ms an image", -1.0, LOG, _latency, per_image=False),
         Objective("energy", "energy", "mJ an image", -1.0, LOG, _energy, per_image=False, missing=_no_counter),

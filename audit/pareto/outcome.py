@@ -11,12 +11,14 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import Field
 
-from atm import documents
+from atm import documents, signals
+from atm.signals import Signal
 from atm.store import StoredRun
 from audit.pareto.config import SearchConfig
 from audit.pareto.front import Frame, curve, feasible, front, stagnation, unkept
 from audit.pareto.objectives import OBJECTIVES, Bound, Objective
 from audit.pareto.trials import Trial, read_trials
+from privacy_metrics.registry import METRICS
 
 STOPPED = "stopped by the user"  # how a note begins that says so
 RESCORED = "rescored"
@@ -99,7 +101,8 @@ class Outcome:
         full: leakage by the full suite ``(estimate, low, high)`` by policy name, where it was re-scored.
         again: objectives by policy name, measured on pictures that the search never saw (`audit.pareto.again`).
         again_images: how many pictures these were.
-        made_with: digests of weights and data, and versions; empty for searches that did not write them down.
+        made_with: digests of weights and data, the kind of signal, and versions; empty for searches that did not write
+            them down.
     """
 
     folder: Path
@@ -126,6 +129,25 @@ class Outcome:
     def measured(self) -> tuple[Objective, ...]:
         """Objectives, then what only constraints bound."""
         return tuple(dict.fromkeys([*self.objectives, *(limit.objective for limit in self.limits)]))
+
+    @cached_property
+    def signal(self) -> type[Signal]:
+        """What the victim takes in; pictures for searches that did not write it down."""
+        return signals.kind(str(self.made_with.get("signal", signals.ImageSignal.name)))
+
+    @property
+    def noun(self) -> str:
+        """What people call one."""
+        return self.signal.noun
+
+    def heading(self, objective: Objective) -> str:
+        """Label and unit of an objective; leakage is in the unit of what was sent."""
+        return f"{objective.label} ({self.measure})" if objective.name == "leakage" else objective.heading
+
+    @property
+    def measure(self) -> str:
+        """What leakage is measured in, for people."""
+        return METRICS[self.signal.leakage].label
 
     @cached_property
     def starting(self) -> list[Trial]:
@@ -175,7 +197,7 @@ class Outcome:
             missing = tuple(trial.name for trial in trials if trial.name not in attacked)
             return Evidence(FULL_SUITE, attacked, missing)
         again = bool(self.again) and all(trial.name in self.again for trial in trials)
-        words = f"the {self.config.score} score" + (" on other pictures" if again else "")
+        words = f"the {self.config.score} score" + (f" on other {self.noun}s" if again else "")
         return Evidence(words, {trial.name: self.known(trial)["leakage"] for trial in trials})
 
     @property

@@ -63,7 +63,7 @@ def pick_policy(
         asked_for = " and ".join(map(str, limits)) or "anything: every evaluation failed"
         raise AtmError(f"none of the {len(outcome.trials)} policies of {folder} keeps {asked_for}; relax a bound")
     front = {trial.number for trial in outcome.front}
-    notes = [f"by {outcome.again_images} pictures that the search never saw"] if again else []
+    notes = [f"by {outcome.again_images} {outcome.noun}s that the search never saw"] if again else []
     values = {trial.name: known[trial.number][objective.name] for trial in able}
     if objective.name == "leakage":
         evidence = outcome.evidence(able)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from atm.policy import MergePolicy
+from atm.signals import Signal
 from atm.victims import Answers
 from audit.pareto.objectives import Objective, Sample
 from audit.pareto.privacy import PrivacyScore
@@ -47,7 +48,7 @@ class Round:
     """Pictures on which some of the policies are evaluated.
 
     Attributes:
-        images: ``[N, C, H, W]``.
+        images: ``[N, ...]`` as the victim takes them in.
         answers: that the victim ought to give.
         privacy: prepared for them.
         seed: of what is drawn while they are sent.
@@ -74,7 +75,7 @@ class PolicyProblem:
     Args:
         setting: victim, data, channel and adversary.
         measured: what to measure.
-        score: makes what scores leakage.
+        score: makes what scores leakage of a kind of signal.
         lowest: lowest threshold of any layer.
         seed: of what is drawn.
         rules: what all policies share but for their thresholds and names; None takes the default.
@@ -88,7 +89,7 @@ class PolicyProblem:
         self,
         setting: Setting,
         measured: Sequence[Objective],
-        score: Callable[[], PrivacyScore],
+        score: Callable[[Signal], PrivacyScore],
         lowest: float,
         seed: int = 0,
         rules: MergePolicy | None = None,
@@ -104,7 +105,7 @@ class PolicyProblem:
         for number, rows in enumerate(np.array_split(np.arange(len(every)), rounds)):
             some = every.subset(rows.tolist()) if rounds > 1 else every
             answers = setting.answers if setting.victim is None else setting.victim.answers(some)
-            self.rounds.append(Round(some.images, answers, score(), seed + 1 + number))
+            self.rounds.append(Round(some.inputs, answers, score(setting.signal), seed + 1 + number))
         self.space = Space.of(encoder, self.images[:SPACED], lowest, self.rules)
         for each in self.rounds:
             if any(objective.name == "leakage" for objective in measured):

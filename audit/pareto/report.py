@@ -52,7 +52,8 @@ def render(outcome: Outcome) -> str:
 
 def export(outcome: Outcome) -> Export:
     """The front for other formats than the page; CSV has every policy that was tried."""
-    headings = ["policy", *(o.heading for o in outcome.measured), *(["leakage, full suite"] if outcome.full else [])]
+    shown = [outcome.heading(o) for o in outcome.measured]
+    headings = ["policy", *shown, *(["leakage, full suite"] if outcome.full else [])]
     rows = []
     for trial in outcome.front:
         row = [trial.name, *(plain(trial.values[o.name], 4) for o in outcome.measured)]
@@ -72,7 +73,7 @@ def export(outcome: Outcome) -> Export:
     }
     lines = [f"{r.title}: {r.trial.name}, {r.reason}" for r in recommended]
     if outcome.again:
-        lines.append(f"on other pictures: {lasting(outcome)}")
+        lines.append(f"on other {outcome.noun}s: {lasting(outcome)}")
     lines += [f"note: {n}" for n in outcome.warnings]
     title = f"Pareto front: {len(outcome.front)} of {len(outcome.trials)} policies"
     return Export(title, lines, [*headings, "thresholds"], rows, outcome.table(), content)
@@ -82,7 +83,7 @@ def lasting(outcome: Outcome) -> str:
     """What is left of the front on other pictures, in words."""
     return (
         f"{len(outcome.lasting)} of {len(outcome.again)} policies of the front are on it on {outcome.again_images} "
-        "pictures that the search never saw"
+        f"{outcome.noun}s that the search never saw"
     )
 
 

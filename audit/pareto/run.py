@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from atm.errors import AtmError
-from atm.signals import ArraySignal
 from atm.store import RunStore, make_folder, settings_of, write
 from audit import cluster
 from audit.evaluate import attack
@@ -29,7 +28,15 @@ from audit.setting import prepare
 from reports.verdict import verdicts
 
 Say = Callable[[str], None]
-MADE_WITH = ("victim", "codec", "data", "threat", "device", "versions")  # what the names in a configuration stand for
+MADE_WITH = (
+    "victim",
+    "signal",
+    "codec",
+    "data",
+    "threat",
+    "device",
+    "versions",
+)  # what the names in a configuration stand for
 SUITE_SECONDS = 100.0  # of the full suite for a policy: with five of them a search ends within a quarter of an hour
 
 
@@ -87,20 +94,14 @@ def make_problem(config: SearchConfig, rounds: int = ROUNDS) -> PolicyProblem:
     """Load everything that a configuration names; policies take turns with at most so many sets of pictures."""
     objectives, limits, _ = config.asked()
     measured = tuple(dict.fromkeys([*objectives, *(limit.objective for limit in limits)]))
-    create_score(config.score)  # an unknown name is told before anything is loaded
+    score = create_score(config.score)  # an unknown name is told before anything is loaded
     rules = config.rules()
     setting = prepare(config.attack(policies=(config.like or "none",), auxiliary=20))
-    if not isinstance(setting.signal, ArraySignal):
-        raise AtmError(
-            f"atm search scores leakage by a closed form for pictures, and this victim takes {setting.signal.noun}s; "
-            "hold policies of 'atm calibrate' against each other with 'atm compare'"
-        )
     need(measured, setting.encoder.device)
     if any(each.name == "accuracy" for each in measured):
         assert setting.victim is not None
         setting.victim.need_task("atm search")
     setting, found = in_rounds(setting, config, rounds)
-    score = partial(create_score, config.score)
     return PolicyProblem(setting, measured, score, config.lowest, config.seed, rules, found)
 
 
@@ -108,8 +109,8 @@ def _on_other_pictures(config: SearchConfig, problem: PolicyProblem) -> PolicyPr
     setting = unseen(problem.setting, config)
     if setting is None:
         return None
-    score = partial(create_score, config.score)
-    return PolicyProblem(setting, problem.measured, score, config.lowest, config.seed + 1, problem.rules)
+    score, seed = create_score(config.score), config.seed + 1
+    return PolicyProblem(setting, problem.measured, score, config.lowest, seed, problem.rules)
 
 
 def explore(problem: Problem, config: SearchConfig, store: RunStore, executor: Executor, say: Say) -> Outcome:

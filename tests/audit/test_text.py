@@ -92,7 +92,7 @@ def test_what_stands_in_a_sentence_is_escaped(atm, tmp_path):
         (("attack", "--image-size", "32"), "--image-size cannot be given"),
         (("attack", "--group-by", "folder"), "--group-by reads groups from paths"),
         (("attack", "--data", "photos"), "needs sentences as tsv, csv or txt"),
-        (("search", "--evals", "2"), "atm search"),
+        (("search", "--score", "rigde"), "unknown privacy score 'rigde'"),
     ],
 )
 def test_what_cannot_be_done_with_sentences_is_refused_in_one_line(atm, asked, tmp_path, words, message):

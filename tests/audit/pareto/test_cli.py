@@ -162,7 +162,7 @@ def test_a_search_goes_on_only_with_the_same_weights(atm, victim, pictures, tmp_
     own = tmp_path / "own.safetensors"
     shutil.copy(victim, own)
     assert atm(*ask(own, pictures, tmp_path / "s", 2), "--no-rescore")[0] == 0
-    assert {"victim", "codec", "data", "threat", "device", "versions"} == json.loads(
+    assert {"victim", "signal", "codec", "data", "threat", "device", "versions"} == json.loads(
         (tmp_path / "s/search.json").read_text()
     )["made_with"].keys()
     write_weights(own, tiny_vit(1, num_classes=2), read_weights(own, "victim")[0])
