@@ -17,8 +17,7 @@ import atm.device
 import atm.policy
 import atm.threat
 import defenses
-from atm import channels, codecs
-from atm.codec import Codec
+from atm import channels
 from atm.data import Samples, Splits
 from atm.data.kinds import source
 from atm.encoder import Encoder
@@ -31,19 +30,18 @@ from atm.rows import Rows
 from atm.seeds import seed_of
 from atm.signals import Signal, TextSignal
 from atm.threat import ThreatModel
-from atm.victims import Answers, Victim, load_victim, probe
-from atm.victims.transcripts import transcribing
+from atm.victims import Answers, Victim, probe
 from attacks import Attack
 from attacks.language import LanguageModel
 from audit import harm
 from audit.recognition import Recognition
 from audit.suite import choose_attacks, choose_inferences, left_out, useful
 from audit.system import STRICT, Names, OnAir, System
+from audit.target import PROBE, target
 from privacy_metrics.registry import metrics_of
 from reports.acceptance import Criterion
 
-PROBE, DECODER = "probe", "decoder"  # heads: fitted here, and the model's own, which writes down what is said
-PROBED = 2000  # pictures that it is fitted to, at most
+PROBED = 2000  # pictures that such a head is fitted to, at most
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
 
 
@@ -160,41 +158,6 @@ class Setting:
         return seed_of("secret", seed, repeat, self.data.victims.digest)
 
 
-@dataclass(frozen=True)
-class Target:
-    """A victim on its device, its policies, and for each layer after which one sends the codec with its digest."""
-
-    victim: Victim
-    policies: list[MergePolicy]
-    codecs: Mapping[int, tuple[Codec, str]]
-
-
-def target(config: OnAir, names: tuple[str, ...]) -> Target:
-    """The part of a system that no pictures are needed for; a head that is to be fitted to some is left out.
-
-    Args:
-        config: of the system.
-        names: of policies.
-
-    Raises:
-        AtmError: anything is unknown, unreadable or does not fit the rest.
-    """
-    device = atm.device.resolve(config.device)
-    victim = load_victim(
-        config.victim,
-        config.weights,
-        image_size=config.image_size,
-        mean=config.mean or None,
-        std=config.std or None,
-        classes=config.classes,
-        head=None if config.head in (PROBE, DECODER) else config.head,
-    )
-    victim.encoder.to(device)
-    policies = _policies(names, victim)
-    exits = dict.fromkeys(policy.device_layers for policy in policies)
-    return Target(victim, policies, {layer: codecs.load_codec(config.codec, victim, layer) for layer in exits})
-
-
 def samples(config: System, signal: Signal, auxiliary: int | None = None) -> Splits:
     """What a system is attacked on, and the adversary's own, as a victim takes them.
 
@@ -255,10 +218,8 @@ def prepare(config: AttackConfig) -> Setting:
     attacks, denied = choose_attacks(config.attacks, threat, signal.name, prior is not None)
     wanted, unable = choose_inferences(config.attacks, threat, signal.name)
     data = samples(config, signal, threat.auxiliary)
-    if config.head == PROBE:  # after the codecs, since the tokens stay the same
+    if config.head == PROBE:  # after the codecs, as all heads
         victim = _probed(victim, config, data.victims)
-    elif config.head == DECODER:
-        victim = transcribing(victim)
     own = data  # all that she has, whether or not she has queries left for it
     data, unsent = (data, None) if threat.runs_the_device else _within(threat.queries, data)
     named, weights = config.recogniser, config.recogniser_weights
@@ -384,17 +345,3 @@ def _within(queries: int | None, data: Splits) -> tuple[Splits, Rows | None]:
     sent, rest = data.auxiliary.subset(range(queries - held)), range(queries - held, len(data.auxiliary))
     unsent = data.auxiliary.subset(rest).rows
     return replace(data, auxiliary=sent, validation=data.validation.subset(range(held))), unsent
-
-
-def _policies(names: tuple[str, ...], victim: Victim) -> list[MergePolicy]:
-    policies = [atm.policy.load(name, victim.encoder.depth) for name in names]
-    seen = set()
-    for policy in policies:
-        if policy.maps is not None and policy.maps.description.get("victim") not in (victim.digest, victim.body):
-            raise AtmError(f"policy {policy.name!r} was learned for another victim than {victim.name!r}")
-        if policy.name in seen:
-            raise AtmError(f"two policies are named {policy.name!r}; give each its own name")
-        if "/" in policy.name or policy.name in ("", ".", "..", "original"):
-            raise AtmError(f"policy name {policy.name!r} cannot name a folder; choose another name")
-        seen.add(policy.name)
-    return policies

@@ -21,7 +21,8 @@ from atm.victim_training import RECIPES, train_victim
 from atm.victims import Victim, probe
 from atm.victims.loaded import check_size, parse_size
 from atm.weight_files import file_digest, write_weights
-from audit.setting import PROBE, PROBED
+from audit.setting import PROBED
+from audit.target import PROBE
 
 PHOTOGRAPHS = (
     "## Licence of the photographs\n\n" + "\n".join(f"- {name}: {text}" for name, text in LICENCES.items()) + "\n"

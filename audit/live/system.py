@@ -23,8 +23,9 @@ from atm.text import printable
 from atm.victims import Victim
 from atm.wire import HEADER_BITS_PER_SYMBOL
 from audit.live.protocol import ENVELOPE, SYMBOL
-from audit.setting import PROBE, AttackConfig, defended, samples, target
+from audit.setting import AttackConfig, defended, samples
 from audit.system import STRICT, Names, OnAir
+from audit.target import PROBE, target
 
 MOST_POLICIES = 16
 TAG = 16  # hexadecimal digits of a policy's digest
