@@ -15,8 +15,6 @@ from attacks import base
 from attacks.base import Attack, Inference, require
 from attacks.baselines import BASELINES, Baselines
 
-BLIND = BASELINES["image"].blind  # those of pictures
-
 
 def available() -> dict[str, type[Any]]:
     """Every attack by name: those in this folder and those of other installed packages."""
@@ -42,5 +40,5 @@ def create(name: str, quick: bool = False) -> Attack:
 
 
 __all__ = [
-    "BASELINES", "BLIND", "Attack", "Baselines", "Inference", "available", "create", "inferences", "require"
+    "BASELINES", "Attack", "Baselines", "Inference", "available", "create", "inferences", "require"
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import audit.evaluate
-from attacks import BLIND
+from attacks import BASELINES
 from reports.run import Run
 from tests.audit.conftest import parse
 
@@ -41,7 +41,7 @@ def test_attack_writes_a_whole_run_and_says_what_it_found(atm, victim, pictures,
     assert [p["policy"] for p in result["policies"]] == ["none", "uniform-0.5"]
     assert result["policies"][0]["flags"], "six pictures are too few for a verdict of privacy"
     run = Run.read(tmp_path / "run")
-    assert run.finished and run.attacks == [*BLIND, "ridge"]
+    assert run.finished and run.attacks == [*BASELINES["image"].blind, "ridge"]
     assert len(run.scores) == 2 * 4 * 6 * len(run.about["metrics"])
     assert (tmp_path / "run/report.html").exists()
     assert run.image_file("none", "ridge", 5).exists() and run.image_file("none", "original", 5).exists()

@@ -47,7 +47,7 @@ def test_an_attack_that_raises_is_one_line_and_what_came_before_it_is_kept(
     assert code == 2 and out == "" and len(err.strip().splitlines()) == 1
     assert "attack 'broken' failed on policy 'none': ValueError: no such thing as a free lunch" in err
     run = Run.read(tmp_path / "run")
-    assert run.attacks == [*attacks.BLIND, "ridge"] and not run.finished
+    assert run.attacks == [*attacks.BASELINES["image"].blind, "ridge"] and not run.finished
 
 
 def test_a_file_that_cannot_be_loaded_is_named_once_and_skipped(atm, victim, pictures, tmp_path, write, caplog):

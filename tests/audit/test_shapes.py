@@ -22,7 +22,7 @@ from atm.policy import MergePolicy
 from atm.threat import ThreatModel
 from atm.victims import load_victim
 from atm.weight_files import write_weights
-from attacks import BLIND
+from attacks import BASELINES
 from attacks.base import Method
 from attacks.ridge import Ridge
 from attacks.session import Session
@@ -151,7 +151,7 @@ def test_every_attack_and_inference_is_run_and_scored_by_every_metric(runs, shap
             for metric in metrics:
                 assert len(run.values(POLICY, name, metric)) == IMAGES, (name, metric)
         done |= set(run.scores.attack)
-    assert done == everything and set(BLIND) <= done
+    assert done == everything and set(BASELINES["image"].blind) <= done
 
 
 @EVERY_SHAPE

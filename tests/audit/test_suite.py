@@ -7,7 +7,7 @@ import pytest
 from atm.errors import AtmError, KnowledgeError
 from atm.knowledge import Knowledge
 from atm.threat import PRESETS
-from attacks import BLIND, available, inferences
+from attacks import BASELINES, available, inferences
 from audit.listing import ASKED_FOR, listing
 from audit.suite import ALL, STANDARD, choose_attacks, choose_inferences, left_out
 
@@ -19,7 +19,7 @@ ONLY_ASKED = {name for name, attack in available().items() if not attack.standar
 def test_the_suite_is_what_runs_where_none_is_named_and_all_adds_the_rest(threat):
     suite, everything = (choose_attacks(names, PRESETS[threat])[0] for names in ((), (ALL,)))
     assert suite == choose_attacks((STANDARD,), PRESETS[threat])[0]
-    assert not ONLY_ASKED & {*suite} and {*BLIND} <= {*suite}
+    assert not ONLY_ASKED & {*suite} and {*BASELINES["image"].blind} <= {*suite}
     assert [name for name in everything if name not in ONLY_ASKED] == suite, "in the same order"
     inferred, denied = choose_inferences((), PRESETS[threat])
     assert not left_out([*suite, *inferred], PRESETS[threat])

@@ -12,7 +12,7 @@ import pytest
 from atm.policy import load
 from atm.store import RunStore
 from atm.weight_files import read_weights, write_weights
-from attacks import BLIND, available
+from attacks import BASELINES, available
 from audit.pareto.outcome import Outcome
 from audit.pareto.problem import PolicyProblem
 from tests.atm.models import tiny_vit
@@ -177,7 +177,7 @@ def test_a_folder_with_something_else_is_left_alone(atm, victim, pictures, tmp_p
 
 
 def test_the_front_is_attacked_with_everything_and_both_numbers_are_shown(atm, victim, pictures, tmp_path, monkeypatch):
-    quick = {name: available()[name] for name in (*BLIND, "ridge")}
+    quick = {name: available()[name] for name in (*BASELINES["image"].blind, "ridge")}
     monkeypatch.setattr("audit.suite.available", lambda: quick)
     asked = ask(victim, pictures, tmp_path / "s", 4)
     code, out, err = atm(*asked, "--rescored-policies", 2, "--json")
@@ -193,7 +193,7 @@ def test_the_front_is_attacked_with_everything_and_both_numbers_are_shown(atm, v
 
 
 def test_a_front_is_attacked_too_where_policies_ran_out(atm, victim, pictures, tmp_path, monkeypatch):
-    quick = {name: available()[name] for name in (*BLIND, "ridge")}
+    quick = {name: available()[name] for name in (*BASELINES["image"].blind, "ridge")}
     monkeypatch.setattr("audit.suite.available", lambda: quick)
     monkeypatch.setattr(PolicyProblem, "effect", lambda self, policy: str(round(policy.thresholds[0])))
     code, out, err = atm(*ask(victim, pictures, tmp_path / "s", 4), "--rescored-policies", 1, "--json")
