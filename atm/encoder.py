@@ -6,10 +6,12 @@ compute exactly what timm computes. What is particular to a family of models sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,7 +21,7 @@ from atm.attention import attend
 from atm.errors import AtmError
 from atm.matching import Projected, merged
 from atm.policy import MergePolicy
-from atm.shards import in_threads, shards
+from atm.shards import Result, in_threads, shards
 from atm.signals import ImageSignal, Signal, kind
 from atm.tokens import TokenBatch
 
@@ -52,6 +54,8 @@ class Encoded:
     @classmethod
     def cat(cls, parts: Sequence[Encoded]) -> Encoded:
         """Several batches as one."""
+        if len(parts) == 1:
+            return parts[0]
         return cls(
             TokenBatch.cat([part.tokens for part in parts]),
             torch.cat([part.layer_tokens for part in parts], 1),
@@ -93,7 +97,7 @@ class Encoder(nn.Module):
         self.spectrogram = spectrogram
         self.uses_places = families.uses_places(vit)
         self._embedding_flops = self._take_in(mean, std)
-        self._layer_weights = torch.tensor([_layer_weights(block) for block in self.vit.blocks], dtype=torch.float64)
+        self._layer_weights = np.array([_layer_weights(block) for block in self.vit.blocks], np.float64)
 
     def _take_in(self, mean: Sequence[float], std: Sequence[float]) -> float:
         """Keep what its input is normalised with; the operations that embedding one input takes."""
@@ -169,13 +173,10 @@ class Encoder(nn.Module):
         if images.shape[1:] != self.signal.shape:
             wanted = "x".join(map(str, self.signal.shape))
             raise AtmError(f"images of shape {list(images.shape[1:])} do not fit a victim for {wanted}")
-        parts = in_threads(lambda some: self._on_device(images[some], policy), shards(len(images), images.device))
-        tokens = TokenBatch.cat([part for part, _ in parts])
-        layer_tokens = torch.cat([counts for _, counts in parts], 1)
-        return Encoded(tokens, layer_tokens, self.flops(layer_tokens, policy))
+        parts = shards(len(images), images.device)
+        return in_threads(lambda some: self._on_device(images[some], policy), parts, Encoded.cat)
 
-    def _on_device(self, images: Tensor, policy: MergePolicy) -> tuple[TokenBatch, Tensor]:
-        """The tokens at the exit, and ``[layers + 1, B]`` how many each image had before each layer and has there."""
+    def _on_device(self, images: Tensor, policy: MergePolicy) -> Encoded:
         orders = policy.order == "tome"
         parts = [self.start(part, orders) for part in images.split(self._images_at_once(images))]
         counts = [torch.cat([part.lengths for part in parts])]
@@ -186,30 +187,35 @@ class Encoder(nn.Module):
         if orders:
             tokens = tokens.in_place()
             tokens = tokens if self.uses_places else replace(tokens, places=None)
-        return tokens, torch.stack(counts)
+        layer_tokens = torch.stack(counts)
+        return Encoded(tokens, layer_tokens, self.flops(layer_tokens, policy))
 
     def finish(self, tokens: TokenBatch, policy: MergePolicy) -> Tensor:
         """The server's part: the layers after the exit, then the task head. ``[B, classes]`` logits."""
-        return families.head(self.vit, self._rest(tokens, policy))
+        return self._on_server(tokens, policy, partial(families.head, self.vit), _rows)
 
     def pool(self, tokens: TokenBatch, policy: MergePolicy) -> Tensor:
         """The server's part up to what the task head reads: ``[B, features]``."""
-        return families.pooled(self.vit, self._rest(tokens, policy))
+        return self._on_server(tokens, policy, partial(families.pooled, self.vit), _rows)
 
     def _rest(self, tokens: TokenBatch, policy: MergePolicy) -> TokenBatch:
         """The tokens after the last layer."""
-        if policy.device_layers == self.depth:
-            return tokens
+        return self._on_server(tokens, policy, lambda some: some, TokenBatch.cat)
 
-        def rest(tokens: TokenBatch) -> TokenBatch:
+    def _on_server(
+        self, tokens: TokenBatch, policy: MergePolicy, end: Callable[[TokenBatch], Result],
+        join: Callable[[list[Result]], Result],
+    ) -> Result:  # fmt: skip
+        """The layers after the exit, then what reads the tokens behind them."""
+        parts, everyone = shards(len(tokens), tokens.values.device), range(len(tokens))
+
+        def rest(part: slice) -> Result:
+            some = tokens if len(parts) == 1 else tokens.select(everyone[part])
             for layer in range(policy.device_layers, self.depth):
-                tokens = self.transform(self.mix(tokens, policy, layer)[0], layer)
-            return tokens
+                some = self.transform(self.mix(some, policy, layer)[0], layer)
+            return end(some)
 
-        parts = shards(len(tokens), tokens.values.device)
-        everyone = range(len(tokens))
-        shared = [tokens] if len(parts) == 1 else [tokens.select(everyone[part]) for part in parts]
-        return TokenBatch.cat(in_threads(rest, shared))
+        return in_threads(rest, parts, join)
 
     def start(self, images: Tensor, places: bool = False) -> TokenBatch:
         """The tokens of images ``[B, C, H, W]`` in [0, 1] before the first layer, with places where asked or needed."""
@@ -258,21 +264,21 @@ class Encoder(nn.Module):
         Returns:
             ``[B]`` float64; a multiply and an add are two operations.
         """
-        layers = len(layer_tokens) - 1
+        counts = layer_tokens.numpy().astype(np.float64)  # numbers of single images are sooner done by numpy
+        layers, before, after = len(counts) - 1, counts[:-1], counts[1:]
         attention, heads, mlp = self._layer_weights[:layers].T[:, :, None]
-        before, after = layer_tokens[:-1].double(), layer_tokens[1:].double()
         flops = 2 * before * (attention + 2 * before * heads) + 2 * after * mlp
         merging_layers = [layer for layer in range(layers) if policy.merges_at(layer)]
         if merging_layers:
-            compared = torch.tensor([self._compared(layer, policy) for layer in merging_layers]).double()
+            compared = np.array([self._compared(layer, policy) for layer in merging_layers], np.float64)
             free = before[merging_layers] - self.vit.num_prefix_tokens
-            pairs = torch.ceil(free / 2) * torch.floor(free / 2)
+            pairs = np.ceil(free / 2) * np.floor(free / 2)
             if policy.order == "energy":
-                pairs = free.square() * (free > 1)
+                pairs = free**2 * (free > 1)
             flops[merging_layers] += 2 * pairs * compared[:, None]
             if policy.maps is not None:
                 flops[merging_layers] += 2 * before[merging_layers] * self.width * compared[:, None]
-        return self._embedding_flops + flops.sum(0)
+        return torch.from_numpy(self._embedding_flops + flops.sum(0))
 
     def _compared(self, layer: int, policy: MergePolicy) -> int:
         """Values per token that the matching compares."""
@@ -284,6 +290,10 @@ class Encoder(nn.Module):
         heads = getattr(attn, "num_kv_heads", attn.num_heads)
         head = int(self._layer_weights[layer, 1]) // attn.num_heads
         return head if policy.match == "key" else heads * head
+
+
+def _rows(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _joined(parts: list[TokenBatch]) -> list[TokenBatch]:

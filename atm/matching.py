@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from atm import energy, merging
+from atm import compiled, energy, merging
 from atm.policy import MergePolicy
 from atm.tokens import TokenBatch
 
@@ -47,6 +47,8 @@ def merged(
         groups: ``[T]`` int64; tokens of different ones do not merge. None is one group.
     """
     compared = metric(policy, layer, tokens, projected)
+    if policy.order != "energy" and groups is None and compiled.takes(tokens, compared):
+        return compiled.merged(tokens, compared, policy, layer)
     if policy.order == "energy":
         matches = energy.match(tokens, compared, policy.remove[layer], energy.margin(layer, policy.depth))
     else:

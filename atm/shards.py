@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
+Whole = TypeVar("Whole")
 
 
 def shards(images: int, device: torch.device) -> list[slice]:
@@ -26,29 +27,35 @@ def shards(images: int, device: torch.device) -> list[slice]:
     thread again; and where the caller's thread has a mode (autocast, a counter of operations), which others lack.
     """
     count = min(torch.get_num_threads(), images)
-    if count < 2 or device.type != "cpu" or torch.is_grad_enabled() or _has_mode():
+    if count < 2 or device.type != "cpu" or torch.is_grad_enabled() or has_mode():
         return [slice(0, images)]
     ends = torch.linspace(0, images, count + 1).round().long().tolist()
     return [slice(begin, end) for begin, end in pairwise(ends)]
 
 
-def _has_mode() -> bool:
+def has_mode() -> bool:
+    """Whether the caller's thread has a mode that sees or changes operations: autocast, a counter, a tracer."""
     modes = torch._C._len_torch_dispatch_stack() + torch._C._len_torch_function_stack()
     return modes > 0 or torch.is_autocast_enabled("cpu")
 
 
-def in_threads(run: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """``run`` of each part in a thread of its own, whose operations use that thread only; results in order."""
+def in_threads(run: Callable[[Part], Result], parts: Sequence[Part], join: Callable[[list[Result]], Whole]) -> Whole:
+    """``run`` of each part in a thread of its own, whose operations use that thread only; results are joined in order.
+
+    One of these threads joins them, too. An operation that the caller's thread divides would leave helpers behind that
+    wait for the next one, and keep the cores busy for milliseconds (`benchmarks/engine.md`).
+    """
     if len(parts) == 1:
-        return [run(parts[0])]
+        return join([run(parts[0])])
     threads, inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
 
-    def alone(part: Part) -> Result:
+    def alone(call: Callable[[Any], Any], of: Any) -> Any:
         with torch.inference_mode() if inference else torch.no_grad():
-            return run(part)
+            return call(of)
 
     try:
-        return list(_pool(threads).map(alone, parts))
+        pool = _pool(threads)
+        return pool.submit(alone, join, list(pool.map(partial(alone, run), parts))).result()
     finally:
         torch.set_num_threads(threads)  # what threads of a pool set is the default of every new thread
 

@@ -1,6 +1,7 @@
 """Speed of the merging engine against timm and against fixed-ratio ToMe, in one process on the same photographs.
 
 Efficiency is (images/s / timm's images/s) / (timm's FLOPs / our FLOPs): 1 means that every saved FLOP is saved time.
+Folders of transformers are measured against transformers in timm's place, which fills sentences up to the longest.
 The three sides take turns, in alternating order, and the median of each counts. All start from images in [0, 1] and end
 at the logits. ToMe is this engine's own fixed-ratio policy with as many tokens, on average, at every layer.
 
@@ -12,6 +13,8 @@ Runs like these:
   python -m benchmarks.engine
   python -m benchmarks.engine --json --models vit_small_patch16_224 --saved 0.3 0.5 --repeats 9
   python -m benchmarks.engine --batch 1 --models vit_tiny_patch16_224 --saved 0 0.3
+  python -m benchmarks.engine --models minilm-l6-v2 --data SST-2 --saved 0 0.3 0.5
+  python -m benchmarks.engine --models whisper-tiny.en --data fsdd.tar --image-size 80x100 --saved 0 0.3 0.5
   python -m benchmarks.engine --threads 1 --clock cpu     on a busy machine: CPU time of one thread, not wall time
 """
 
@@ -26,17 +29,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import timm
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from atm.calibration import fixed_ratio_like, policy_saving
-from atm.encoder import Encoder
 from atm.policy import MergePolicy
-from benchmarks.photographs import photographs
+from atm.victims import victims
+from benchmarks.subjects import VITS, Subject, subject
 
-VITS = ("vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224")
 CALIBRATION_IMAGES = 32
 
 
@@ -86,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit("error: --clock cpu counts one thread only; add --threads 1 --device cpu")
     if not options.json:
         print(_header())
-    for row in measure(options.models or [*VITS, *_shipped()], options):
+    for row in measure(options.models or [*VITS, *victims()], options):
         print(json.dumps(asdict(row)) if options.json else _line(row), flush=True)
 
 
@@ -94,18 +95,21 @@ def main(arguments: list[str] | None = None) -> None:
 def measure(models: list[str], options: argparse.Namespace) -> Iterator[Row]:
     """A row for each model, batch size and wanted saving."""
     for name in models:
-        encoder = _encoder(name).to(options.device, torch.bfloat16 if options.device == "cuda" else torch.float32)
+        if options.device == "cuda" and Path(name).is_dir():
+            raise SystemExit(f"error: {name} is a folder of transformers, which are measured on a CPU only")
+        chosen = subject(name, options.data, options.image_size)
+        chosen.encoder.to(options.device, torch.bfloat16 if options.device == "cuda" else torch.float32)
         for batch in options.batch:
             for saved in options.saved:
-                yield _row(name, encoder, batch, saved, options)
+                yield _row(name, chosen, batch, saved, options)
 
 
-def _row(name: str, encoder: Encoder, batch: int, saved: float, options: argparse.Namespace) -> Row:
-    like = encoder.mean
-    images = photographs(batch, encoder.input_shape[1]).to(like)
+def _row(name: str, chosen: Subject, batch: int, saved: float, options: argparse.Namespace) -> Row:
+    encoder = chosen.encoder
+    images = chosen.draw(batch, 0)
     policy = MergePolicy.uniform(1.0, encoder.depth)
     if saved:
-        policy = policy_saving(encoder, photographs(CALIBRATION_IMAGES, encoder.input_shape[1], seed=1).to(like), saved)
+        policy = policy_saving(encoder, chosen.draw(CALIBRATION_IMAGES, 1), saved)
     encoded = encoder(images, policy)
     tome = fixed_ratio_like(encoder, encoded.layer_tokens) if saved else policy
 
@@ -114,13 +118,13 @@ def _row(name: str, encoder: Encoder, batch: int, saved: float, options: argpars
 
     sides = {
         "ours": through(policy),
-        "timm": lambda: encoder.vit(encoder.normalise(images)),
+        "timm": chosen.reference(images),
         "tome": through(tome),
         "half": through(policy, images[: max(1, batch // 2)]),
     }
     seconds = _seconds(sides, options)
     rate = {side: batch / median for side, median in seconds.items()}
-    part = _part_left(encoder, images, encoded.flops)
+    part = (float(encoded.flops.sum()) + _flops(lambda: encoder.finish(encoded.tokens, policy))) / _flops(sides["timm"])
     return Row(
         device=torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
         threads=torch.get_num_threads(),
@@ -154,14 +158,11 @@ def _seconds(sides: dict[str, Callable[[], object]], options: argparse.Namespace
     return {side: statistics.median(times) for side, times in taken.items()}
 
 
-def _part_left(encoder: Encoder, images: Tensor, flops: Tensor) -> float:
-    """FLOPs of the whole model under the policy, over timm's; both as torch counts them, task head included."""
+def _flops(run: Callable[[], object]) -> float:
+    """Operations of a call, as torch counts them."""
     with FlopCounterMode(display=False) as counter:
-        encoder.vit(encoder.normalise(images[:1]))
-    whole = counter.get_total_flops()
-    dense = MergePolicy.uniform(1.0, encoder.depth)
-    rest = whole - float(encoder(images[:1], dense).flops[0])
-    return (float(flops.mean()) + rest) / whole
+        run()
+    return float(counter.get_total_flops())
 
 
 def _peak_mb(run: Callable[[], object], device: str) -> float | None:
@@ -187,21 +188,6 @@ def _status(field: str) -> float:
     return float(next(line for line in lines if line.startswith(field)).split()[1])
 
 
-def _encoder(name: str) -> Encoder:
-    if name in _shipped():
-        from atm.victims import load_victim
-
-        return load_victim(name).encoder
-    torch.manual_seed(0)
-    return Encoder(timm.create_model(name, pretrained=False)).eval().requires_grad_(False)
-
-
-def _shipped() -> list[str]:
-    from atm.victims import victims
-
-    return victims()
-
-
 def _header() -> str:
     columns = ("model", "batch", "FLOPs saved", "tokens left", "images/s", "timm", "ToMe", "efficiency", "linearity")
     return f"| {' | '.join(columns)} | peak MB | timm |\n| --- |{' ---: |' * (len(columns) + 1)}"
@@ -225,11 +211,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per line instead of a table")
     parser.add_argument(
-        "--models", nargs="+", help="timm names or shipped victims; by default ViT-Ti/S/B and the shipped"
+        "--models",
+        nargs="+",
+        help="timm names, shipped victims, or folders of transformers; by default ViT-Ti/S/B and the shipped",
     )
     parser.add_argument(
         "--saved", nargs="+", type=float, default=[0.0, 0.3, 0.5, 0.7], help="parts of the FLOPs to save"
     )
+    parser.add_argument("--data", help="sentences or sounds for a folder's model, as atm attack takes them")
+    parser.add_argument("--image-size", help="window of a folder's model that hears, such as 80x100")
     parser.add_argument("--batch", nargs="+", type=int, default=[32], help="images at a time")
     parser.add_argument("--repeats", type=int, default=5, help="rounds of which the median counts")
     parser.add_argument("--warmup", type=int, default=1, help="rounds before those that count")

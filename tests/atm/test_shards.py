@@ -75,7 +75,7 @@ def test_each_part_has_one_thread_of_its_own_and_the_caller_keeps_its_own(thread
         meeting.wait()
         return part, torch.get_num_threads(), threading.get_ident(), torch.is_grad_enabled()
 
-    parts, own, idents, grads = zip(*in_threads(run, range(threads)), strict=True)
+    parts, own, idents, grads = zip(*in_threads(run, range(threads), list), strict=True)
     assert parts == tuple(range(threads)) and set(own) == {1} and len(set(idents)) == threads and not any(grads)
     assert torch.get_num_threads() == threads and threading.get_ident() not in idents
     fresh = []
@@ -88,7 +88,7 @@ def test_each_part_has_one_thread_of_its_own_and_the_caller_keeps_its_own(thread
 @torch.no_grad()
 def test_an_error_in_a_thread_is_the_callers(threads):
     with pytest.raises(ZeroDivisionError):
-        in_threads(lambda part: 1 // part, [1, 0])
+        in_threads(lambda part: 1 // part, [1, 0], list)
     assert torch.get_num_threads() == threads
 
 
@@ -96,7 +96,7 @@ def test_an_error_in_a_thread_is_the_callers(threads):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_after_a_fork_there_are_new_threads(threads):
     with torch.no_grad():
-        in_threads(str, [1, 2])
+        in_threads(str, [1, 2], list)
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
     child = context.Process(target=_ask, args=(answers,))
@@ -107,4 +107,4 @@ def test_after_a_fork_there_are_new_threads(threads):
 
 @torch.no_grad()
 def _ask(answers):
-    answers.put(in_threads(str, [1, 2]))
+    answers.put(in_threads(str, [1, 2], list))
