@@ -22,10 +22,13 @@ NO_PLACES = np.empty(0, np.int64)
 
 @lru_cache(maxsize=1)
 def kernels() -> ModuleType | None:
-    """The compiled loops, or None without numba, which is loaded by the first merge."""
+    """The compiled loops, or None without numba, which is loaded by the first merge.
+
+    Also without any place where numba may keep what it compiled.
+    """
     try:
         from atm import kernels
-    except ImportError:
+    except (ImportError, RuntimeError):
         return None
     return kernels
 

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass as configuration
@@ -43,6 +44,7 @@ from reports.acceptance import Criterion
 
 PROBED = 2000  # pictures that such a head is fitted to, at most
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
+IF_INSTALLED = ("numba",)  # what computes the same to rounding
 
 
 @configuration(frozen=True, kw_only=True, config=STRICT)
@@ -280,7 +282,7 @@ def prepare(config: AttackConfig) -> Setting:
         "left_out": left_out([*attacks, *wanted], threat, signal.name, labels=not unlearned),
         "task": answers.name,
         "transcripts": victim.task == "transcript",
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": _versions(),
     }
     return Setting(
         links,
@@ -297,6 +299,11 @@ def prepare(config: AttackConfig) -> Setting:
         recognition=recognition,
         prior=prior,
     )
+
+
+def _versions() -> dict[str, str]:
+    installed = [*PACKAGES, *(name for name in IF_INSTALLED if find_spec(name))]
+    return {"python": platform.python_version(), **{name: version(name) for name in installed}}
 
 
 def _prior(folder: str | None, signal: Signal) -> LanguageModel | None:
