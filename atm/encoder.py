@@ -200,6 +200,8 @@ class Encoder(nn.Module):
 
     def _rest(self, tokens: TokenBatch, policy: MergePolicy) -> TokenBatch:
         """The tokens after the last layer."""
+        if policy.device_layers == self.depth:
+            return tokens
         return self._on_server(tokens, policy, lambda some: some, TokenBatch.cat)
 
     def _on_server(
