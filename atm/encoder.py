@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -97,7 +96,7 @@ class Encoder(nn.Module):
         self.spectrogram = spectrogram
         self.uses_places = families.uses_places(vit)
         self._embedding_flops = self._take_in(mean, std)
-        self._layer_weights = np.array([_layer_weights(block) for block in self.vit.blocks], np.float64)
+        self._layer_weights = torch.tensor([_layer_weights(block) for block in self.vit.blocks], dtype=torch.float64)
 
     def _take_in(self, mean: Sequence[float], std: Sequence[float]) -> float:
         """Keep what its input is normalised with; the operations that embedding one input takes."""
@@ -266,21 +265,21 @@ class Encoder(nn.Module):
         Returns:
             ``[B]`` float64; a multiply and an add are two operations.
         """
-        counts = layer_tokens.numpy().astype(np.float64)  # numbers of single images are sooner done by numpy
-        layers, before, after = len(counts) - 1, counts[:-1], counts[1:]
+        layers = len(layer_tokens) - 1
         attention, heads, mlp = self._layer_weights[:layers].T[:, :, None]
+        before, after = layer_tokens[:-1].double(), layer_tokens[1:].double()
         flops = 2 * before * (attention + 2 * before * heads) + 2 * after * mlp
         merging_layers = [layer for layer in range(layers) if policy.merges_at(layer)]
         if merging_layers:
-            compared = np.array([self._compared(layer, policy) for layer in merging_layers], np.float64)
+            compared = torch.tensor([self._compared(layer, policy) for layer in merging_layers]).double()
             free = before[merging_layers] - self.vit.num_prefix_tokens
-            pairs = np.ceil(free / 2) * np.floor(free / 2)
+            pairs = torch.ceil(free / 2) * torch.floor(free / 2)
             if policy.order == "energy":
-                pairs = free**2 * (free > 1)
+                pairs = free.square() * (free > 1)
             flops[merging_layers] += 2 * pairs * compared[:, None]
             if policy.maps is not None:
                 flops[merging_layers] += 2 * before[merging_layers] * self.width * compared[:, None]
-        return torch.from_numpy(self._embedding_flops + flops.sum(0))
+        return self._embedding_flops + flops.sum(0)
 
     def _compared(self, layer: int, policy: MergePolicy) -> int:
         """Values per token that the matching compares."""

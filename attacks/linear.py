@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 STRENGTHS = tuple(10.0**power for power in range(-7, 2))
-LEAST_SCALE = 1e-6  # of a feature that changes
-CONSTANT = 1e-5  # of a feature's mean square about the shift: with less variance it is rounding, too
+CONSTANT = 1e-5  # of a feature's mean square about the shift: with less variance it is rounding
+EXACT = 1e-12  # of its mean square: likewise, for float32 has seven digits
 ROUNDING = 1e-12  # of an eigenvalue; keeps features that never change from being divided by zero
 
 
@@ -80,8 +80,9 @@ class Moments:
         rows = self.count * len(self.x)
         covariance = (self.xx - self.x.T @ self.mean_x) / rows
         variance = covariance.diagonal().clamp_min(0)
+        level = (self.shift.double() + self.mean_x).square().mean(0) + variance
         # What changes by rounding alone has no weight, lest it is given one where it does change.
-        changes = variance > (CONSTANT * self.xx.diagonal() / rows).clamp_min(LEAST_SCALE**2)
+        changes = variance > torch.maximum(CONSTANT * self.xx.diagonal() / rows, EXACT * level)
         scale = variance.where(changes, 1.0).sqrt()
         known = covariance * (changes[:, None] & changes)
         eigenvalues, basis = torch.linalg.eigh(known / scale[:, None] / scale)

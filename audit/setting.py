@@ -104,7 +104,7 @@ class Setting:
     the tokens of another; ``create`` makes an attack by its name (None: `attacks.create`); ``metrics`` are the scores
     taken (None: all); ``answers`` are what the victim ought to answer (`atm.victims.Answers`); ``unsent`` are auxiliary
     images for which the adversary has no queries left; ``recognition`` is who looks at reconstructions, if anybody
-    does; ``encoded`` is what `encodings` has given.
+    does; ``encoded`` is what `encodings` has given; ``taught`` are the hashes of what a probe was fitted to here.
     """
 
     links: Mapping[int, Link]
@@ -123,6 +123,7 @@ class Setting:
     recognition: Recognition | None = None
     encoded: dict[MergePolicy, Encodings] = field(default_factory=dict)
     prior: LanguageModel | None = None
+    taught: frozenset[str] = frozenset()
 
     @property
     def encoder(self) -> Encoder:
@@ -220,8 +221,9 @@ def prepare(config: AttackConfig) -> Setting:
     attacks, denied = choose_attacks(config.attacks, threat, signal.name, prior is not None)
     wanted, unable = choose_inferences(config.attacks, threat, signal.name)
     data = samples(config, signal, threat.auxiliary)
+    taught = frozenset[str]()
     if config.head == PROBE:  # after the codecs, as all heads
-        victim = _probed(victim, config, data.victims)
+        victim, taught = _probed(victim, config, data.victims)
     own = data  # all that she has, whether or not she has queries left for it
     data, unsent = (data, None) if threat.runs_the_device else _within(threat.queries, data)
     named, weights = config.recogniser, config.recogniser_weights
@@ -298,6 +300,7 @@ def prepare(config: AttackConfig) -> Setting:
         unsent=unsent,
         recognition=recognition,
         prior=prior,
+        taught=taught,
     )
 
 
@@ -315,8 +318,8 @@ def _prior(folder: str | None, signal: Signal) -> LanguageModel | None:
     return LanguageModel.read(folder)
 
 
-def _probed(victim: Victim, config: AttackConfig, attacked: Samples) -> Victim:
-    """The victim with a head fitted to training pictures of the data, of which none is attacked."""
+def _probed(victim: Victim, config: AttackConfig, attacked: Samples) -> tuple[Victim, frozenset[str]]:
+    """The victim with a head fitted to training pictures of the data, of which none is attacked; and their hashes."""
     signal = victim.encoder.signal
     train = source(signal).load(
         signal,
@@ -330,7 +333,7 @@ def _probed(victim: Victim, config: AttackConfig, attacked: Samples) -> Victim:
     )
     if train.classes != attacked.classes:
         raise AtmError(f"{config.data} has other classes to train on than to attack; give --head FILE")
-    return probe.probed(victim, train, seed=config.seed)
+    return probe.probed(victim, train, seed=config.seed), frozenset(train.hashes)
 
 
 def _adversary(config: AttackConfig) -> ThreatModel:

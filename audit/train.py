@@ -22,7 +22,7 @@ from atm.victims import Victim, probe
 from atm.victims.loaded import check_size, parse_size
 from atm.weight_files import file_digest, write_weights
 from audit.setting import PROBED
-from audit.target import PROBE
+from audit.target import DECODER, PROBE
 
 PHOTOGRAPHS = (
     "## Licence of the photographs\n\n" + "\n".join(f"- {name}: {text}" for name, text in LICENCES.items()) + "\n"
@@ -192,6 +192,8 @@ def with_head(target: Victim, head: str | None, data: str, seed: int, label_by: 
     """
     if head is None:
         return target
+    if head == DECODER:
+        raise AtmError("--head decoder is for atm attack, compare, sweep and search; give a file, or probe")
     if head != PROBE:
         return probe.with_head_file(target, Path(head))
     signal = target.encoder.signal

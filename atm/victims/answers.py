@@ -73,8 +73,10 @@ class TranscriptAnswers(Answers):
         """Of labels ``[N]``.
 
         Raises:
-            AtmError: a class has a name without a word, or what counts errors is not installed.
+            AtmError: there is one class only, one has a name without a word, or what counts errors is not installed.
         """
+        if len(classes) == 1:
+            raise AtmError(f"all sounds are of class {classes[0]!r}; --label-by says what is said in each")
         try:
             silent = [each for each in classes if not plainly(each)]
             word_errors(classes[:1], classes[:1]) if not silent else None

@@ -25,7 +25,7 @@ from atm.wire import HEADER_BITS_PER_SYMBOL
 from audit.live.protocol import ENVELOPE, SYMBOL
 from audit.setting import AttackConfig, defended, samples
 from audit.system import STRICT, Names, OnAir
-from audit.target import PROBE, target
+from audit.target import DECODER, PROBE, target
 
 MOST_POLICIES = 16
 TAG = 16  # hexadecimal digits of a policy's digest
@@ -155,6 +155,8 @@ def resolve(config: LiveConfig, sends: bool) -> Live:
     """
     if config.head == PROBE:
         raise AtmError("--head probe is fitted anew by every command; fit one with 'atm train head' and give its file")
+    if config.head == DECODER:
+        raise AtmError("--head decoder writes down what is said, and a live link sends pictures")
     channel = channels.parse(config.channel)
     defence = None if config.defense in (None, "none") else defenses.create(str(config.defense))
     if not 1 <= len(config.policies) <= MOST_POLICIES:

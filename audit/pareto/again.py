@@ -12,6 +12,7 @@ from audit.pareto.config import FEWEST, SearchConfig
 from audit.pareto.execution import evaluate
 from audit.pareto.outcome import STOPPED, Outcome
 from audit.pareto.problem import PolicyProblem
+from audit.pareto.rounds import untaught
 from audit.setting import Setting, samples
 
 LEAST = 0.5  # of the pictures that were searched on: on fewer others luck would take the place of luck
@@ -21,7 +22,7 @@ NONE_LEFT = "the data have too little that the search did not see, so its front 
 def unseen(setting: Setting, config: SearchConfig) -> Setting | None:
     """The same system on other victims, of which none resembles one that it had; None where too few are left.
 
-    Victim, head and defence stay what they were: only the pictures are drawn anew.
+    Victim, head and defence stay what they were: only the pictures are drawn anew, and none that a probe was fitted to.
     """
     signal, seen = setting.signal, setting.data.victims
     attack = config.attack(auxiliary=20)
@@ -29,7 +30,7 @@ def unseen(setting: Setting, config: SearchConfig) -> Setting | None:
         drawn = samples(replace(attack, images=len(seen) + config.images), signal).victims
     except AtmError:  # there are not so many: whatever it did not draw
         drawn = samples(replace(attack, seed=config.seed + 1), signal).victims
-    victims, _ = source(signal).apart(signal, drawn, seen)
+    victims, _ = source(signal).apart(signal, drawn.subset(untaught(drawn, setting)), seen)
     if len(victims) < max(FEWEST, LEAST * config.images):
         return None
     answers = setting.answers if setting.victim is None else setting.victim.answers(victims)

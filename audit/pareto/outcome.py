@@ -178,12 +178,12 @@ class Outcome:
 
     @cached_property
     def lasting(self) -> list[Trial]:
-        """Policies of the front that are on it on other pictures too; all of them if there are none."""
+        """Policies of the front that are on it on other pictures too; all of the front where there were none."""
         if not self.again:
             return self.front
         there = [replace(trial, values=self.known(trial)) for trial in self.front if trial.name in self.again]
         kept = {trial.number for trial in front(there, self.objectives, self.limits)}
-        return [trial for trial in self.front if trial.number in kept] or self.front
+        return [trial for trial in self.front if trial.number in kept]
 
     def evidence(self, trials: Sequence[Trial], needed: Sequence[Trial] = ()) -> Evidence:
         """The strongest on the leakage of some policies: the full suite if it attacked any of them, else the score.
@@ -224,6 +224,9 @@ class Outcome:
             found.append(notice)
         if self.limits and not self.front:
             found.append(f"no policy keeps {', '.join(map(str, self.limits))}")
+        if self.front and not self.lasting:
+            bounds = ", ".join(map(str, self.limits))
+            found.append(f"no policy of the front keeps {bounds} on other {self.noun}s: none is recommended")
         if unkept(self.starting, self.limits):
             found.append(
                 "no starting policy keeps all constraints, so policies that break them set the hypervolume's reference"
@@ -257,7 +260,7 @@ class Outcome:
         return _told_apart(found)
 
     def _accurate(self) -> list[Trial]:
-        if not any(o.name == "accuracy" for o in self.objectives):
+        if not self.lasting or not any(o.name == "accuracy" for o in self.objectives):
             return self.lasting
         accuracy = {trial.name: self.known(trial)["accuracy"] for trial in self.lasting}
         return [t for t in self.lasting if accuracy[t.name] >= max(accuracy.values()) - GIVEN_UP]

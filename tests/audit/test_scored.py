@@ -70,14 +70,14 @@ def test_answers_are_right_where_they_are_the_truth():
     answers = sent.logits.argmax(-1)
     truth = answers.clone()
     truth[:2] = (truth[:2] + 1) % 5
-    rows = _link_rows(link, sent, Answers(truth, "accuracy"))
+    rows = _link_rows(link, sent, truth, Answers(truth, "accuracy").said(link, sent))
     assert rows.correct.tolist() == [0, 0, 1, 1, 1, 1] and rows.image.tolist() == list(range(6))
     assert rows.label.tolist() == truth.tolist() and rows.answer.tolist() == answers.tolist()
     assert rows.gflops.tolist() == pytest.approx([flops / 1e9 for flops in sent.flops.tolist()])
     assert rows.coding_gflops.tolist() == pytest.approx([flops / 1e9 for flops in sent.coding_flops.tolist()])
     assert rows.tokens.tolist() == list(sent.sent.counts) and rows.symbols.tolist() == sent.symbols.tolist()
     assert rows.header.tolist() == sent.header.tolist() and set(rows.policy) == {policy.name}
-    unknown = _link_rows(link, sent, Answers(None, None))
+    unknown = _link_rows(link, sent, None, None)
     assert unknown[["label", "answer", "correct"]].isna().all(axis=None)
 
 
