@@ -118,7 +118,7 @@ def test_who_has_no_decoder_is_refused_in_one_line(atm, spoken, victim, pictures
     for words, told in (
         (("--victim", tmp_path / "encoder", "--data", sounds, *CLASSES), "is for Whisper with its decoder"),
         (("--victim", victim, "--data", pictures), "is for Whisper with its decoder"),
-        (("--victim", spoken[0], "--data", sounds, "--label-by", r"(_(?=s[0-2])|\.)"), "has no word that could be said"),
+        (("--victim", spoken[0], "--data", sounds, "--label-by", r"(_(?=s[0-2])|\.)"), "has no word that could"),
         (("--victim", spoken[0], "--data", sounds, "--label-by", r"\d_s\d+(_)"), "all sounds are of class '_'"),
     ):
         code, _, errors = atm("attack", *words, *few)
