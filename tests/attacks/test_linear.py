@@ -115,6 +115,25 @@ def test_a_feature_that_never_changes_harms_nothing():
     torch.testing.assert_close(beside, alone, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e-6, 1e6])
+def test_features_count_in_any_unit(unit):
+    (x, held_x), (y, held_y) = (each.split([60, 20]) for each in problem(0, 80))
+    wanted = chosen(Moments.of(x, y), Moments.of(held_x, held_y))(held_x)
+    found = chosen(Moments.of(x * unit, y), Moments.of(held_x * unit, held_y))(held_x * unit)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("level", [100.0, 1000.0])
+def test_what_changes_by_rounding_alone_has_no_weight_where_it_does_change(level):
+    (x, held_x), (y, held_y) = (each.split([60, 20]) for each in problem(0, 80))
+    rounded = torch.full_like(x[..., :1], level) * (1 + 6e-8 * torch.randn(x[..., :1].shape))
+    dead, held_dead = torch.cat([x, rounded], -1), torch.cat([held_x, torch.full_like(held_x[..., :1], level)], -1)
+    fitted = chosen(Moments.of(dead, y), Moments.of(held_dead, held_y))
+    moved = held_dead.clone()
+    moved[..., -1] += level
+    torch.testing.assert_close(fitted(moved), fitted(held_dead))
+
+
 @given(SEEDS, st.sampled_from([(20, 8), (8, 20)]), st.floats(0.1, 20))
 def test_the_dual_is_the_primal_with_the_same_strengths(seed, shape, noise):
     """Features are only centred there, and a strength is relative to the mean squared norm of an image."""

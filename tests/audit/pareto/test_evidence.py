@@ -78,6 +78,14 @@ def test_where_nothing_was_luck_the_front_stays(outcome):
     assert table.leakage_again.isna().sum() == len(found.trials) - len(found.front)
 
 
+def test_where_none_keeps_its_bounds_on_other_pictures_none_is_recommended(outcome):
+    config = replace(outcome.config, at_least=("accuracy=0.5",))
+    low = {trial.name: {**trial.values, "accuracy": 0.3} for trial in outcome.front}
+    found = replace(outcome, config=config, again=low, again_images=50)
+    assert found.front and not found.lasting and not found.recommended()
+    assert any("no policy of the front keeps accuracy" in line for line in found.warnings) and render(found)
+
+
 def test_a_policy_that_fails_on_other_pictures_is_out_and_the_others_stay(outcome):
     broken = outcome.front[0].name
     found = again(replace(outcome, again={}), OtherPictures(None, (broken,)))
@@ -178,6 +186,14 @@ def test_other_pictures_resemble_none_that_the_search_saw_and_meet_the_same_syst
     assert other.victim is seen.victim and other.links is seen.links
     labels = other.victim.answers(other.data.victims).truth
     assert torch.equal(other.answers.truth, labels)
+
+
+def test_pictures_that_a_probe_was_fitted_to_are_in_no_round_and_not_measured_again(victim, pictures):
+    config = SearchConfig(victim=str(victim), data=str(pictures), images=10, head="probe")
+    setting = make_problem(config).setting
+    assert setting.taught and not setting.taught & set(setting.data.victims.hashes)
+    other = unseen(setting, config)
+    assert other is None or not setting.taught & set(other.data.victims.hashes)
 
 
 def test_where_most_other_pictures_were_seen_none_are_taken(victim, pictures):
