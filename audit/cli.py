@@ -85,7 +85,7 @@ def demo(
     """
     from audit.setting import AttackConfig
 
-    _attack(AttackConfig(quick=True, budget=15.0, auxiliary=2000), out_folder, resume, force, as_json)
+    _attack(AttackConfig(quick=True, budget=13.0, auxiliary=2000), out_folder, resume, force, as_json)
 
 
 @app.command(

@@ -127,10 +127,16 @@ class Run:
 
     def repeated(self, policy: str, attack: str, metric: str) -> Tensor:
         """``[R, B]`` scores of one attack on one policy, by repeat and image number; ``[1, 0]`` where missing."""
-        s = self.scores
-        rows = s[(s.policy == policy) & (s.attack == attack) & (s.metric == metric)].sort_values([REPEAT, "image"])
-        values = torch.tensor(rows.value.to_numpy(dtype=float))
-        return values.reshape(max(rows[REPEAT].nunique(), 1), -1)
+        return self._repeated.get((policy, attack, metric), torch.empty(1, 0, dtype=torch.float64))
+
+    @cached_property
+    def _repeated(self) -> dict[Any, Tensor]:
+        """By policy, attack and metric; a report asks for each of them many times."""
+        grouped = self.scores.sort_values([REPEAT, "image"]).groupby(["policy", "attack", "metric"], sort=False)
+        return {
+            key: torch.tensor(rows.value.to_numpy(dtype=float)).reshape(rows[REPEAT].nunique(), -1)
+            for key, rows in grouped
+        }
 
     def worst_case(self, policy: str, blind_only: bool = False) -> Tensor:
         """``[B]``: for each image the leakage by the best attack (or blind baseline), averaged over repeats."""

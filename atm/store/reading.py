@@ -33,6 +33,8 @@ class StoredRun:
         AtmError: it is no folder of that kind or of another format, or its settings are damaged.
     """
 
+    _last: tuple[tuple[int, int], Journal] | None = None  # as it was read last, with size and time of its file
+
     def __init__(self, path: str | Path, kind: str) -> None:
         self.path, self.kind = Path(path), KINDS[kind]
         self.notes: list[str] = []
@@ -93,7 +95,7 @@ class StoredRun:
         """
         path = inside(self.path, *names)
         content = read(path)  # before the journal: a document that is replaced meanwhile is its last but one then
-        known = Journal(self.path).digests.get("/".join(names), [])
+        known = self._known().digests.get("/".join(names), [])
         if not content or not known:
             return None
         if digest(content) not in known[-2:]:
@@ -102,7 +104,7 @@ class StoredRun:
 
     def _lines(self, name: str) -> list[bytes]:
         # The journal first: what it knows is in the file already, and more may come.
-        lines, behind = Journal(self.path).finished(self.path, name)
+        lines, behind = self._known().finished(self.path, name)
         if behind:
             note = (
                 f"{name} has something behind line {len(lines)} that was torn by a kill or is not of this "
@@ -110,6 +112,17 @@ class StoredRun:
             )
             self.notes += [note] * (note not in self.notes)
         return lines
+
+    def _known(self) -> Journal:
+        """The journal, read again only where it was written since: a page asks for hundreds of documents."""
+        try:
+            status = (self.path / CHECKSUMS).stat()
+        except OSError:
+            return Journal(self.path)  # which says what is wrong
+        state = status.st_size, status.st_mtime_ns
+        if self._last is None or self._last[0] != state:
+            self._last = state, Journal(self.path)
+        return self._last[1]
 
     def _settings(self) -> dict[str, Any]:
         name, noun = self.kind.settings, self.kind.noun
