@@ -100,15 +100,15 @@ class Proposer:
         """The model's mean after all trials of every number that is noisy, by policy and objective.
 
         A number that was lucky among its neighbours is not believed, so neither the front nor a recommendation is
-        luck. Numbers without noise are what they are.
+        luck. Numbers without noise are what they are, whatever the noise of other policies' is.
 
         Args:
             trials: finished ones.
             units: where each of them lies.
         """
         known = [(trial, unit) for trial, unit in zip(trials, units, strict=True) if trial.failure is None]
-        noisy = {o.name for o in self.modelled if any(trial.noise.get(o.name, 0.0) > 0 for trial, _ in known)}
-        if len(known) < 3 or not noisy:
+        noisy = {trial.name: {o for o in self.modelled if trial.noise.get(o.name, 0.0) > 0} for trial, _ in known}
+        if len(known) < 3 or not any(noisy.values()):
             return {}
         told, x = [trial for trial, _ in known], torch.tensor([unit for _, unit in known], dtype=torch.float64)
         with torch.random.fork_rng(), warnings.catch_warnings(), torch.no_grad():
@@ -121,7 +121,7 @@ class Proposer:
             model = surrogate.on([told[row] for row in rows], x[rows], x[:0])
             means = surrogate.values(model.posterior(x).mean).tolist()
         return {
-            trial.name: {o.name: mean for o, mean in zip(self.modelled, own, strict=True) if o.name in noisy}
+            trial.name: {o.name: mean for o, mean in zip(self.modelled, own, strict=True) if o in noisy[trial.name]}
             for trial, own in zip(told, means, strict=True)
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -81,6 +82,15 @@ def test_luck_is_not_believed_and_certain_numbers_are_kept():
     assert errors.square().mean() < 0.5 * luck.square().mean()
     assert proposer.believed(known[:2], UNITS[:2].tolist()) == {}
     assert believed == proposer.believed([*noisy, failed], [*UNITS.tolist(), [0.0] * LAYERS])
+
+
+def test_a_number_without_noise_stays_what_it_is_beside_noisy_ones():
+    """As FLOPs of the unmerged victim: they do not depend on the pictures, and those of other policies do."""
+    known = trials(Toy(), noise=1e-2)
+    known[5] = replace(known[5], noise={**known[5].noise, "tokens": 0.0})
+    believed = Proposer(OBJECTIVES, (), LAYERS, evals=40, started=len(UNITS)).believed(known, UNITS.tolist())
+    assert {*believed[known[5].name]} == {"accuracy"}
+    assert all({*believed[t.name]} == {"accuracy", "tokens"} for t in known if t is not known[5])
 
 
 def test_noise_is_told_in_the_units_of_the_model():
