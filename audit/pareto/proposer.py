@@ -29,6 +29,7 @@ from audit.pareto.front import Frame, non_dominated
 from audit.pareto.objectives import Bound, Objective
 from audit.pareto.trials import Trial
 
+EQUAL = 4  # starting policies between the ends that merge the same part in every layer
 GROWTH = 1.2  # hyperparameters are fitted anew whenever there are so many times the trials
 FITTED = 160  # trials that they are fitted to, at most
 TOLD = 300  # trials that a model is told of, at most: a proposal's time grows with their square
@@ -62,8 +63,8 @@ class Proposer:
 
     @property
     def start(self) -> int:
-        """Policies that are evaluated before there is a model: two for each dimension and two ends."""
-        return self.started or min(2 * self.layers + 2, max(self.evals // 3, 2))
+        """Policies that are evaluated before there is a model: two ends, `EQUAL`, and two fewer others than layers."""
+        return self.started or min(self.layers + EQUAL, max(self.evals // 3, 2))
 
     @property
     def modelled(self) -> tuple[Objective, ...]:
@@ -126,9 +127,14 @@ class Proposer:
         }
 
     def _design(self) -> Tensor:
-        """Both ends, then a scrambled Sobol sequence."""
-        ends = torch.stack([torch.zeros(self.layers), torch.ones(self.layers)])
-        return torch.cat([ends, SobolEngine(self.layers, scramble=True, seed=self.seed).draw(max(self.start - 2, 1))])
+        """Both ends, policies that merge the same part in every layer, then a scrambled Sobol sequence.
+
+        Merging alike everywhere is hard to beat, and what the layers are to differ in is learned from there.
+        """
+        ends, parts = torch.tensor([0.0, 1.0]), torch.arange(1, EQUAL + 1) / (EQUAL + 1)
+        equal = torch.cat([ends, parts])[:, None].expand(-1, self.layers)
+        others = SobolEngine(self.layers, scramble=True, seed=self.seed).draw(max(self.start - len(equal), 1))
+        return torch.cat([equal, others])
 
     def _by_model(
         self, trials: list[Trial], x: Tensor, pending: Sequence[Sequence[float]], number: int

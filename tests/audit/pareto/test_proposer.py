@@ -46,6 +46,19 @@ def test_constraints_are_told_to_the_acquisition(seed):
     assert kept(limits, limits, seed) >= 0.8
 
 
+def test_a_search_begins_with_the_ends_and_equal_parts_and_then_differs_by_seed():
+    def begun(seed: int) -> list[list[float]]:
+        proposer = Proposer(OBJECTIVES, (), 6, evals=64, seed=seed)
+        drawn = [next(proposer.candidates([], [], [], number)) for number in range(proposer.start)]
+        assert {source for source, _ in drawn} == {"start"}
+        return [unit for _, unit in drawn]
+
+    one, other = begun(0), begun(1)
+    assert len(one) == 10 and one[:6] == [pytest.approx([u] * 6) for u in (0, 1, 0.2, 0.4, 0.6, 0.8)]
+    assert one[:6] == other[:6] and all(a != b for a, b in zip(one[6:], other[6:], strict=True))
+    assert Proposer(OBJECTIVES, (), 6, evals=9).start == 3, "a third of few evaluations"
+
+
 def outlier(noise: float) -> tuple[float, float]:
     """What the model believes of a policy that was measured with an error, and what was measured."""
     known = trials(Toy())
