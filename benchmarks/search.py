@@ -34,7 +34,7 @@ from torch.quasirandom import SobolEngine
 from atm.policy import MergePolicy
 from audit.evaluate import attack
 from audit.pareto.config import SearchConfig
-from audit.pareto.front import Frame, curve, front
+from audit.pareto.front import Frame, curve, front, hypervolume
 from audit.pareto.privacy import create_score
 from audit.pareto.problem import PolicyProblem
 from audit.pareto.proposer import Proposer
@@ -134,13 +134,18 @@ def reach(config: SearchConfig, held_out: int, memory: Path | None) -> Iterator[
             other.measure(policy)
         trials = list(other.asked)
         whole = curve(trials, frame)[-1]
-        for trial, policy in zip(trials, policies, strict=True):
-            added = whole - curve([t for t in trials if t is not trial], frame)[-1]
+        for trial, policy, own in zip(trials, policies, added(trials, frame), strict=True):
             point = dict(zip((o.name for o in objectives), frame.points([trial])[0].tolist(), strict=True))
             yield {
-                "victim": config.victim, "pictures": held_out, "family": family, "hypervolume": whole, "added": added,
+                "victim": config.victim, "pictures": held_out, "family": family, "hypervolume": whole, "added": own,
                 "removed": policy.remove[:1], "thresholds": policy.thresholds, **trial.values, "in_frame": point,
             }  # fmt: skip
+
+
+def added(trials: Sequence[Trial], frame: Frame) -> list[float]:
+    """The hypervolume that would be lost without each of them."""
+    whole = hypervolume(frame.points(trials))
+    return [whole - hypervolume(frame.points([t for t in trials if t is not trial])) for trial in trials]
 
 
 def simple(problem: Remembering) -> dict[str, list[MergePolicy]]:
