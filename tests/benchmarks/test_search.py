@@ -11,10 +11,12 @@ from benchmarks.search import added
 
 
 def test_what_a_policy_adds_is_the_area_that_it_alone_dominates():
-    """In two objectives a rectangle between its neighbours on the front; of two that are equal neither adds any."""
+    """A rectangle between its neighbours on the front, less what another one has of it; of two equals neither any."""
     frame = Frame(chosen(["accuracy", "tokens"]), reference=(0.0, 10.0), best=(1.0, 0.0))
     points = [(0.9, 8.0), (0.6, 4.0), (0.3, 1.0), (0.5, 5.0), (0.0, 0.0)]
     trials = [Trial(i, (1.0,), "", "", {"accuracy": a, "tokens": t}) for i, (a, t) in enumerate(points)]
-    assert added(trials, frame) == pytest.approx([(0.9 - 0.6) * 0.2, (0.6 - 0.3) * (0.6 - 0.2), 0.3 * 0.3, 0, 0])
+    behind = (0.5 - 0.3) * (0.5 - 0.2)
+    alone = [(0.9 - 0.6) * 0.2, (0.6 - 0.3) * (0.6 - 0.2) - behind, 0.3 * (0.9 - 0.6), 0, 0]
+    assert added(trials, frame) == pytest.approx(alone)
     twin = Trial(5, (1.0,), "", "", {"accuracy": 0.6, "tokens": 4.0})
     assert added([*trials, twin], frame)[1] == pytest.approx(0) == added([*trials, twin], frame)[5]
