@@ -72,7 +72,7 @@ def search(
     score: Annotated[str, typer.Option(help="How leakage is scored during the search: ridge.")] = "ridge",
     images: Annotated[int, typer.Option(help="Pictures to evaluate each policy on.")] = 200,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own pictures for the full suite, at most.")] = 4000,
-    lowest: Annotated[float, typer.Option(help="Lowest threshold of any layer.")] = 0.3,
+    lowest: Annotated[float, typer.Option(help="Lowest threshold of any layer.")] = 0.0,
     held_out: Annotated[
         bool, typer.Option("--held-out/--no-held-out", help="Measure the front again on other pictures at the end.")
     ] = True,

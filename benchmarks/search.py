@@ -1,11 +1,11 @@
 """The search against what people would use instead, and the cheap privacy score against the full suite.
 
-``python -m benchmarks.search --json [--only hypervolume|privacy-score]``
+``python -m benchmarks.search --json [--only hypervolume|privacy-score|reach]``
 
 Every method calls the same objective function: a victim on ``--images`` pictures of its data, evaluated
 anew for each policy (about half a second) and remembered by thresholds. Hypervolume is measured for all methods in one
 frame: from the worst of the unmerged policy, the most merging one and 30 Sobol policies, moved on by a tenth of their
-range. Rivals choose thresholds in [0.3, 1]; our search does too, through its own map.
+range. Rivals choose thresholds in [``--lowest``, 1]; our search does too, through its own map.
 
 The objective function is noisy, because the pictures are few: a policy that is lucky on them looks good. So methods are
 judged by what a user gets: the front that each ends with is measured again on other pictures of the same data and with
@@ -34,7 +34,7 @@ from torch.quasirandom import SobolEngine
 from atm.policy import MergePolicy
 from audit.evaluate import attack
 from audit.pareto.config import SearchConfig
-from audit.pareto.front import Frame, curve, front
+from audit.pareto.front import Frame, curve, front, hypervolume
 from audit.pareto.privacy import create_score
 from audit.pareto.problem import PolicyProblem
 from audit.pareto.proposer import Proposer
@@ -44,7 +44,7 @@ from audit.setting import samples
 from benchmarks.rivals import METHODS, Remembering
 from reports.run import Run
 
-CHECKED = (14, 16, 21, 24, 32, 48, 64)  # evaluations after which a search is judged
+CHECKED = (21, 32, 64)  # evaluations after which a search is judged
 
 
 def hypervolumes(
@@ -58,8 +58,7 @@ def hypervolumes(
     if len(turns.rounds) > 1:
         ours = Remembering(turns, config.lowest, objectives, _part(memory, "rounds"))
     if held_out:
-        other = Remembering(_on_others(turns, config, held_out), config.lowest, objectives, _part(memory, "others"))
-        other_frame = _frame(other)
+        other, other_frame = _judge(turns, config, held_out, memory)
     for seed in seeds:
         for method in methods:
             own = ours if method == "ours" else rivals
@@ -93,6 +92,13 @@ def _believed(
     return [replace(trial, values={**trial.values, **means.get(trial.name, {})}) for trial in found]
 
 
+def _judge(problem: PolicyProblem, config: SearchConfig, count: int, memory: Path | None) -> tuple[Remembering, Frame]:
+    """What fronts are measured on again, and in which units."""
+    others = _on_others(problem, config, count)
+    other = Remembering(others, config.lowest, config.asked()[0], _part(memory, "others"))
+    return other, _frame(other)
+
+
 def _on_others(problem: PolicyProblem, config: SearchConfig, count: int) -> PolicyProblem:
     """The same system on so many pictures of the adversary's, which resemble none of the search's."""
     setting = problem.setting
@@ -115,6 +121,42 @@ def _frame(problem: Remembering) -> Frame:
     for unit in [[1.0] * depth, [0.0] * depth, *SobolEngine(depth, scramble=True, seed=999).draw(30).tolist()]:
         problem.costs(unit)
     return Frame.of(problem.objectives, problem.asked)
+
+
+def reach(config: SearchConfig, held_out: int, memory: Path | None) -> Iterator[dict[str, object]]:
+    """How far families of policies reach on pictures that no search sees, and what each policy adds to its family's."""
+    objectives = config.asked()[0]
+    other, frame = _judge(make_problem(config), config, held_out, memory)
+    families: dict[str, list[MergePolicy]] = {"sobol": list(other.policies), **simple(other)}
+    for family, policies in families.items():
+        other.forget()
+        for policy in policies:
+            other.measure(policy)
+        trials = list(other.asked)
+        whole = curve(trials, frame)[-1]
+        for trial, policy, own in zip(trials, policies, added(trials, frame), strict=True):
+            point = dict(zip((o.name for o in objectives), frame.points([trial])[0].tolist(), strict=True))
+            yield {
+                "victim": config.victim, "pictures": held_out, "family": family, "hypervolume": whole, "added": own,
+                "removed": policy.remove[:1], "thresholds": policy.thresholds, **trial.values, "in_frame": point,
+            }  # fmt: skip
+
+
+def added(trials: Sequence[Trial], frame: Frame) -> list[float]:
+    """The hypervolume that would be lost without each of them."""
+    whole = hypervolume(frame.points(trials))
+    return [whole - hypervolume(frame.points([t for t in trials if t is not trial])) for trial in trials]
+
+
+def simple(problem: Remembering) -> dict[str, list[MergePolicy]]:
+    """Families of policies with one number: how many tokens, or what part of them, every layer merges."""
+    depth, space = problem.space.depth, problem.space
+    rows, columns = problem.problem.setting.encoder.patch_grid
+    most = rows * columns // 2
+    return {
+        "fixed-ratio": [MergePolicy.fixed_ratio(round(part * most), depth) for part in np.linspace(0, 1, 17)],
+        "equal part": [MergePolicy(space.thresholds([part] * depth)) for part in np.linspace(0, 1, 9).tolist()],
+    }
 
 
 def privacy_score(config: SearchConfig, policies: int, attacks: Sequence[str], quick: bool) -> dict[str, object]:
@@ -178,7 +220,7 @@ def table(rows: list[dict[str, object]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", choices=["hypervolume", "privacy-score"])
+    parser.add_argument("--only", choices=["hypervolume", "privacy-score", "reach"])
     parser.add_argument("--victim", default="vit_photos", help="as in atm search")
     parser.add_argument("--data", default="photos", help="as in atm search")
     parser.add_argument("--evals", type=int, default=64)
@@ -187,6 +229,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=500, help="other pictures to measure fronts on again; 0: none")
     parser.add_argument("--memory", type=Path, help="begin of the names of files with evaluations, shared by runs")
     parser.add_argument("--threat", default="server", help="as in atm search")
+    parser.add_argument("--lowest", type=float, default=SearchConfig.lowest, help="as in atm search")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--policies", type=int, default=24)
     parser.add_argument("--auxiliary", type=int, default=4000)
@@ -203,7 +246,12 @@ def main() -> None:
         evals=asked.evals,
         images=asked.images,
         auxiliary=asked.auxiliary,
+        lowest=asked.lowest,
     )
+    if asked.only == "reach":
+        for row in reach(config, asked.held_out, asked.memory):
+            print(json.dumps(row), flush=True)
+        return
     if asked.only != "privacy-score":
         rows: list[dict[str, object]] = []
         seeds = range(asked.first_seed, asked.first_seed + asked.seeds)

@@ -47,7 +47,7 @@ class SearchConfig(OnAir):
     reference: Names = ()
     score: str = "ridge"
     images: int = 200
-    lowest: float = 0.3
+    lowest: float = 0.0
     like: str | None = None
 
     def attack(self, **changes: Any) -> AttackConfig:

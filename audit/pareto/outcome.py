@@ -103,6 +103,7 @@ class Outcome:
         again_images: how many pictures these were.
         made_with: digests of weights and data, the kind of signal, and versions; empty for searches that did not write
             them down.
+        raw: what was measured of each policy of whose numbers the model believes something else, by its name.
     """
 
     folder: Path
@@ -114,6 +115,7 @@ class Outcome:
     again: dict[str, dict[str, float]] = field(default_factory=dict)
     again_images: int = 0
     made_with: dict[str, Any] = field(default_factory=dict)
+    raw: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
@@ -184,6 +186,15 @@ class Outcome:
         there = [replace(trial, values=self.known(trial)) for trial in self.front if trial.name in self.again]
         kept = {trial.number for trial in front(there, self.objectives, self.limits)}
         return [trial for trial in self.front if trial.number in kept]
+
+    def doubts(self, trial: Trial, limits: Sequence[Bound]) -> list[str]:
+        """Bounds that a policy breaks by the very number that was measured, whatever the model believes of it."""
+        measured = self.raw.get(trial.name, trial.values)
+        return [
+            f"{limit.objective.name} {measured[limit.objective.name]:.4g}, as the search measured it, breaks {limit}"
+            for limit in limits
+            if not limit.met(measured[limit.objective.name])
+        ]
 
     def evidence(self, trials: Sequence[Trial], needed: Sequence[Trial] = ()) -> Evidence:
         """The strongest on the leakage of some policies: the full suite if it attacked any of them, else the score.
@@ -257,7 +268,11 @@ class Outcome:
         if cheap and accurate:
             trial = min(accurate, key=lambda t: self.known(t)[cheap])
             found.append(Recommendation("efficiency first", trial, f"the least {OBJECTIVES[cheap].label} {allowed}"))
-        return _told_apart(found)
+        return [self._doubted(each) for each in _told_apart(found)]
+
+    def _doubted(self, each: Recommendation) -> Recommendation:
+        doubts = self.doubts(each.trial, self.limits)
+        return replace(each, reason="; ".join([each.reason, *doubts]))
 
     def _accurate(self) -> list[Trial]:
         if not self.lasting or not any(o.name == "accuracy" for o in self.objectives):
@@ -315,7 +330,8 @@ class Outcome:
         start = about.get("start", 0)  # a search that was killed while it loaded has not got that far
         notes, made_with = (*about.get("notes", ()), *stored.notes), about.get("made_with", {})
         again, images = about.get("again", {}), about.get("again_images", 0)
-        return cls(stored.path, config, tuple(trials), start, notes, full, again, images, made_with)
+        raw = {trial.name: dict(trial.values) for trial in read if trial.name in believed}
+        return cls(stored.path, config, tuple(trials), start, notes, full, again, images, made_with, raw)
 
 
 def _told_apart(found: list[Recommendation]) -> list[Recommendation]:

@@ -74,4 +74,5 @@ def pick_policy(
         (trial for trial in able if trial.name in values),
         key=lambda t: (sign * values[t.name], t.number not in front, t.number),
     )
+    notes += outcome.doubts(best, limits)
     return Picked(best, write_policy(outcome, best), {**known[best.number], objective.name: values[best.name]}, notes)

@@ -29,6 +29,7 @@ from audit.pareto.front import Frame, non_dominated
 from audit.pareto.objectives import Bound, Objective
 from audit.pareto.trials import Trial
 
+EQUAL = 4  # starting policies between the ends that merge the same part in every layer
 GROWTH = 1.2  # hyperparameters are fitted anew whenever there are so many times the trials
 FITTED = 160  # trials that they are fitted to, at most
 TOLD = 300  # trials that a model is told of, at most: a proposal's time grows with their square
@@ -62,8 +63,8 @@ class Proposer:
 
     @property
     def start(self) -> int:
-        """Policies that are evaluated before there is a model: two for each dimension and two ends."""
-        return self.started or min(2 * self.layers + 2, max(self.evals // 3, 2))
+        """Policies that are evaluated before there is a model: two ends, `EQUAL`, and two fewer others than layers."""
+        return self.started or min(self.layers + EQUAL, max(self.evals // 3, 2))
 
     @property
     def modelled(self) -> tuple[Objective, ...]:
@@ -100,15 +101,15 @@ class Proposer:
         """The model's mean after all trials of every number that is noisy, by policy and objective.
 
         A number that was lucky among its neighbours is not believed, so neither the front nor a recommendation is
-        luck. Numbers without noise are what they are.
+        luck. Numbers without noise are what they are, whatever the noise of other policies' is.
 
         Args:
             trials: finished ones.
             units: where each of them lies.
         """
         known = [(trial, unit) for trial, unit in zip(trials, units, strict=True) if trial.failure is None]
-        noisy = {o.name for o in self.modelled if any(trial.noise.get(o.name, 0.0) > 0 for trial, _ in known)}
-        if len(known) < 3 or not noisy:
+        noisy = {trial.name: {o for o in self.modelled if trial.noise.get(o.name, 0.0) > 0} for trial, _ in known}
+        if len(known) < 3 or not any(noisy.values()):
             return {}
         told, x = [trial for trial, _ in known], torch.tensor([unit for _, unit in known], dtype=torch.float64)
         with torch.random.fork_rng(), warnings.catch_warnings(), torch.no_grad():
@@ -121,14 +122,19 @@ class Proposer:
             model = surrogate.on([told[row] for row in rows], x[rows], x[:0])
             means = surrogate.values(model.posterior(x).mean).tolist()
         return {
-            trial.name: {o.name: mean for o, mean in zip(self.modelled, own, strict=True) if o.name in noisy}
+            trial.name: {o.name: mean for o, mean in zip(self.modelled, own, strict=True) if o in noisy[trial.name]}
             for trial, own in zip(told, means, strict=True)
         }
 
     def _design(self) -> Tensor:
-        """Both ends, then a scrambled Sobol sequence."""
-        ends = torch.stack([torch.zeros(self.layers), torch.ones(self.layers)])
-        return torch.cat([ends, SobolEngine(self.layers, scramble=True, seed=self.seed).draw(max(self.start - 2, 1))])
+        """Both ends, policies that merge the same part in every layer, then a scrambled Sobol sequence.
+
+        Merging alike everywhere is hard to beat, and what the layers are to differ in is learned from there.
+        """
+        ends, parts = torch.tensor([0.0, 1.0]), torch.arange(1, EQUAL + 1) / (EQUAL + 1)
+        equal = torch.cat([ends, parts])[:, None].expand(-1, self.layers)
+        others = SobolEngine(self.layers, scramble=True, seed=self.seed).draw(max(self.start - len(equal), 1))
+        return torch.cat([equal, others])
 
     def _by_model(
         self, trials: list[Trial], x: Tensor, pending: Sequence[Sequence[float]], number: int

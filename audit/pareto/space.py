@@ -14,6 +14,8 @@ from atm.encoder import Encoder
 from atm.policy import MergePolicy
 
 KNOTS = 33
+LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)  # parts of the tokens that all layers merge while similarities are measured
+FINE = np.linspace(0, 1, 257)  # quantiles that stand for all similarities, so that each level has the same weight
 NEAR = 0.01  # policies whose coordinates all differ by less than this are near-duplicates
 
 
@@ -21,8 +23,10 @@ NEAR = 0.01  # policies whose coordinates all differ by less than this are near-
 class Space:
     """One monotone map per layer: coordinate 0 is threshold 1, which merges nothing; 1 is the lowest threshold.
 
-    In between, equal steps merge equal fractions of the layer's tokens in the unmerged network. Cosines of values crowd
-    together, elsewhere in every layer, so that steps in the thresholds themselves mostly do nothing or everything.
+    In between, equal steps merge equal fractions of the layer's tokens, on average over how much the layers before it
+    merge. Cosines of values crowd together, elsewhere in every layer, so that steps in the thresholds themselves mostly
+    do nothing or everything; and what is left after much merging is less alike, so that the unmerged network knows
+    nothing of the thresholds that matter there.
 
     Attributes:
         knots: thresholds ``[layers][KNOTS]``, falling from 1 to the lowest.
@@ -40,14 +44,21 @@ class Space:
     def of(cls, encoder: Encoder, images: Tensor, lowest: float, rules: MergePolicy | None = None) -> Space:
         """Even in the fraction that merges, measured on images ``[N, C, H, W]``; ``rules``: all but the thresholds."""
         policy = rules or MergePolicy.uniform(1.0, encoder.depth)
-        tokens = encoder.start(images.to(encoder.device))
-        knots = []
-        for layer in range(encoder.depth):
-            tokens, projected = encoder.mix(tokens, policy, layer)
-            metric = matching.metric(policy, layer, tokens, projected)
-            similarity = merging.match(tokens, metric, policy.order, policy.similarity).similarity
-            tokens = encoder.transform(tokens, layer)
-            knots.append(_falling(similarity.cpu().double().numpy(), lowest))
+        seen: list[list[np.ndarray]] = [[] for _ in range(encoder.depth)]
+        for level in LEVELS:
+            tokens = encoder.start(images.to(encoder.device), policy.order == "tome")
+            for layer in range(encoder.depth):
+                tokens, projected = encoder.mix(tokens, policy, layer)
+                metric = matching.metric(policy, layer, tokens, projected)
+                matches = merging.match(tokens, metric, policy.order, policy.similarity)
+                if len(matches.similarity):
+                    own = np.quantile(matches.similarity.cpu().double().numpy(), FINE)
+                    seen[layer].append(own)
+                    if layer < policy.device_layers:
+                        most = merging.above(matches, float(np.quantile(own, 1 - level)))
+                        tokens = merging.merge(tokens, most, policy.average, policy.order)
+                tokens = encoder.transform(tokens, layer)
+        knots = [_falling(np.concatenate(own), lowest) for own in seen]
         return cls(tuple(knots))
 
     @property

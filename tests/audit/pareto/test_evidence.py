@@ -86,6 +86,32 @@ def test_where_none_keeps_its_bounds_on_other_pictures_none_is_recommended(outco
     assert any("no policy of the front keeps accuracy" in line for line in found.warnings) and render(found)
 
 
+def test_a_recommendation_says_where_its_measured_number_breaks_a_bound(outcome):
+    """The model believes more of two policies than was measured, and a bound is kept by the very value."""
+    found = replace(outcome, config=replace(outcome.config, at_least=("accuracy=0.6",)), again={}, full={})
+    first, second = list(dict.fromkeys(r.trial.name for r in found.recommended()))[:2]
+    values = {trial.name: trial.values for trial in found.trials}
+    raw = {name: {**values[name], "accuracy": a} for name, a in ((first, 0.58), (second, 0.6))}
+    believing = replace(found, raw=raw)
+    words = "accuracy 0.58, as the search measured it, breaks accuracy >= 0.6"
+    assert [words in r.reason for r in believing.recommended()] == [r.trial.name == first for r in found.recommended()]
+    assert str(escape(words)) in render(believing) and str(escape(words)) not in render(found)
+
+
+def test_pick_says_where_the_measured_number_breaks_its_bound(folder, outcome):
+    best = max(outcome.front, key=lambda trial: trial.values["accuracy"])
+    measured = best.values["accuracy"]
+    with open_folder(folder, CONFIG, True, False) as store:
+        store.update(believed={best.name: {"accuracy": measured + 0.02}}, again={}, full={})
+    picked = pick_policy(folder, at_least=[f"accuracy={measured + 0.01}"], minimize="leakage")
+    assert picked.trial.name == best.name and "as the search measured it, breaks accuracy >=" in picked.notes[-1]
+    assert not any(
+        "breaks" in n for n in pick_policy(folder, at_least=[f"accuracy={measured}"], minimize="leakage").notes
+    )
+    with open_folder(folder, CONFIG, True, False) as store:
+        store.update(believed={})
+
+
 def test_a_policy_that_fails_on_other_pictures_is_out_and_the_others_stay(outcome):
     broken = outcome.front[0].name
     found = again(replace(outcome, again={}), OtherPictures(None, (broken,)))

@@ -7,9 +7,11 @@ from itertools import count
 import pytest
 import torch
 
+from atm.data.kinds import source
 from atm.encoder import Encoder
 from atm.errors import AtmError
 from atm.policy import MergePolicy
+from atm.victims.load import load_victim
 from audit.pareto import objectives
 from audit.pareto.config import SearchConfig
 from audit.pareto.memory import peak_bytes
@@ -97,6 +99,20 @@ def test_the_space_is_monotone_and_inverts_and_is_even_in_what_merges():
         policy = MergePolicy((space.thresholds([u, 0, 0])[0], 1.0, 1.0))
         merged.append(float((17 - encoder(images, policy).layer_tokens[1].double()).mean()))
     assert merged == pytest.approx([0, 2, 4, 6, 8], abs=0.35), "8 sources, the asked-for part of which merges"
+
+
+def test_the_space_is_even_where_much_has_merged_before():
+    """In the last of six layers, of which the others merge nothing, half or all: a part of its tokens on average."""
+    encoder = load_victim("vit_photos").encoder
+    images = source(encoder.signal).load(encoder.signal, "photos", limit=64).inputs
+    space = Space.of(encoder, images, 0.0)
+    for part in (0.25, 0.5, 0.75):
+        merged = []
+        for before in (0.0, 0.5, 1.0):
+            left = encoder(images, MergePolicy(space.thresholds([*[before] * 5, part]))).layer_tokens.double()
+            sources = ((left[-2] - encoder.vit.num_prefix_tokens + 1) / 2).floor()
+            merged.append(float((left[-2] - left[-1]).sum() / sources.sum()))
+        assert sum(merged) / 3 == pytest.approx(part, abs=0.1), merged
 
 
 def test_peak_memory_counts_what_lives_at_once():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -45,6 +46,19 @@ def test_constraints_are_told_to_the_acquisition(seed):
     assert kept(limits, limits, seed) >= 0.8
 
 
+def test_a_search_begins_with_the_ends_and_equal_parts_and_then_differs_by_seed():
+    def begun(seed: int) -> list[list[float]]:
+        proposer = Proposer(OBJECTIVES, (), 6, evals=64, seed=seed)
+        drawn = [next(proposer.candidates([], [], [], number)) for number in range(proposer.start)]
+        assert {source for source, _ in drawn} == {"start"}
+        return [unit for _, unit in drawn]
+
+    one, other = begun(0), begun(1)
+    assert len(one) == 10 and one[:6] == [pytest.approx([u] * 6) for u in (0, 1, 0.2, 0.4, 0.6, 0.8)]
+    assert one[:6] == other[:6] and all(a != b for a, b in zip(one[6:], other[6:], strict=True))
+    assert Proposer(OBJECTIVES, (), 6, evals=9).start == 3, "a third of few evaluations"
+
+
 def outlier(noise: float) -> tuple[float, float]:
     """What the model believes of a policy that was measured with an error, and what was measured."""
     known = trials(Toy())
@@ -81,6 +95,15 @@ def test_luck_is_not_believed_and_certain_numbers_are_kept():
     assert errors.square().mean() < 0.5 * luck.square().mean()
     assert proposer.believed(known[:2], UNITS[:2].tolist()) == {}
     assert believed == proposer.believed([*noisy, failed], [*UNITS.tolist(), [0.0] * LAYERS])
+
+
+def test_a_number_without_noise_stays_what_it_is_beside_noisy_ones():
+    """As FLOPs of the unmerged victim: they do not depend on the pictures, and those of other policies do."""
+    known = trials(Toy(), noise=1e-2)
+    known[5] = replace(known[5], noise={**known[5].noise, "tokens": 0.0})
+    believed = Proposer(OBJECTIVES, (), LAYERS, evals=40, started=len(UNITS)).believed(known, UNITS.tolist())
+    assert {*believed[known[5].name]} == {"accuracy"}
+    assert all({*believed[t.name]} == {"accuracy", "tokens"} for t in known if t is not known[5])
 
 
 def test_noise_is_told_in_the_units_of_the_model():

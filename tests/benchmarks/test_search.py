@@ -1,0 +1,22 @@
+"""What each policy adds to the hypervolume of its family."""
+
+from __future__ import annotations
+
+import pytest
+
+from audit.pareto.front import Frame
+from audit.pareto.objectives import chosen
+from audit.pareto.trials import Trial
+from benchmarks.search import added
+
+
+def test_what_a_policy_adds_is_the_area_that_it_alone_dominates():
+    """A rectangle between its neighbours on the front, less what another one has of it; of two equals neither any."""
+    frame = Frame(chosen(["accuracy", "tokens"]), reference=(0.0, 10.0), best=(1.0, 0.0))
+    points = [(0.9, 8.0), (0.6, 4.0), (0.3, 1.0), (0.5, 5.0), (0.0, 0.0)]
+    trials = [Trial(i, (1.0,), "", "", {"accuracy": a, "tokens": t}) for i, (a, t) in enumerate(points)]
+    behind = (0.5 - 0.3) * (0.5 - 0.2)
+    alone = [(0.9 - 0.6) * 0.2, (0.6 - 0.3) * (0.6 - 0.2) - behind, 0.3 * (0.9 - 0.6), 0, 0]
+    assert added(trials, frame) == pytest.approx(alone)
+    twin = Trial(5, (1.0,), "", "", {"accuracy": 0.6, "tokens": 4.0})
+    assert added([*trials, twin], frame)[1] == pytest.approx(0) == added([*trials, twin], frame)[5]
