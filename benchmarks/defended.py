@@ -1,4 +1,4 @@
-"""Trained defences beside noise of equal accuracy, met by attacks that are refitted to them, and by others that are not.
+"""Trained defences beside noise of equal accuracy, met by attacks that are refitted to them and by others that are not.
 
 ``python -m benchmarks.defended --json --victim vit_cifar10 --data cifar10_test.tar > defended.jsonl``, and ``python -m
 benchmarks.defended --rows defended.jsonl`` for the table.
