@@ -110,9 +110,9 @@ class _Matcher(nn.Module):
     def forward(self, tokens: Tensor, mask: Tensor, prefix: int) -> Tensor:
         """Tokens ``[B, t, f + P]`` and their mask -> scores ``[B, P, t]`` of each patch for each token."""
         told = tokens[..., -self.patches :]
-        told = (told - told.mean(-1, keepdim=True)).clamp(-MOST_TOLD, MOST_TOLD)
-        x = self.embed(torch.cat([tokens[..., : -self.patches], told / 10], -1))
+        around = (told - told.mean(-1, keepdim=True)).clamp(-MOST_TOLD, MOST_TOLD)
+        x = self.embed(torch.cat([tokens[..., : -self.patches], around / 10], -1))
         for block in self.blocks:
             x = block(x, mask=mask)
-        scores = (self.trust * told + self.out(self.norm(x))).transpose(1, 2)
+        scores = (self.trust * told.clamp_min(-MOST_TOLD) + self.out(self.norm(x))).transpose(1, 2)
         return permitted(scores, mask, prefix)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from atm.threat import Observation
-from attacks.base import Attack, held_out, require
+from attacks.base import Attack, Method, held_out, require
 from attacks.oracle import Oracle
 from privacy_metrics.windowed import SsimTo
 
@@ -29,8 +29,22 @@ class BestConstant(Attack):
     blind: ClassVar[bool] = True
 
     def fit(self, oracle: Oracle) -> None:
-        """Choose the answer."""
+        """Choose the answer, once for all policies: it reads no token."""
         require(self, oracle.threat)
+        self.answer = oracle.shared(_Constant).answer
+
+    def reconstruct(self, seen: Observation) -> Tensor:
+        """The same picture for every image."""
+        return self.answer.expand(len(seen), -1, -1, -1)
+
+
+class _Constant(Method):
+    """The answer."""
+
+    name: ClassVar[str] = "constant"
+
+    def fit(self, oracle: Oracle) -> None:
+        """Try the candidates."""
         images = oracle.images
         train, validation = held_out(len(images))
         judges = images[validation[:JUDGES]]
@@ -41,7 +55,3 @@ class BestConstant(Attack):
         tried = torch.cat([torch.stack([*made, own.median(0).values]), own[:CANDIDATES]])
         scores = [float(likeness(answer.expand_as(judges)).mean()) for answer in tried]
         self.answer = tried[scores.index(max(scores))]
-
-    def reconstruct(self, seen: Observation) -> Tensor:
-        """The same picture for every image."""
-        return self.answer.expand(len(seen), -1, -1, -1)

@@ -5,28 +5,40 @@
 --rows splits.jsonl`` for the table of what one or several runs wrote.
 
 Policies are calibrated on the adversary's pictures to save a part of the whole encoder's FLOPs (``atm calibrate``), and
-then cut. All cells are one run of ``atm attack``, and leakage and verdict are those of its report.
+then cut. All cells of a threat model are one run of ``atm attack``, and leakage and verdict are those of its report. On
+a large victim most of the time goes into its answers and into provable bounds, which ``--leakage-only`` leaves out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pandas as pd
-
+from atm.policy import MergePolicy
+from atm.victims import Answers
 from audit import AttackConfig, attack
+from audit.evaluate import evaluate
+from audit.folder import RunFolder
 from audit.setting import prepare
+from audit.target import target
 from audit.train import policy
 from privacy_metrics.statistics import bootstrap_mean
 from reports.recognition import Evidence, evidence
+from reports.run import Run
 from reports.verdict import verdicts
 
+METRICS = ("ssim", "psnr", "lpips", "placed", "placed_blindly")  # the last two where tokens have to be placed
+OPTIONS = (
+    "victim", "weights", "image_size", "head", "data", "auxiliary_data", "codec", "channel", "defense", "recogniser",
+    "recogniser_weights",
+)  # fmt: skip
 HEADINGS = (
     "order",
     "defence",
@@ -42,32 +54,28 @@ HEADINGS = (
 )
 
 
-def rows(config: AttackConfig, exits: list[int], saves: list[float], out: Path, say: Any) -> Iterator[dict[str, Any]]:
-    """A row for each cell and attack, and one of the worst case for each cell."""
-    victim = prepare(config).victim
-    assert victim is not None
-    files, cells = [], {}
-    for part, layer in product(saves, exits):
-        made = policy(victim, config.auxiliary_data or config.data, part, 64, layer, config.seed)
-        files.append(str(out / f"{made.name}.yaml"))
-        made.write(files[-1])
-        cells[made.name] = part, layer
-    asked = AttackConfig(**{**config.as_dict(), "policies": tuple(files)})
-    run = attack(asked, out / "run", resume=(out / "run").exists(), say=say)
+def rows(config: AttackConfig, cells: dict[str, tuple[float, int]], run: Run) -> Iterator[dict[str, Any]]:
+    """A row for each attack on each cell that is finished, and one of the worst case for each.
+
+    Args:
+        config: of the run.
+        cells: what each policy saves, and after which layer it sends.
+        run: of all of them.
+    """
     judged = {each.policy: each for each in verdicts(run)}
-    table = pd.read_csv(run.folder / "seconds.csv")
-    seconds = table.groupby(["policy", "attack"])[["fit", "reconstruct"]].sum().sum(axis=1).to_dict()
-    for name, (part, layer) in cells.items():
+    seconds = run.seconds.groupby(["policy", "attack"])[["fit", "reconstruct"]].sum().sum(axis=1).to_dict()
+    for name in run.policies:
+        part, layer = cells[name]
+        done = [each for each in run.about["attacks"] if run.values(name, each, run.measure).numel()]
+        if done != run.about["attacks"]:
+            continue
         order = "known" if "order" in run.about["threat"]["knows"] else "hidden"
         about = {"victim": config.victim, "exit_layer": layer, "order": order, "policy": name, "saves": part}
         about["defense"] = config.defense or "none"
         about["auxiliary"] = run.about["data"]["auxiliary"]
-        for each in run.attacks:
-            found = {
-                m: float(run.values(name, each, m).mean())
-                for m in ("ssim", "psnr", "lpips")
-                if m in run.about["metrics"]
-            }
+        for each in done:
+            scores = {m: run.values(name, each, m) for m in METRICS}
+            found = {m: float(values.mean()) for m, values in scores.items() if values.numel()}
             yield {**about, "attack": each, "seconds": round(seconds[name, each], 1), **found}
         worst = bootstrap_mean(run.worst_case(name))
         yield {
@@ -85,6 +93,24 @@ def rows(config: AttackConfig, exits: list[int], saves: list[float], out: Path, 
         }
 
 
+def policies(config: AttackConfig, exits: list[int], saves: list[float]) -> Iterator[MergePolicy]:
+    """A policy for each exit and saving; all exits of a saving share its thresholds."""
+    victim = target(config, config.policies).victim
+    whole = [policy(victim, config.auxiliary_data or config.data, part, 64, None, config.seed) for part in saves]
+    for layer, made in product(exits, whole):
+        yield replace(made, exit_layer=layer, name=f"{made.name}-exit-{layer}")
+
+
+def measured(config: AttackConfig, out: Path, leakage_only: bool) -> Run:
+    """The run in a folder, gone on with where one is there."""
+    if not leakage_only:
+        return attack(config, out, resume=out.exists())
+    setting = replace(prepare(config), answers=Answers(None, None))
+    with RunFolder(out, config.as_dict(), resume=out.exists()) as folder:
+        evaluate(setting, folder, config, lambda line: None)
+    return Run.read(out)
+
+
 def _seen(found: Evidence | None) -> dict[str, Any]:
     """By what pictures were recognised, where a recogniser looked."""
     if found is None:
@@ -100,7 +126,7 @@ def table(found: list[dict[str, Any]]) -> str:
     for row in (row for row in found if row["attack"] == "worst case"):
         cells = [
             row["victim"], row["order"], row["defense"],
-            f"{row['saves']:.0%}", str(row["exit_layer"]), f"{row['correct']:.0%}",
+            f"{row['saves']:.0%}", str(row["exit_layer"]), _share(row["correct"]),
             f"{row['gflops']:.2f}", f"{row['tokens']:.0f}",
             f"{row['ssim']:.3f} [{row['ssim_low']:.3f}, {row['ssim_high']:.3f}]",
             f"{row['recognised'] * row['images']:.0f} of {row['images']}" + _by(row), f"{row['blind']:.3f}",
@@ -108,6 +134,11 @@ def table(found: list[dict[str, Any]]) -> str:
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _share(value: float) -> str:
+    """As per cent, and nothing where it was not measured."""
+    return "" if math.isnan(value) else f"{value:.0%}"
 
 
 def _by(row: dict[str, Any]) -> str:
@@ -127,7 +158,7 @@ def main() -> None:
     parser.add_argument("--data", default="photos")
     parser.add_argument("--codec", default="uncoded")
     parser.add_argument("--channel", default="awgn:10")
-    parser.add_argument("--threat", default="server")
+    parser.add_argument("--threat", nargs="+", default=["server"])
     parser.add_argument("--defense")
     parser.add_argument("--exits", type=int, nargs="+", default=[3, 6, 9, 12])
     parser.add_argument("--saves", type=float, nargs="+", default=[0.0, 0.3, 0.5])
@@ -136,42 +167,45 @@ def main() -> None:
     parser.add_argument("--auxiliary", type=int, default=300)
     parser.add_argument("--budget", type=float, default=600.0)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", type=Path, help="keep the run in this folder; one that is there goes on")
+    parser.add_argument("--out", type=Path, help="keep the runs in this folder; those that are there go on")
+    parser.add_argument("--leakage-only", action="store_true", help="neither accuracy nor provable bounds")
+    parser.add_argument("--finished", action="store_true", help="measure nothing: what is finished in --out")
     parser.add_argument("--rows", type=Path, nargs="+", help="JSON lines to make the table of")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     asked = parser.parse_args()
     if asked.rows:
         print(table([json.loads(line) for path in asked.rows for line in path.read_text().splitlines()]))
         return
-    fields = {
-        name: getattr(asked, name)
-        for name in (
-            "weights",
-            "image_size",
-            "head",
-            "auxiliary_data",
-            "victim",
-            "data",
-            "codec",
-            "channel",
-            "threat",
-            "defense",
-            "recogniser",
-            "recogniser_weights",
-        )
-    }
-    sizes = {"images": asked.images, "auxiliary": asked.auxiliary, "budget": asked.budget or None}
-    config = AttackConfig(**fields, **sizes, policies=("none",), attacks=tuple(asked.attack), device=asked.device)
     found = []
     with TemporaryDirectory() as folder:
-        out = asked.out or Path(folder)
-        out.mkdir(parents=True, exist_ok=True)
-        for row in rows(config, asked.exits, asked.saves, out, lambda line: None):
+        for row in asked_for(asked, asked.out or Path(folder)):
             found.append(row)
             if asked.json:
                 print(json.dumps(row), flush=True)
     if not asked.json:
         print(table(found))
+
+
+def asked_for(asked: argparse.Namespace, out: Path) -> Iterator[dict[str, Any]]:
+    """Rows of one threat model after the other; policies and runs are kept in a folder."""
+    same = {name: getattr(asked, name) for name in OPTIONS}
+    sizes = {"images": asked.images, "auxiliary": asked.auxiliary, "budget": asked.budget or None}
+    plain = AttackConfig(**same, **sizes, policies=("none",), attacks=tuple(asked.attack), device=asked.device)
+    files, cells = [], dict[str, tuple[float, int]]()
+    out.mkdir(parents=True, exist_ok=True)
+    for layer, part in product(asked.exits, asked.saves):
+        name = f"saves-{part * 100:g}-exit-{layer}"
+        files.append(out / f"{name}.yaml")
+        cells[name] = part, layer
+    if not all(file.exists() for file in files):
+        for made in policies(plain, asked.exits, asked.saves):
+            made.write(out / f"{made.name}.yaml")
+    for threat in asked.threat:
+        config = replace(plain, threat=threat, policies=tuple(map(str, files)))
+        folder = out / threat.replace(":", "-")
+        yield from rows(
+            config, cells, Run.read(folder) if asked.finished else measured(config, folder, asked.leakage_only)
+        )
 
 
 if __name__ == "__main__":

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from atm import data
 from atm.data import ImageSet, Splits
@@ -18,6 +21,8 @@ from audit.planted.encoders import SIDE, SIGNAL, WIDTH, label
 Pictures = Callable[[int, int, int], Splits[Any]]
 """Numbers of attacked and auxiliary pictures, and a seed -> pictures."""
 
+PERSONS, EACH = 60, 12  # people, and pictures of each of them
+MOST = 500  # of the pictures are read, so few that they are not kept on disk
 DEVIATIONS = 0.12 * torch.linspace(1.6, 0.2, WIDTH)  # of the independent components of a Gaussian patch
 
 
@@ -91,6 +96,31 @@ def untwinned(victims: int, auxiliary: int, seed: int) -> Splits:
     return replace(found, auxiliary=own, alike=alike)
 
 
+def persons(group_by: str | None) -> Pictures:
+    """Pictures of people, who look alike from one to the next in two thirds of what they show; a corner says who it is.
+
+    Args:
+        group_by: None lets a person be on both sides; ``folder`` keeps people apart, as it does for users' data.
+    """
+
+    def make(victims: int, auxiliary: int, seed: int) -> Splits:
+        random = torch.Generator().manual_seed(seed)
+        with TemporaryDirectory() as temporary:
+            folder = Path(temporary, "persons")
+            for number, look in enumerate(_smooth(PERSONS, random)):
+                images = 0.65 * look + 0.35 * _smooth(EACH, random)
+                images[:, 0, 0, 0] = number / 255
+                own = folder / f"person-{number}"
+                own.mkdir(parents=True)
+                for picture, content in enumerate(SIGNAL.store(images)):
+                    (own / f"{picture}.{SIGNAL.suffix}").write_bytes(content)
+            most = min(auxiliary, MOST - victims)
+            found = data.splits(str(folder), victims=victims, auxiliary=most, size=SIDE, group_by=group_by, seed=seed)
+        return _relabelled(found.victims, found.auxiliary, found.validation)
+
+    return make
+
+
 def one_number(victims: int, auxiliary: int, seed: int) -> Splits:
     """A fixed pattern on grey whose contrast, from -1 to 1, is all that a picture shows."""
     pattern = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)) - 0.5
@@ -118,6 +148,12 @@ def another_domain(victims: int, auxiliary: int, seed: int) -> Splits:
     """The attacked pictures are photographs, the adversary's own are noise."""
     noise = _drawn(lambda n, random: torch.rand(n, 3, SIDE, SIDE, generator=random), victims, auxiliary, seed)
     return replace(noise, victims=photographs(victims, auxiliary, seed).victims)
+
+
+def _smooth(count: int, random: torch.Generator) -> Tensor:
+    """``[count, 3, SIDE, SIDE]`` in [0, 1], random colours that change slowly."""
+    coarse = torch.rand(count, 3, 7, 7, generator=random)
+    return interpolate(coarse, size=SIDE, mode="bicubic").clamp(0, 1)
 
 
 def _drawn(draw: Callable[[int, torch.Generator], Tensor], victims: int, auxiliary: int, seed: int) -> Splits:

@@ -125,8 +125,10 @@ NO_PICTURE = (
     System("identity alone", LEAKS, encoders.hashed, labels=True),
     System("retrieval alone", LEAKS, encoders.hashed, ("nearest", "ridge"), pictures.twins(100)),
     System("retrieval of 10 in 100", IN_PART, encoders.hashed, ("nearest", "ridge"), pictures.twins(10)),
+    System("person alone, of whom the adversary has pictures", LEAKS, encoders.who, ("nearest", "ridge"),
+           pictures.persons(None)),
     System("position alone", LEAKS, encoders.places, ("codes",), threat=PRESETS["server-shuffled"]),
-)
+)  # fmt: skip
 
 SOME_PICTURES = (
     System("near copy of 1 in 100", IN_PART, encoders.shown(1.0), pictures=pictures.marked(1)),
@@ -180,6 +182,7 @@ NULL = (
     System("one constant token", NOT_FOUND, encoders.one_constant_token, attacks=("ridge", "whole"), labels=True),
     System("near-duplicates taken from the adversary", NOT_FOUND, encoders.hashed, ("nearest", "ridge"),
            pictures.untwinned),
+    System("person alone, kept on one side", NOT_FOUND, encoders.who, ("nearest", "ridge"), pictures.persons("folder")),
     System("position told to the adversary anyway", NOT_FOUND, encoders.places, ("ridge", "codes")),
     _of_sounds("constant tokens of sounds", NOT_FOUND, sounds.constant, labels=True, threat="eavesdropper"),
     _of_sounds("another sound's tokens", NOT_FOUND, sounds.of_another),

@@ -17,7 +17,7 @@ from atm.threat import PRESETS, Knowledge, ThreatModel
 from atm.tokens import TokenBatch
 from attacks.alignment import Alignment
 from attacks.alternating import Alternating
-from attacks.discriminant import _fitted, assigned
+from attacks.discriminant import Discriminant, _fitted, assigned
 from attacks.objective import Likelihood, per_patch, together
 from attacks.session import Campaign, Session
 from audit.suite import choose_attacks
@@ -67,6 +67,16 @@ def test_the_discriminant_is_bayes_rule_for_gaussians_of_one_covariance():
     x = values[:50].flatten(0, 1)
     wanted = torch.stack([own.log_prob(x) for own in gaussian], 1).log_softmax(1)
     torch.testing.assert_close((x @ slopes + offsets).log_softmax(1), wanted, atol=0.3, rtol=0.1)
+
+
+def test_a_token_that_is_loud_everywhere_does_not_draw_all_patches():
+    """What it has in common with all places tells none of them: a patch chooses by probabilities, not by scores."""
+    slopes = torch.tensor([[1.0, -1.0], [5.0, 5.0]])
+    placer = Discriminant(torch.zeros(2), torch.ones(2), slopes, torch.zeros(2), False, False)
+    tokens = TokenBatch(torch.tensor([[1.0, 0.0], [-1.0, 1.0]]), torch.tensor([2]))
+    told = placer.told(tokens)
+    assert (tokens.values @ slopes).argmax(0).tolist() == [1, 1] and told.argmax(0).tolist() == [0, 1]
+    torch.testing.assert_close(told.exp().sum(1), torch.ones(2))
 
 
 @given(seed=st.integers(0, 10_000))

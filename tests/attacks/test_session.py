@@ -13,6 +13,7 @@ from atm.knowledge import Knowledge
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import PRESETS
+from attacks.best_constant import BestConstant
 from attacks.oracle import Oracle
 from attacks.ridge import Ridge
 from attacks.session import Campaign, Session
@@ -133,6 +134,14 @@ def test_what_is_shared_over_policies_is_fitted_once_for_each_exit():
     assert first.shared(Ridge) is second.shared(Ridge)
     early = Link(tiny_encoder(), MergePolicy.uniform(0.8, 3, exit_layer=1))
     assert Session(early, SERVER, IMAGES, campaign=campaign).oracle().shared(Ridge) is not first.shared(Ridge)
+
+
+def test_an_answer_that_reads_no_token_is_found_once_for_all_policies():
+    campaign = Campaign()
+    first, second = (Session(link(keep), SERVER, IMAGES, campaign=campaign).fitted(BestConstant) for keep in (0.9, 0.5))
+    assert first.answer is second.answer
+    alone = Session(link(0.5), SERVER, IMAGES).fitted(BestConstant)
+    assert torch.equal(first.answer, alone.answer)
 
 
 def test_the_same_seed_and_secret_give_the_same_attack():

@@ -102,3 +102,16 @@ def test_what_stands_in_neighbours_tokens_is_a_leak_that_ridge_alone_misses():
     system = BY_NAME["patches in their neighbours' tokens"]
     assert judge_system(system, SMALL, 0).verdict == "leaks"
     assert judge_system(replace(system, attacks=("ridge",)), SMALL, 0).verdict != "leaks"
+
+
+def test_who_is_on_both_sides_is_a_leak_and_who_is_on_one_is_not():
+    """Of one seed here; ``atm selfcheck --null`` counts alarms over many."""
+    shared, apart = "person alone, of whom the adversary has pictures", "person alone, kept on one side"
+    assert (verdict(shared), verdict(apart)) == ("leaks", "no leak found")
+
+
+def test_no_person_is_on_both_sides_where_people_are_kept_apart():
+    for by, common in ((None, True), ("folder", False)):
+        found = pictures.persons(by)(100, 400, 0)
+        theirs, hers = ((255 * part.images[:, 0, 0, 0]).round().unique() for part in (found.victims, found.auxiliary))
+        assert bool(torch.isin(theirs, hers).any()) == common and len(theirs) > 10
