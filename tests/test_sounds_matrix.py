@@ -1,4 +1,4 @@
-"""A small Whisper with every defence, against every adversary, with codecs and channels by turns, and what it writes."""
+"""A small Whisper and what it writes: every defence against every adversary, with codecs and channels by turns."""
 
 from __future__ import annotations
 

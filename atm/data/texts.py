@@ -147,10 +147,11 @@ def _chosen(signal: TextSignal, name: str, found: Sentences, wanted: Wanted) -> 
         short, long, copies = short + too_short, long + too_long, copies + part.copies
         if wanted.limit is not None and sum(map(len, parts)) >= wanted.limit:
             break
-    if not sum(map(len, parts)):
-        raise AtmError(f"{printable(name)} holds no usable sentence of {SHORTEST} words or more")
     skipped = [f"{number} {reason}" for reason, number in found.skipped.items()]
     skipped += [f"{short} sentences have fewer than {SHORTEST} words"] * bool(short)
+    if not sum(map(len, parts)):
+        why = f": {', '.join(skipped)}" if skipped else ""
+        raise AtmError(f"{printable(name)} holds no usable sentence of {SHORTEST} words or more{why}")
     notes = (f"{long} sentences are longer than {signal.longest} words, which is all that is taken of them",)
     words, labels = (torch.cat(each)[: wanted.limit] for each in ([p.words for p in parts], [p.labels for p in parts]))
     return TextSet(name, words, labels, found.classes, tuple(skipped), notes * bool(long), copies)

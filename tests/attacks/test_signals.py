@@ -71,7 +71,9 @@ def test_an_attack_undoes_what_the_first_layer_does(victims, kind, name):
     known = own[:8] + 0.002 if name == "nearest" else KINDS[kind](8, 0)  # retrieval finds what she has
     rebuilt = attacked.fitted(available()[name]).reconstruct(attacked.victims(known.clamp(0, 1))[1])
     assert victims[kind].signal.fault(rebuilt.cpu(), 8) is None
-    assert error(rebuilt, known) < 0.6 * error(own[:216].mean(0).expand_as(known), known), "the mean of hers reads nothing"
+    assert error(rebuilt, known) < 0.6 * error(own[:216].mean(0).expand_as(known), known), (
+        "the mean of hers reads nothing"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
