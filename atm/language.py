@@ -113,9 +113,12 @@ class Language(nn.Module):
         """``[A]`` losses, and whether they are said, of answers ``[A, n]`` to one prompt ``[m, h]``."""
         first, kept = self._read(prompt[None])
         losses, exact = [], []
-        for part, known in zip(numbers.split(AT_ONCE), there.split(AT_ONCE), strict=True):
+        order = there.sum(1).argsort(stable=True)  # so that short answers wait for no long ones
+        for rows in order.split(AT_ONCE):
+            longest = int(there[rows].sum(1).max())
+            part, known = numbers[rows, :longest], there[rows, :longest]
             logits = first[:, -1:].expand(len(part), -1, -1)
-            if part.shape[1] > 1:
+            if longest > 1:
                 memory = copy.deepcopy(kept)
                 memory.batch_repeat_interleave(len(part))
                 more, _ = self._read(self.words(part[:, :-1]), memory)
@@ -123,7 +126,8 @@ class Language(nn.Module):
             each = cross_entropy(logits.float().transpose(1, 2), part, reduction="none")
             losses.append(each.masked_fill(~known, 0.0).sum(1))
             exact.append(((logits.argmax(-1) == part) | ~known).all(1))
-        return torch.cat(losses), torch.cat(exact)
+        back = order.argsort()
+        return torch.cat(losses)[back], torch.cat(exact)[back]
 
     def _read(self, words: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
         """Logits ``[B, n, V]`` behind embedded words ``[B, n, h]``, and what is remembered with them.

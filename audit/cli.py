@@ -15,33 +15,7 @@ from rich.table import Table
 
 from audit import export_cli, live_cli
 from audit.ending import DEBUG, ended
-from audit.options import (
-    Accept,
-    AuxiliaryData,
-    Channel,
-    Classes,
-    Codec,
-    Data,
-    Defense,
-    Device,
-    Experiment,
-    Force,
-    GroupBy,
-    Head,
-    ImageSize,
-    Json,
-    LabelBy,
-    Mean,
-    Ray,
-    Resume,
-    Seed,
-    Std,
-    Threat,
-    Victim,
-    Weights,
-    configured,
-    out,
-)  # fmt: skip
+from audit.options import Accept, Experiment, Force, Json, Ray, Resume, configured, of_system, out
 from audit.progress import Progress
 from audit.report_cli import leaderboard, report
 from audit.search_cli import pick, search
@@ -93,6 +67,7 @@ def demo(
     "`atm attack --policy mine.yaml --attack ridge --threat eavesdropper:awgn:0 --out runs/eve`, "
     "`atm attack --victim vit_cifar10 --data cifar10_test.tar --images 256 --out runs/cifar`"
 )
+@of_system(before="images")
 def attack(
     context: typer.Context,
     experiment: Experiment = None,
@@ -102,21 +77,6 @@ def attack(
     attack: Annotated[
         list[str] | None, typer.Option(help="Attack to run; repeatable; default: standard, all permitted ones.")
     ] = None,
-    victim: Victim = "vit_photos",
-    weights: Weights = None,
-    image_size: ImageSize = None,
-    mean: Mean = None,
-    std: Std = None,
-    head: Head = None,
-    classes: Classes = None,
-    codec: Codec = "auto",
-    data: Data = "photos",
-    auxiliary_data: AuxiliaryData = None,
-    group_by: GroupBy = None,
-    label_by: LabelBy = None,
-    channel: Channel = "awgn:10",
-    defense: Defense = None,
-    threat: Threat = "server",
     images: Annotated[
         int, typer.Option(help="Pictures, sounds or sentences to attack; no verdict of privacy below 100.")
     ] = 100,
@@ -142,8 +102,6 @@ def attack(
     ] = None,
     recogniser_weights: Annotated[str | None, typer.Option(help="Safetensors file with its weights.")] = None,
     ray: Ray = None,
-    seed: Seed = 0,
-    device: Device = "auto",
     out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write.")] = Path("runs/attack"),
     resume: Resume = False,
     force: Force = False,
@@ -157,6 +115,7 @@ def attack(
 
 
 @app.command(epilog="Example: `atm compare --policy moderate --defense shuffle --out runs/compare`")
+@of_system(before="images")
 def compare(
     context: typer.Context,
     experiment: Experiment = None,
@@ -165,25 +124,9 @@ def compare(
         list[str] | None, typer.Option(help="Further defence of unmerged tokens, such as quantize:4; repeatable.")
     ] = None,
     attack: Annotated[list[str] | None, typer.Option(help="Attack to run; default: closed-form and learned.")] = None,
-    victim: Victim = "vit_photos",
-    weights: Weights = None,
-    image_size: ImageSize = None,
-    mean: Mean = None,
-    std: Std = None,
-    head: Head = None,
-    classes: Classes = None,
-    codec: Codec = "auto",
-    data: Data = "photos",
-    auxiliary_data: AuxiliaryData = None,
-    group_by: GroupBy = None,
-    label_by: LabelBy = None,
-    channel: Channel = "awgn:10",
-    threat: Threat = "server",
     images: Annotated[int, typer.Option(help="Pictures, sounds or sentences to attack; no claim below 100.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own, at most.")] = 2000,
     ray: Ray = None,
-    seed: Seed = 0,
-    device: Device = "auto",
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/compare"),
     resume: Resume = False,
     force: Force = False,
@@ -225,6 +168,7 @@ app.command(epilog="Example: `atm pick runs/search --at-least accuracy=0.9 --min
     epilog="Example: `atm sweep --snr 0:20:4 --channel awgn --channel rayleigh --channel rician,k=3 "
     "--eavesdropper-snr=-5:15:5 --out runs/air`"
 )
+@of_system(before="images")
 def sweep(
     context: typer.Context,
     experiment: Experiment = None,
@@ -242,27 +186,13 @@ def sweep(
         list[str] | None, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file; repeatable.")
     ] = None,
     attack: Annotated[list[str] | None, typer.Option(help="Trained anew at each point; default: closed-form.")] = None,
-    victim: Victim = "vit_photos",
-    weights: Weights = None,
-    image_size: ImageSize = None,
-    mean: Mean = None,
-    std: Std = None,
-    head: Head = None,
-    classes: Classes = None,
     codec: Annotated[
         list[str] | None, typer.Option(help="auto, uncoded, digital:SNR or a .safetensors file; repeatable.")
     ] = None,
-    data: Data = "photos",
-    auxiliary_data: AuxiliaryData = None,
-    group_by: GroupBy = None,
-    label_by: LabelBy = None,
-    defense: Defense = None,
     threat: Annotated[str, typer.Option(help="What both adversaries know; stranger: not the codec.")] = "eavesdropper",
     images: Annotated[int, typer.Option(help="Pictures, sounds or sentences to send and attack.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own, at most.")] = 1000,
     ray: Ray = None,
-    seed: Seed = 0,
-    device: Device = "auto",
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/sweep"),
     resume: Resume = False,
     force: Force = False,

@@ -21,10 +21,8 @@ from atm.errors import AtmError, one_line
 from atm.link import Link, Transmission
 from atm.policy import MergePolicy
 from atm.seeds import seed_of
-from atm.speech_encoder import SpeechEncoder
 from atm.store import StoredRun
 from atm.threat import ThreatModel
-from atm.victims.answers import TranscriptAnswers
 from attacks import Attack, available, inferences
 from attacks.budget import Budget, Plan
 from attacks.session import Campaign, Session
@@ -161,13 +159,11 @@ def _evaluate_policy(
     transmission, seen, true_map = session.victims(originals)
     link = setting.link(policy)
     if (policy.name, repeat) not in results.linked:
-        if isinstance(setting.answers, TranscriptAnswers):
-            texts = setting.answers.texts(link, transmission)
-            results.add_transcripts(policy.name, SERVER, texts, setting.answers.wrong(texts), repeat)
-            said: Tensor | None = setting.answers.numbers(texts)
-        else:
-            said = None if setting.answers.truth is None else setting.answers.said(link, transmission)
-        results.add_link(policy.name, _link_rows(link, transmission, setting.answers.truth, said), repeat)
+        answered = setting.answers.answered(link, transmission)
+        if (written := answered.written) is not None:
+            results.add_transcripts(policy.name, SERVER, written.texts, written.wrong, repeat)
+        rows = _link_rows(link, transmission, setting.answers.truth, answered.numbers)
+        results.add_link(policy.name, rows, repeat)
     if not all(results.finished(policy.name, name, repeat) for name in setting.attacks):
         hers = f"{len(setting.data.hers)} {setting.signal.noun}s"
         say(f"encoding the adversary's {hers} by {policy.name}{_again(repeat)}")
@@ -192,10 +188,9 @@ def _evaluate_policy(
         scores, _ = score(rebuilt, originals, setting.scores)
         if setting.recognition is not None:
             scores |= setting.recognition.scores(rebuilt)
-        if isinstance(setting.answers, TranscriptAnswers) and isinstance(setting.encoder, SpeechEncoder):
-            texts = setting.encoder.dictated(rebuilt)
-            results.add_transcripts(policy.name, name, texts, setting.answers.wrong(texts), repeat)
-            scores = {**scores, SEEN: setting.answers.right(texts)}
+        if (heard := setting.answers.read(setting.encoder, rebuilt)) is not None:
+            results.add_transcripts(policy.name, name, heard.texts, heard.wrong, repeat)
+            scores = {**scores, SEEN: heard.right}
         if (found := attack.recover(seen)) is not None:
             scores = {**scores, **harm.placed(found.cpu(), true_map.cpu())}
         if attack.history is not None:

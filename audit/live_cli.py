@@ -8,29 +8,7 @@ from typing import Annotated
 
 import typer
 
-from audit.options import (
-    AuxiliaryData,
-    Channel,
-    Classes,
-    Codec,
-    Data,
-    Defense,
-    Device,
-    Experiment,
-    GroupBy,
-    Head,
-    ImageSize,
-    Json,
-    LabelBy,
-    Mean,
-    Seed,
-    Std,
-    Threat,
-    Victim,
-    Weights,
-    configured,
-    out,
-)  # fmt: skip
+from audit.options import Channel, Experiment, Json, Seed, Threat, configured, of_system, out
 
 Policy = Annotated[str, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file.")]
 Policies = Annotated[
@@ -45,6 +23,7 @@ Listen = Annotated[str, typer.Option(help="HOST:PORT to listen on.")]
 SERVER, AIR, EARS = "127.0.0.1:5555", "127.0.0.1:5556", "127.0.0.1:5557"
 
 
+@of_system("data", "auxiliary_data", "group_by", "label_by", "threat", "seed", before="batch")
 def serve(
     context: typer.Context,
     experiment: Experiment = None,
@@ -52,17 +31,6 @@ def serve(
     key: Key = None,
     insecure: Insecure = False,
     policy: Policies = None,
-    victim: Victim = "vit_photos",
-    weights: Weights = None,
-    image_size: ImageSize = None,
-    mean: Mean = None,
-    std: Std = None,
-    head: Head = None,
-    classes: Classes = None,
-    codec: Codec = "auto",
-    channel: Channel = "awgn:10",
-    defense: Defense = None,
-    device: Device = "auto",
     batch: Annotated[int, typer.Option(help="Frames that are answered together, at most, one of each device.")] = 16,
     wait: Annotated[float, typer.Option(help="Milliseconds for which a frame waits for others to go with.")] = 0.0,
 ) -> None:
@@ -85,6 +53,7 @@ def serve(
         say_line(f"{server.answered} frames answered, {server.refused} messages refused")
 
 
+@of_system("threat", before="images")
 def device(
     context: typer.Context,
     experiment: Experiment = None,
@@ -114,24 +83,8 @@ def device(
     key: Key = None,
     insecure: Insecure = False,
     policy: Policies = None,
-    victim: Victim = "vit_photos",
-    weights: Weights = None,
-    image_size: ImageSize = None,
-    mean: Mean = None,
-    std: Std = None,
-    head: Head = None,
-    classes: Classes = None,
-    codec: Codec = "auto",
-    data: Data = "photos",
-    auxiliary_data: AuxiliaryData = None,
-    group_by: GroupBy = None,
-    label_by: LabelBy = None,
-    channel: Channel = "awgn:10",
-    defense: Defense = None,
     images: Images = 100,
     auxiliary: Auxiliary = 4000,
-    seed: Seed = 0,
-    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Send pictures: encode, merge, defend and code them, and print the answers."""
@@ -206,6 +159,7 @@ def channel(
         say_line(f"{relay.carried} frames carried, {relay.refused} messages refused")
 
 
+@of_system(before="images")
 def listen(
     context: typer.Context,
     experiment: Experiment = None,
@@ -223,24 +177,8 @@ def listen(
     key: Key = None,
     insecure: Insecure = False,
     policy: Policies = None,
-    victim: Victim = "vit_photos",
-    weights: Weights = None,
-    image_size: ImageSize = None,
-    mean: Mean = None,
-    std: Std = None,
-    head: Head = None,
-    classes: Classes = None,
-    codec: Codec = "auto",
-    data: Data = "photos",
-    auxiliary_data: AuxiliaryData = None,
-    group_by: GroupBy = None,
-    label_by: LabelBy = None,
-    channel: Channel = "awgn:10",
-    defense: Defense = None,
     images: Images = 100,
     auxiliary: Auxiliary = 4000,
-    seed: Seed = 0,
-    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Listen at the air, rebuild every frame with a fitted attack, and show what comes out."""
@@ -268,6 +206,7 @@ def listen(
             show_rebuilt(rebuilt, as_json)
 
 
+@of_system("auxiliary_data", "group_by", "label_by", "threat", before="images")
 def profile(
     context: typer.Context,
     experiment: Experiment = None,
@@ -278,21 +217,8 @@ def profile(
     warmup: Annotated[int, typer.Option(min=0, help="Frames at the beginning that do not count.")] = 10,
     threads: Annotated[int, typer.Option(help="Threads, each pinned to a processor where the system can.")] = 1,
     policy: Policy = "moderate",
-    victim: Victim = "vit_photos",
-    weights: Weights = None,
-    image_size: ImageSize = None,
-    mean: Mean = None,
-    std: Std = None,
-    head: Head = None,
-    classes: Classes = None,
-    codec: Codec = "auto",
-    data: Data = "photos",
-    channel: Channel = "awgn:10",
-    defense: Defense = None,
     images: Images = 100,
     auxiliary: Auxiliary = 4000,
-    seed: Seed = 0,
-    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Measure the latency of every stage of a frame on this machine, memory, and energy where it is counted."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import fields
+from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -60,6 +63,27 @@ Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster that sha
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the run in --out.")]
 
+SYSTEM: dict[str, tuple[Any, Any]] = {
+    "victim": (Victim, "vit_photos"),
+    "weights": (Weights, None),
+    "image_size": (ImageSize, None),
+    "mean": (Mean, None),
+    "std": (Std, None),
+    "head": (Head, None),
+    "classes": (Classes, None),
+    "codec": (Codec, "auto"),
+    "channel": (Channel, "awgn:10"),
+    "defense": (Defense, None),
+    "data": (Data, "photos"),
+    "auxiliary_data": (AuxiliaryData, None),
+    "group_by": (GroupBy, None),
+    "label_by": (LabelBy, None),
+    "threat": (Threat, "server"),
+    "seed": (Seed, 0),
+    "device": (Device, "auto"),
+}
+"""What describes a system and its adversary (`audit.system`): parameters with their options and defaults."""
+
 EXPERIMENTS = (".yaml", ".yml", ".json")
 FIELDS = {
     "policy": "policies",
@@ -93,3 +117,33 @@ def configured(context: typer.Context, make: type[C], experiment: str | None, **
         value = changes.get(field, value)
         asked[field] = tuple(value) if isinstance(value, list) else value
     return make(**asked) if experiment is None else make.read(experiment, **asked)
+
+
+def of_system(*without: str, before: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `SYSTEM`, whose values it takes from its context (`configured`).
+
+    Args:
+        without: those that it has not; one that it declares itself stays as it is.
+        before: its parameter before which they stand.
+    """
+
+    def given(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        own = list(signature.parameters.values())
+        place = [parameter.name for parameter in own].index(before)
+        shared = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=option)
+            for name, (option, default) in SYSTEM.items()
+            if name not in without and name not in signature.parameters
+        ]
+
+        @wraps(command)
+        def run(**values: Any) -> None:
+            command(**{parameter.name: values[parameter.name] for parameter in own})
+
+        parameters = [*own[:place], *shared, *own[place:]]
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return given

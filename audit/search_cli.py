@@ -10,52 +10,13 @@ import typer
 
 from atm.errors import AtmError
 from audit.ending import STOPPED
-from audit.options import (
-    EXPERIMENTS,
-    AuxiliaryData,
-    Channel,
-    Classes,
-    Codec,
-    Data,
-    Defense,
-    Device,
-    Force,
-    GroupBy,
-    Head,
-    ImageSize,
-    Json,
-    LabelBy,
-    Mean,
-    Ray,
-    Resume,
-    Seed,
-    Std,
-    Threat,
-    Victim,
-    Weights,
-    configured,
-    out,
-)  # fmt: skip
+from audit.options import EXPERIMENTS, Force, Json, Ray, Resume, configured, of_system, out
 from audit.progress import Progress
 
 
+@of_system(before="evals")
 def search(
     context: typer.Context,
-    victim: Victim = "vit_photos",
-    weights: Weights = None,
-    image_size: ImageSize = None,
-    mean: Mean = None,
-    std: Std = None,
-    head: Head = None,
-    classes: Classes = None,
-    codec: Codec = "auto",
-    data: Data = "photos",
-    auxiliary_data: AuxiliaryData = None,
-    group_by: GroupBy = None,
-    label_by: LabelBy = None,
-    channel: Channel = "awgn:10",
-    defense: Defense = None,
-    threat: Threat = "server",
     evals: Annotated[int, typer.Option(help="Policies to evaluate.")] = 64,
     objectives: Annotated[
         list[str] | None,
@@ -87,8 +48,6 @@ def search(
         float, typer.Option(help="Seconds of the full suite for each of them, shared by its attacks; 0 sets no limit.")
     ] = 100.0,
     ray: Ray = None,
-    seed: Seed = 0,
-    device: Device = "auto",
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/search"),
     resume: Resume = False,
     force: Force = False,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 RATE = 16_000
+NAMES = [*"abcdefgh", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "oh"]
 
 
 def voice(seed: int, seconds: float = 0.5, pitch: float | None = None) -> np.ndarray:
@@ -64,3 +65,19 @@ def whisper(path: Path, kind: str = "WhisperModel", bins: int = 16, **options: o
             parameter.add_(0.1 * torch.randn(parameter.shape))
     model.save_pretrained(path)
     return model
+
+
+def speaking(path: Path, **options: object) -> tuple[object, object]:
+    """A small Whisper with a decoder, random weights and `NAMES` as its words; transformers' model, and its words."""
+    tokenizers = pytest.importorskip("tokenizers", reason="needs the extra hf (tokenizers), which is missing")
+    import torch
+
+    model = whisper(path, "WhisperForConditionalGeneration", **({"max_target_positions": 16} | options))
+    with torch.no_grad():  # what is heard counts for more than what was written so far
+        for layer in model.model.decoder.layers:
+            layer.encoder_attn.out_proj.weight.mul_(30)
+    model.save_pretrained(path)
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(dict(zip(NAMES, range(20), strict=True)), unk_token="a"))
+    words.add_special_tokens(["a", "b", "c"])  # padding, beginning and end
+    words.save(str(path / "tokenizer.json"))
+    return model, words

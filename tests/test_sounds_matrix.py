@@ -1,4 +1,4 @@
-"""A small Whisper with every defence, against every adversary, with codecs and channels by turns."""
+"""A small Whisper and what it writes: every defence against every adversary, with codecs and channels by turns."""
 
 from __future__ import annotations
 
@@ -17,18 +17,27 @@ from atm.maps import Maps
 from atm.policy import MergePolicy
 from atm.threat import PRESETS
 from atm.victims import load_victim
+from atm.victims.answers import TranscriptAnswers
+from atm.victims.transcripts import transcribing
 from attacks.alignment import Alignment
 from attacks.ridge import Ridge
 from attacks.session import Session
 from attacks.training import Schedule
 from defenses.learned import Learned
-from tests.sounds import whisper
+from tests.sounds import speaking, whisper
 from tests.systems import CHAINS, CHANNELS, CODECS, DEFENCES, EXITS, channel, codec
 
 ATTACKED = [
     (defence, threat, CODECS[(d + t) % len(CODECS)], EXITS[(d + t // 2) % len(EXITS)], CHANNELS[(d + t) % 5])
     for d, defence in enumerate(("", *DEFENCES, *CHAINS))
     for t, threat in enumerate(PRESETS)
+]
+
+
+WRITTEN = [
+    (defence, CODECS[number % 3], EXITS[(number + shift) % 2], CHANNELS[(number + 2 * shift) % 5])
+    for shift in range(3)
+    for number, defence in enumerate(("", *DEFENCES, *CHAINS), shift)
 ]
 
 
@@ -115,3 +124,38 @@ def test_sounds_are_merged_by_learned_maps_and_attacked(encoder, kind):
     transmission, seen, _ = session.victims(sounds(6, 0))
     assert max(transmission.sent.counts) < 24, "something merged"
     assert session.signal.fault(session.fitted(Ridge).reconstruct(seen), 6) is None
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory) -> Encoder:
+    pytest.importorskip("jiwer", reason="needs the extra audio (jiwer), which is missing")
+    path: Path = tmp_path_factory.mktemp("speaking")
+    speaking(path, d_model=128, encoder_attention_heads=4, decoder_attention_heads=4)
+    return transcribing(load_victim(str(path))).encoder
+
+
+@pytest.mark.parametrize(("defence", "codec", "exit_layer", "over"), WRITTEN)
+def test_what_arrives_is_written_down(writer, defence, codec, exit_layer, over):
+    """Through every defence and codec, merged: what the server writes, and what is heard in what ridge rebuilds."""
+    link, victims = system(writer, defence, codec, exit_layer, over), sounds(6, 0)
+    session = Session(link, PRESETS["server"], sounds(30, 1))
+    transmission, seen, _ = session.victims(victims)
+    answers = TranscriptAnswers.of(torch.tensor([0, 1, 2] * 2), "accuracy", ("one", "two", "three"))
+    answered = answers.answered(link, transmission)
+    received = transmission.received.without_padding()[0]
+    assert answered.written.texts == writer.transcribe(received, link.policy)
+    assert answered.numbers.tolist() == answers.said(link, transmission).tolist()
+    heard = answers.read(link.encoder, session.fitted(Ridge).reconstruct(seen))
+    for written in (answered.written, heard):
+        assert len(written.texts) == len(written.wrong) == len(written.right) == 6
+        assert all(0 <= wrong < float("inf") for wrong in written.wrong)
+        assert [wrong == 0 for wrong in written.wrong] == written.right.bool().tolist()
+
+
+def test_what_is_written_follows_what_arrives(writer):
+    """Clear tokens give the same texts as the device's own, noise gives others."""
+    clear, drowned = (system(writer, "", "uncoded", 2, over) for over in ("noiseless", "awgn:-40"))
+    answers = TranscriptAnswers.of(torch.zeros(6, dtype=torch.long), "accuracy", ("one", "two"))
+    texts = [answers.answered(link, link.transmit(sounds(6, 0))).written.texts for link in (clear, drowned)]
+    tokens = writer(sounds(6, 0), clear.policy).tokens
+    assert texts[0] == writer.transcribe(tokens, clear.policy) != texts[1]

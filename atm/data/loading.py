@@ -210,7 +210,7 @@ def _overlap(chosen: Sequence[photos.Crop]) -> tuple[str, ...]:
 
 
 def _sized(found: ImageSet, size: Size, channels: int) -> ImageSet:
-    return replace(found, pixels=grey(fit(found.pixels, size), channels).contiguous())
+    return replace(found, kept=grey(fit(found.pixels, size), channels).contiguous())
 
 
 def _has_train(name: str, wanted: Wanted) -> bool:

@@ -149,4 +149,6 @@ def _columns(rows: list[list[str]], path: Path) -> tuple[int, int | None, int]:
         return texts[0], labels[0] if labels else None, 1
     if rows and all(len(row) == COLA and row[1] in ("0", "1") and {*row[2]} <= MARKS for row in rows[:100]):
         return 3, 1, 0
+    if rows and _broken("".join(rows[0])):
+        raise AtmError(f"{path} is no UTF-8 from its first line on")
     raise AtmError(f"{path} needs a first line that names its columns: 'sentence', and 'label' where there are labels")

@@ -16,11 +16,13 @@ from torch import Tensor
 from atm.rows import Pixels, Rows
 
 
+@dataclass(frozen=True, eq=False)
 class Samples(ABC):
-    """Labelled signals of one kind, which one file each for a kind of signal keeps in its own form.
+    """Labelled signals of one kind, each kind in a form of its own.
 
     Attributes:
         name: of the data set.
+        kept: ``[N, ...]`` in the form in which they are kept, which may be mapped from a file.
         labels: ``[N]`` int64, indices into ``classes``.
         classes: names of the classes, whether or not a signal of theirs is among these ones.
         skipped: one line for each kind of thing that could not be used.
@@ -29,32 +31,20 @@ class Samples(ABC):
     """
 
     name: str
+    kept: Tensor
     labels: Tensor
     classes: tuple[str, ...]
-    skipped: tuple[str, ...]
-    notes: tuple[str, ...]
-    copies: int
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    copies: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     @abstractmethod
-    def kept(self) -> Tensor:
-        """``[N, ...]`` in the form in which they are kept, which may be mapped from a file."""
-
-    @property
-    @abstractmethod
     def inputs(self) -> Tensor:
         """All of them as a victim takes them in, in memory."""
-
-    @abstractmethod
-    def with_kept(self, kept: Tensor, labels: Tensor) -> Self:
-        """The same set with other signals."""
-
-    @abstractmethod
-    def having_left_out(self, copies: int) -> Self:
-        """The same set, of which so many more copies were left out."""
 
     @abstractmethod
     def with_more(self, *others: Self) -> Rows:
@@ -82,7 +72,7 @@ class Samples(ABC):
         first = int(wanted[0]) if len(wanted) else -1
         consecutive = first >= 0 and torch.equal(wanted, torch.arange(first, first + len(wanted)))
         part = slice(first, first + len(wanted)) if consecutive else wanted
-        chosen = self.with_kept(self.kept[part], self.labels[part])
+        chosen = replace(self, kept=self.kept[part], labels=self.labels[part])
         if "hashes" in self.__dict__:
             chosen.__dict__["hashes"] = tuple(self.hashes[row] for row in wanted.tolist())
         return chosen
@@ -94,36 +84,23 @@ class Samples(ABC):
             if found not in known:
                 known.add(found)
                 rows.append(row)
-        return self.subset(rows).having_left_out(len(self) - len(rows))
+        chosen = replace(self.subset(rows), copies=self.copies + len(self) - len(rows))
+        chosen.__dict__["hashes"] = tuple(self.hashes[row] for row in rows)
+        return chosen
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet(Samples):
-    """Labelled pictures of one size.
+    """Labelled pictures of one size, kept as ``[N, C, H, W]`` uint8, C being 1 or 3.
 
-    Attributes:
-        name: of the data set.
-        pixels: ``[N, C, H, W]`` uint8, C being 1 or 3; of a large set they are mapped from the cache on disk, so take
-            slices or `batches` of them and not all at once.
-        labels: ``[N]`` int64, indices into ``classes``.
-        classes: names of the class folders, whether or not a picture of theirs is among these ones.
-        skipped: one line for each kind of file that could not be used.
-        notes: one line for each kind of change that pictures went through (transparency, sizes, frames).
-        copies: pictures that were left out because their pixels were there already.
+    Those of a large set are mapped from the cache on disk, so take slices or `batches` of them and not all at once.
+    ``classes`` are names of folders, ``skipped`` counts files, ``notes`` tell of transparency, sizes and frames.
     """
 
-    name: str
-    pixels: Tensor
-    labels: Tensor
-    classes: tuple[str, ...]
-    skipped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    copies: int = 0
-
     @property
-    def kept(self) -> Tensor:
-        """The pixels."""
-        return self.pixels
+    def pixels(self) -> Tensor:
+        """``[N, C, H, W]`` uint8."""
+        return self.kept
 
     @property
     def images(self) -> Tensor:
@@ -135,10 +112,6 @@ class ImageSet(Samples):
         """The same: what a victim takes in."""
         return self.images
 
-    def with_kept(self, kept: Tensor, labels: Tensor) -> ImageSet:
-        """Other pixels and labels."""
-        return replace(self, pixels=kept, labels=labels)
-
     def with_more(self, *others: ImageSet) -> Pixels:
         """``[N, C, H, W]`` float in [0, 1]."""
         return Pixels([self.pixels, *(other.pixels for other in others)])
@@ -147,10 +120,6 @@ class ImageSet(Samples):
         """The pictures in order, ``[B, C, H, W]`` float in [0, 1], ``size`` at a time and the rest at the end."""
         for begin in range(0, len(self), size):
             yield self.pixels[begin : begin + size].float() / 255
-
-    def having_left_out(self, copies: int) -> ImageSet:
-        """So many more copies."""
-        return replace(self, copies=self.copies + copies)
 
 
 S = TypeVar("S", bound=Samples)

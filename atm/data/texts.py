@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Unpack
 
@@ -41,47 +41,21 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TextSet(Samples):
-    """Labelled sentences.
-
-    Attributes:
-        name: of the data set.
-        words: ``[N, L]`` int64, numbers of words, `NO_WORD` behind the end of a sentence.
-        labels: ``[N]`` int64, indices into ``classes``.
-        classes: names of the classes, whether or not a sentence of theirs is among these ones.
-        skipped: one line for each reason for which lines could not be used.
-        notes: one line for each kind of change that sentences went through.
-        copies: sentences that were left out because the same words were there already.
-    """
-
-    name: str
-    words: Tensor
-    labels: Tensor
-    classes: tuple[str, ...]
-    skipped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    copies: int = 0
+    """Labelled sentences, kept as ``[N, L]`` int64: numbers of words, `NO_WORD` behind the end of a sentence."""
 
     @property
-    def kept(self) -> Tensor:
-        """The words."""
-        return self.words
+    def words(self) -> Tensor:
+        """``[N, L]`` int64."""
+        return self.kept
 
     @property
     def inputs(self) -> Tensor:
         """The words."""
         return self.words
 
-    def with_kept(self, kept: Tensor, labels: Tensor) -> TextSet:
-        """Other words and labels."""
-        return replace(self, words=kept, labels=labels)
-
     def with_more(self, *others: TextSet) -> Held:
         """``[N, L]``."""
         return Held(torch.cat([self.words, *(other.words for other in others)]))
-
-    def having_left_out(self, copies: int) -> TextSet:
-        """So many more copies."""
-        return replace(self, copies=self.copies + copies)
 
 
 class Texts:
@@ -173,10 +147,11 @@ def _chosen(signal: TextSignal, name: str, found: Sentences, wanted: Wanted) -> 
         short, long, copies = short + too_short, long + too_long, copies + part.copies
         if wanted.limit is not None and sum(map(len, parts)) >= wanted.limit:
             break
-    if not sum(map(len, parts)):
-        raise AtmError(f"{printable(name)} holds no usable sentence of {SHORTEST} words or more")
     skipped = [f"{number} {reason}" for reason, number in found.skipped.items()]
     skipped += [f"{short} sentences have fewer than {SHORTEST} words"] * bool(short)
+    if not sum(map(len, parts)):
+        why = f": {', '.join(skipped)}" if skipped else ""
+        raise AtmError(f"{printable(name)} holds no usable sentence of {SHORTEST} words or more{why}")
     notes = (f"{long} sentences are longer than {signal.longest} words, which is all that is taken of them",)
     words, labels = (torch.cat(each)[: wanted.limit] for each in ([p.words for p in parts], [p.labels for p in parts]))
     return TextSet(name, words, labels, found.classes, tuple(skipped), notes * bool(long), copies)

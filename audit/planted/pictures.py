@@ -44,7 +44,7 @@ def overlapping(victims: int, auxiliary: int, seed: int) -> Splits:
     """Half of the attacked pictures are among the adversary's own."""
     found = photographs(victims, auxiliary, seed)
     both = torch.cat([found.auxiliary.pixels, found.victims.pixels[: victims // 2]])
-    return replace(found, auxiliary=replace(found.auxiliary, pixels=both, labels=label(both.float())))
+    return replace(found, auxiliary=replace(found.auxiliary, kept=both, labels=label(both.float())))
 
 
 def marked(percent: int) -> Pictures:
@@ -58,7 +58,7 @@ def marked(percent: int) -> Pictures:
         pixels = pictures.pixels.clone()
         pixels[:, 0, 0, 0] = pixels[:, 0, 0, 0].clamp(max=200)
         pixels[rows, 0, 0, 0] = 255
-        return replace(pictures, pixels=pixels)
+        return replace(pictures, kept=pixels)
 
     def make(victims: int, auxiliary: int, seed: int) -> Splits:
         found = photographs(victims, auxiliary, seed)
@@ -83,7 +83,7 @@ def twins(percent: int) -> Pictures:
         pixels = torch.cat(
             [torch.where(twinned < 255, twinned + other, twinned - other.byte()), found.auxiliary.pixels]
         )
-        own = replace(found.auxiliary, pixels=pixels[: len(found.auxiliary)])
+        own = replace(found.auxiliary, kept=pixels[: len(found.auxiliary)])
         return _relabelled(found.victims, own, found.validation)
 
     return make

@@ -60,6 +60,13 @@ def identity(sounds: Tensor) -> TokenBatch:
     return TokenBatch.dense(SIGNAL.to_units(sounds), 0)
 
 
+def turned(sounds: Tensor) -> TokenBatch:
+    """The units under a secret rotation of their values."""
+    random = torch.Generator().manual_seed(21)
+    rotation = torch.linalg.qr(torch.randn(SIGNAL.unit, SIGNAL.unit, generator=random))[0]
+    return TokenBatch.dense(SIGNAL.to_units(sounds) @ rotation, 0)
+
+
 def constant(sounds: Tensor) -> TokenBatch:
     """The same tokens for every sound."""
     return identity(torch.ones_like(sounds))

@@ -195,6 +195,7 @@ NULL = (
 
 SOUNDS = (
     _of_sounds("spectrogram in the tokens", LEAKS, sounds.identity),
+    _of_sounds("secret fixed rotation of sounds", LEAKS, sounds.turned),
     _of_sounds("word leaked but not the sound", LEAKS, sounds.word_only, labels=True),
 )
 

@@ -74,7 +74,7 @@ def test_where_there_is_nothing_nothing_is_found(make, tokens_of):
 def test_retrieval_finds_the_sentence_that_she_has():
     twins = DATA.auxiliary.words[:40].clone()
     twins[:, 0] = torch.where(twins[:, 0] == 5, 6, 5)
-    data = replace(DATA, victims=replace(DATA.victims, words=twins, labels=DATA.victims.labels))
+    data = replace(DATA, victims=replace(DATA.victims, kept=twins, labels=DATA.victims.labels))
     found, _ = score(available()["nearest_sentence"], planted.turned, data=data)
     drawn, _ = score(available()["random_sentence"], planted.turned, data=data)
     assert found > 0.85 > 0.5 > drawn

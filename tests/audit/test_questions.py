@@ -12,6 +12,7 @@ from atm.data.kinds import source
 from atm.signals import AskedSignal
 from atm.victims import load_victim
 from attacks.base import Inferred, Inquiry
+from attacks.describe import REQUEST
 from audit import harm
 from audit.train_projector import ProjectorConfig
 from reports.harm import rates
@@ -91,6 +92,27 @@ def test_a_projector_is_trained_and_its_victim_attacked_asked_and_judged(atm, tr
     assert run.per_image("uniform-0.9", "gflops").mean() <= run.per_image("none", "gflops").mean()
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "a question of hers answered right" in page and "data:image/png" in page
+
+
+def test_a_caption_gives_away_what_the_model_has_learned_to_describe(atm, language, tower, tmp_path):
+    """The planted leak of `describe`: a model that was taught to say the colour where it is asked for a description."""
+    data = tmp_path / "data"
+    write_questions(data, 40, "test")
+    write_questions(data, 120, "train", first=40)
+    for split in ("test", "train"):
+        rows = json.loads((data / split / "questions.json").read_text(encoding="utf-8"))
+        told = [[REQUEST, *row[1:]] for row in rows if row[0].startswith("what")]
+        (data / split / "questions.json").write_text(json.dumps(told), encoding="utf-8")
+    code, _, errors = atm("train", "projector", *TOWER, "--weights", tower, "--lm", language, "--data", data, *TRAINED,
+                          "--out", tmp_path / "made")  # fmt: skip
+    assert code == 0, errors
+    code, _, errors = atm(
+        "attack", "--victim", tmp_path / "made", "--data", data, "--policy", "none", "--images", 40, "--auxiliary", 60,
+        "--channel", "noiseless", "--attack", "describe", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert code == 0, errors
+    (told,) = (rate for rate in rates(Run.read(tmp_path / "run")) if rate.metric == "caption_correct")
+    assert told.rate.estimate > told.chance + 0.1, (told.rate.estimate, told.chance)
 
 
 @pytest.mark.parametrize("layers", [0, -1])

@@ -14,25 +14,10 @@ from atm.victims.transcripts import transcribing
 from privacy_metrics.transcripts import plainly, word_errors
 from reports.run import Run
 from reports.transcripts import SERVER, TRANSCRIPTS, written
-from tests.sounds import folder, whisper
+from tests.sounds import folder, speaking, whisper
 
 jiwer = pytest.importorskip("jiwer", reason="needs the extra audio (jiwer), which is missing")
-NAMES = [*"abcdefgh", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "oh"]
 CLASSES = ("--label-by", r"(\d)_s", "--group-by", r"_(s\d)_")
-
-
-def speaking(path):
-    """A small Whisper with random weights and words; transformers' model."""
-    tokenizers = pytest.importorskip("tokenizers", reason="needs the extra hf (tokenizers), which is missing")
-    model = whisper(path, "WhisperForConditionalGeneration", max_target_positions=16)
-    with torch.no_grad():  # what is heard counts for more than what was written so far
-        for layer in model.model.decoder.layers:
-            layer.encoder_attn.out_proj.weight.mul_(30)
-    model.save_pretrained(path)
-    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(dict(zip(NAMES, range(20), strict=True)), unk_token="a"))
-    words.add_special_tokens(["a", "b", "c"])  # padding, beginning and end
-    words.save(str(path / "tokenizer.json"))
-    return model, words
 
 
 @pytest.fixture(scope="module")

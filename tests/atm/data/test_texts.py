@@ -66,7 +66,10 @@ def test_what_cannot_be_used_is_counted_by_reason(tmp_path, signal):
     [
         ("a.tsv", "w4 w5 w6\tyes\n", "needs a first line that names its columns"),
         ("a.tsv", "", "needs a first line"),
-        ("a.txt", "w4\n\n", "no usable sentence"),
+        ("a.txt", "w4\n\n", "no usable sentence of 3 words or more: 1 sentences are empty, 1 sentences have fewer"),
+        ("a.tsv", "sentence\tlabel\nw4 w5 w6\n", "no usable sentence of 3 words or more: 1 lines have too few columns"),
+        ("a.txt", b"w4 w5 caf\xe9\n" * 2, "no usable sentence of 3 words or more: 2 lines are not UTF-8"),
+        ("a.tsv", "sentence\nw4 w5 w6\n".encode("utf-16"), "no UTF-8 from its first line on"),
         ("a.doc", "w4 w5 w6", "no tsv, csv or txt file"),
         ("a.csv", "sentence\n" + "x" * 200_000, "cannot be read"),
     ],
