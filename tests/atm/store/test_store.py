@@ -212,7 +212,7 @@ def test_one_reader_sees_what_was_written_since_and_that_it_was_damaged(tmp_path
             assert reader.read_bytes("images", f"{n}.png") == b"picture"
     path = tmp_path / "run" / "checksums.jsonl"
     path.write_bytes(path.read_bytes().replace(b"steps", b"stops"))
-    with pytest.raises(AtmError, match="checksums.jsonl, line"):
+    with pytest.raises(AtmError, match=r"checksums\.jsonl, line"):
         reader.records("steps.jsonl")
 
 
