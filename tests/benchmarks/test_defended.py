@@ -43,6 +43,7 @@ def test_a_flip_hides_from_the_attack_as_it_was_and_not_from_the_refitted_one(ro
     assert flipped["distance_correlation"] == pytest.approx(plain["distance_correlation"], abs=1e-4)
     assert noise["beside"] == "flip" and noise["accuracy"] >= flipped["accuracy"]
     assert torch.tensor([row["gain_low"] <= row["gain"] <= row["gain_high"] for row in rows]).all()
+    assert noise["gain"] == pytest.approx(noise["accuracy"] - plain["accuracy"])
     assert len(defended.table(rows).splitlines()) == 2 + len(rows)
 
 

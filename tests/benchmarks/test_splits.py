@@ -33,6 +33,7 @@ def test_both_orders_share_policies_and_what_is_finished_is_read_again(words, mo
         (order, layer, part) for order in ("known", "hidden") for layer in (1, 2) for part in (0.0, 0.3)
     ]
     assert all(math.isnan(row["correct"]) and row["ssim_low"] <= row["ssim"] <= row["ssim_high"] for row in worst)
+    assert all(row["blind"] < row["ssim"] for row in worst)
     sent = {(row["order"], row["policy"]): row["tokens"] for row in worst}
     assert all(sent["known", name] == tokens for (_, name), tokens in sent.items())
     assert sent["known", "saves-30-exit-2"] < sent["known", "saves-0-exit-2"]
