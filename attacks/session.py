@@ -204,9 +204,14 @@ class Session:
         return self._fitted[key]
 
     def _share(self, make: type[Any], threat: ThreatModel, budget: Budget, parameters: dict[str, Any]) -> Any:
-        exits, depth = self.link.policy.device_layers, self.link.encoder.depth
+        policy, exits = self.link.policy, self.link.policy.device_layers
         unmerged = replace(
-            self.link.policy, thresholds=(1.0,) * depth, remove=(), exit_layer=exits, name=f"shared-{exits}"
+            policy,
+            thresholds=(1.0,) * self.link.encoder.depth,
+            remove=(),
+            order="place" if policy.order == "energy" else policy.order,  # by energy only numbers are removed
+            exit_layer=exits,
+            name=f"shared-{exits}",
         )
         key = (make, threat, unmerged, repr(sorted(parameters.items())))
         if key not in self.campaign.fitted:

@@ -17,6 +17,7 @@ unmerged victim is evaluated once more for each set; its front is what its model
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 import warnings
@@ -53,10 +54,10 @@ def hypervolumes(
     """Rows as they come, seed after seed, so that one that is cut off still compares all methods."""
     evals, objectives = config.evals, config.asked()[0]
     problem, turns = make_problem(config, rounds=1), make_problem(config)
-    rivals = Remembering(problem, config.lowest, objectives, _part(memory, "search"))
+    rivals = Remembering(problem, config.lowest, objectives, _part(memory, "search", config))
     frame, ours = _frame(rivals), rivals
     if len(turns.rounds) > 1:
-        ours = Remembering(turns, config.lowest, objectives, _part(memory, "rounds"))
+        ours = Remembering(turns, config.lowest, objectives, _part(memory, "rounds", config))
     if held_out:
         other, other_frame = _judge(turns, config, held_out, memory)
     for seed in seeds:
@@ -95,7 +96,7 @@ def _believed(
 def _judge(problem: PolicyProblem, config: SearchConfig, count: int, memory: Path | None) -> tuple[Remembering, Frame]:
     """What fronts are measured on again, and in which units."""
     others = _on_others(problem, config, count)
-    other = Remembering(others, config.lowest, config.asked()[0], _part(memory, "others"))
+    other = Remembering(others, config.lowest, config.asked()[0], _part(memory, "others", config, count))
     return other, _frame(other)
 
 
@@ -112,8 +113,12 @@ def _on_others(problem: PolicyProblem, config: SearchConfig, count: int) -> Poli
     return PolicyProblem(changed, problem.measured, score, config.lowest, config.seed + 1)
 
 
-def _part(memory: Path | None, name: str) -> Path | None:
-    return None if memory is None else memory.with_name(f"{memory.name}-{name}.jsonl")
+def _part(memory: Path | None, name: str, config: SearchConfig, others: int = 0) -> Path | None:
+    """The file of what was evaluated on the same system and pictures, by whatever method and however often."""
+    if memory is None:
+        return None
+    same = json.dumps([replace(config, evals=1, lowest=0.0).as_dict(), others], sort_keys=True)
+    return memory.with_name(f"{memory.name}-{name}-{hashlib.sha256(same.encode()).hexdigest()[:8]}.jsonl")
 
 
 def _frame(problem: Remembering) -> Frame:

@@ -39,6 +39,7 @@ OPTIONS = (
     "victim", "weights", "image_size", "head", "data", "auxiliary_data", "codec", "channel", "defense", "recogniser",
     "recogniser_weights",
 )  # fmt: skip
+CALIBRATED_BY = ("victim", "weights", "image_size", "data", "auxiliary_data")
 HEADINGS = (
     "order",
     "defence",
@@ -54,24 +55,24 @@ HEADINGS = (
 )
 
 
-def rows(config: AttackConfig, cells: dict[str, tuple[float, int]], run: Run) -> Iterator[dict[str, Any]]:
+def rows(cells: dict[str, tuple[float, int]], run: Run) -> Iterator[dict[str, Any]]:
     """A row for each attack on each cell that is finished, and one of the worst case for each.
 
     Args:
-        config: of the run.
-        cells: what each policy saves, and after which layer it sends.
+        cells: what each policy saves, and after which layer it sends; others of the run are left out.
         run: of all of them.
     """
     judged = {each.policy: each for each in verdicts(run)}
     seconds = run.seconds.groupby(["policy", "attack"])[["fit", "reconstruct"]].sum().sum(axis=1).to_dict()
-    for name in run.policies:
+    asked = run.about["config"]
+    for name in (each for each in run.policies if each in cells):
         part, layer = cells[name]
         done = [each for each in run.about["attacks"] if run.values(name, each, run.measure).numel()]
         if done != run.about["attacks"]:
             continue
         order = "known" if "order" in run.about["threat"]["knows"] else "hidden"
-        about = {"victim": config.victim, "exit_layer": layer, "order": order, "policy": name, "saves": part}
-        about["defense"] = config.defense or "none"
+        about = {"victim": asked["victim"], "exit_layer": layer, "order": order, "policy": name, "saves": part}
+        about["defense"] = asked["defense"] or "none"
         about["auxiliary"] = run.about["data"]["auxiliary"]
         for each in done:
             scores = {m: run.values(name, each, m) for m in METRICS}
@@ -197,15 +198,23 @@ def asked_for(asked: argparse.Namespace, out: Path) -> Iterator[dict[str, Any]]:
         name = f"saves-{part * 100:g}-exit-{layer}"
         files.append(out / f"{name}.yaml")
         cells[name] = part, layer
-    if not all(file.exists() for file in files):
-        for made in policies(plain, asked.exits, asked.saves):
-            made.write(out / f"{made.name}.yaml")
+    if not asked.finished:
+        calibrated(plain, asked, out, files)
     for threat in asked.threat:
         config = replace(plain, threat=threat, policies=tuple(map(str, files)))
         folder = out / threat.replace(":", "-")
-        yield from rows(
-            config, cells, Run.read(folder) if asked.finished else measured(config, folder, asked.leakage_only)
-        )
+        yield from rows(cells, Run.read(folder) if asked.finished else measured(config, folder, asked.leakage_only))
+
+
+def calibrated(config: AttackConfig, asked: argparse.Namespace, out: Path, files: list[Path]) -> None:
+    """See that the policies are in a folder, calibrated for this victim on these pictures."""
+    note, system = out / "calibrated.json", {name: getattr(asked, name) for name in CALIBRATED_BY}
+    if note.exists() and json.loads(note.read_text()) != system:
+        raise SystemExit(f"error: policies in {out} were calibrated for another victim or data; give another --out")
+    if not all(file.exists() for file in files):
+        for made in policies(config, asked.exits, asked.saves):
+            made.write(out / f"{made.name}.yaml")
+        note.write_text(json.dumps(system))
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ def export(outcome: Outcome) -> Export:
         "out": str(outcome.folder),
         "front": [{"policy": t.name, "thresholds": list(t.thresholds), **t.values} for t in outcome.front],
         "recommended": {r.title: r.trial.name for r in recommended},
+        "reasons": {r.title: r.reason for r in recommended},
         "other_pictures": {"images": outcome.again_images, "front": outcome.again},
         "full_suite": {n: dict(zip(("estimate", "low", "high"), v, strict=True)) for n, v in outcome.full.items()},
         "hypervolume": outcome.volumes[-1:],

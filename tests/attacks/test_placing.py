@@ -15,7 +15,7 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import PRESETS, Knowledge, ThreatModel
 from atm.tokens import TokenBatch
-from attacks.alignment import Alignment
+from attacks.alignment import Alignment, _Matcher
 from attacks.alternating import Alternating
 from attacks.discriminant import Discriminant, _fitted, assigned
 from attacks.objective import Likelihood, per_patch, together
@@ -77,6 +77,15 @@ def test_a_token_that_is_loud_everywhere_does_not_draw_all_patches():
     told = placer.told(tokens)
     assert (tokens.values @ slopes).argmax(0).tolist() == [1, 1] and told.argmax(0).tolist() == [0, 1]
     torch.testing.assert_close(told.exp().sum(1), torch.ones(2))
+
+
+def test_what_learns_to_place_begins_with_the_same_probabilities():
+    """Before its first step it puts patches where the closed form does, and believes half of it."""
+    torch.manual_seed(0)
+    told = torch.stack([torch.randn(4, 6), 40 + 0.1 * torch.randn(4, 6)], 1).flatten(0, 1).log_softmax(-1)
+    tokens = TokenBatch(torch.cat([torch.randn(8, 3), told], 1), torch.tensor([4, 4]))
+    scores = _Matcher(3, 6, 8, 1)(*tokens.padded(), 0)
+    torch.testing.assert_close(scores, 0.5 * told.reshape(2, 4, 6).transpose(1, 2))
 
 
 @given(seed=st.integers(0, 10_000))

@@ -144,6 +144,13 @@ def test_an_answer_that_reads_no_token_is_found_once_for_all_policies():
     assert torch.equal(first.answer, alone.answer)
 
 
+@pytest.mark.parametrize("name", ["tome-2", "pitome-2"])
+def test_what_is_shared_is_there_for_policies_that_remove_fixed_numbers(name):
+    fixed = link().with_policy(MergePolicy.preset(name, link().encoder.depth))
+    found = Session(fixed, SERVER, IMAGES).fitted(BestConstant)
+    assert torch.equal(found.answer, Session(link(), SERVER, IMAGES).fitted(BestConstant).answer)
+
+
 def test_the_same_seed_and_secret_give_the_same_attack():
     def rebuilt(seed: int) -> torch.Tensor:
         session = Session(link(), SERVER, IMAGES, campaign=Campaign(seed=seed))

@@ -1,13 +1,17 @@
-"""What each policy adds to the hypervolume of its family."""
+"""What each policy adds to the hypervolume of its family, and what evaluations are remembered for."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from audit.pareto.config import SearchConfig
 from audit.pareto.front import Frame
 from audit.pareto.objectives import chosen
 from audit.pareto.trials import Trial
-from benchmarks.search import added
+from benchmarks.search import _part, added
 
 
 def test_what_a_policy_adds_is_the_area_that_it_alone_dominates():
@@ -20,3 +24,14 @@ def test_what_a_policy_adds_is_the_area_that_it_alone_dominates():
     assert added(trials, frame) == pytest.approx(alone)
     twin = Trial(5, (1.0,), "", "", {"accuracy": 0.6, "tokens": 4.0})
     assert added([*trials, twin], frame)[1] == pytest.approx(0) == added([*trials, twin], frame)[5]
+
+
+def test_evaluations_are_remembered_for_one_system_and_its_pictures_alone():
+    asked = SearchConfig()
+
+    def file(others: int = 500, **changes: object) -> Path | None:
+        return _part(Path("M"), "others", replace(asked, **changes), others)
+
+    assert file() == file(evals=42, lowest=0.3) and file().name.startswith("M-others-")
+    another = [file(400), file(victim="vit_cifar10"), file(data="x.tar"), file(images=100), file(threat="eavesdropper")]
+    assert len({file(), *another}) == 6 and _part(None, "others", asked) is None

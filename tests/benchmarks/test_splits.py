@@ -33,6 +33,7 @@ def test_both_orders_share_policies_and_what_is_finished_is_read_again(words, mo
         (order, layer, part) for order in ("known", "hidden") for layer in (1, 2) for part in (0.0, 0.3)
     ]
     assert all(math.isnan(row["correct"]) and row["ssim_low"] <= row["ssim"] <= row["ssim_high"] for row in worst)
+    assert all(row["blind"] < row["ssim"] for row in worst)
     sent = {(row["order"], row["policy"]): row["tokens"] for row in worst}
     assert all(sent["known", name] == tokens for (_, name), tokens in sent.items())
     assert sent["known", "saves-30-exit-2"] < sent["known", "saves-0-exit-2"]
@@ -42,5 +43,11 @@ def test_both_orders_share_policies_and_what_is_finished_is_read_again(words, mo
     monkeypatch.setattr(splits, "measured", lambda *asked: pytest.fail("nothing is to be measured"))
     again = printed(monkeypatch, capsys, *words, "--json", "--finished")
     assert [json.loads(line)["ssim"] for line in again.splitlines()] == [row["ssim"] for row in made]
+    part = ["--exits", 2, "--saves", 0.3, "--victim", "other"]
+    again = printed(monkeypatch, capsys, *words, "--json", "--finished", *part)
+    one = [json.loads(line) for line in again.splitlines()]
+    assert one == [row for row in made if row["policy"] == "saves-30-exit-2"]
+    with pytest.raises(SystemExit, match="calibrated for another victim"):
+        printed(monkeypatch, capsys, *words, "--victim", "other")
     table = printed(monkeypatch, capsys, *words, "--finished").splitlines()
     assert len(table) == 2 + len(worst) and " nan" not in "".join(table)

@@ -201,6 +201,21 @@ def test_reading_what_is_being_written_sees_a_part_of_it(whole, tmp_path):
             assert StoredRun(store.path, "attack").about["progress"] == n
 
 
+def test_one_reader_sees_what_was_written_since_and_that_it_was_damaged(tmp_path):
+    with RunStore(tmp_path / "run", "attack", CONFIG) as store:
+        store.begin(ABOUT)
+        reader = StoredRun(tmp_path / "run", "attack")
+        for n in range(3):
+            assert len(reader.records("steps.jsonl")) == n and reader.read_bytes("images", f"{n}.png") is None
+            store.append("steps.jsonl", {"n": n})
+            store.write_folder(["images"], {f"{n}.png": b"picture"})
+            assert reader.read_bytes("images", f"{n}.png") == b"picture"
+    path = tmp_path / "run" / "checksums.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"steps", b"stops"))
+    with pytest.raises(AtmError, match=r"checksums\.jsonl, line"):
+        reader.records("steps.jsonl")
+
+
 def test_a_replaced_run_is_there_until_the_new_one_begins_and_gone_then(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "run")
     (folder / "mine.txt").write_text("mine")

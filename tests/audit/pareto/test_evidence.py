@@ -13,7 +13,7 @@ from audit.pareto.again import NONE_LEFT, measured_again, unseen
 from audit.pareto.config import SearchConfig
 from audit.pareto.outcome import FULL_SUITE, STOPPED, Outcome
 from audit.pareto.pick import pick_policy
-from audit.pareto.report import lasting, render
+from audit.pareto.report import export, lasting, render
 from audit.pareto.run import make_problem, open_folder
 from tests.audit.pareto.toy import CONFIG, Toy, run
 
@@ -96,6 +96,7 @@ def test_a_recommendation_says_where_its_measured_number_breaks_a_bound(outcome)
     words = "accuracy 0.58, as the search measured it, breaks accuracy >= 0.6"
     assert [words in r.reason for r in believing.recommended()] == [r.trial.name == first for r in found.recommended()]
     assert str(escape(words)) in render(believing) and str(escape(words)) not in render(found)
+    assert any(words in reason for reason in export(believing).content["reasons"].values())
 
 
 def test_pick_says_where_the_measured_number_breaks_its_bound(folder, outcome):
