@@ -219,6 +219,23 @@ def bootstrap_repeats(
     return Interval(estimate, float(low), float(high), n, level)
 
 
+def mean_or_rate(values: Values) -> Interval:
+    """The mean of ``[n]`` values: Wilson's interval where each is 0 or 1, which a bootstrap shrinks to a point where
+    all are alike, else a bootstrap's.
+
+    Raises:
+        ValueError: as `bootstrap_mean`.
+
+    Examples:
+        >>> round(mean_or_rate([1.0] * 60).low, 2)
+        0.94
+    """
+    data = finite(values)
+    if set(data.tolist()) <= {0.0, 1.0}:
+        return wilson(int(data.sum()), len(data))
+    return bootstrap_mean(data)
+
+
 def wilson_repeats(hits: Tensor | np.ndarray, level: float = 0.95) -> Interval:
     """A rate over images, with a score interval that covers repeated runs as well as images.
 

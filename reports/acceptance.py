@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from atm.errors import AtmError, unknown
-from privacy_metrics.statistics import Interval, bootstrap_mean
+from privacy_metrics.statistics import Interval
 from reports.level import BEATS_BOUND, INCONCLUSIVE, NOT_FOUND
+from reports.measure import averaged
 from reports.numbers import plain
 from reports.run import Run
 from reports.verdict import Verdict
@@ -19,7 +20,7 @@ WRITTEN = re.compile(r"\s*([a-z_0-9]+)\s*(<=|>=)\s*([-+.0-9eE]+)\s*(%?)\s*")
 
 
 def _cost(column: str) -> Callable[[Verdict], Interval | None]:
-    return lambda verdict: bootstrap_mean(verdict.run.per_image(verdict.policy, column))
+    return lambda verdict: averaged(column, verdict.run.per_image(verdict.policy, column))
 
 
 def _task(verdict: Verdict) -> Interval | None:

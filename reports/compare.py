@@ -14,7 +14,7 @@ from atm.store import StoredRun, write
 from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Effect, Interval, bootstrap_mean, paired_effect
 from reports.figures import svg
-from reports.measure import measured, signal_of
+from reports.measure import averaged, measured, signal_of
 from reports.order import asked_for, position
 from reports.page import image_of, page
 from reports.settings import check_comparison
@@ -73,7 +73,7 @@ class Comparison:
         for point in self.points:
             row: dict[str, Any] = {key: point[key] or "" for key in ("name", "kind", "policy", "defence", "matched_to")}
             for column in ("correct", "gflops", "tokens", "symbols", "leakage"):
-                interval = bootstrap_mean(point[column])
+                interval = averaged(column, point[column])
                 row |= {column: interval.estimate, f"{column}_low": interval.low, f"{column}_high": interval.high}
             rows.append(row)
         return pd.DataFrame(rows)
@@ -150,7 +150,7 @@ def draw(comparison: Comparison) -> str:
     places: dict[str, list[tuple[float, float]]] = {}
     for axis, (column, label) in zip(axes, COSTS.items(), strict=True):
         for point in comparison.points:
-            cost, leak = bootstrap_mean(point[column]), bootstrap_mean(point["leakage"])
+            cost, leak = averaged(column, point[column]), bootstrap_mean(point["leakage"])
             places.setdefault(point["name"], []).append((cost.estimate, leak.estimate))
             bars = [[max(leak.estimate - leak.low, 0.0)], [max(leak.high - leak.estimate, 0.0)]]
             axis.errorbar(cost.estimate, leak.estimate, yerr=bars, fmt="o", color=COLOURS[point["kind"]], capsize=2)

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from privacy_metrics.statistics import Interval, bootstrap_mean
+from reports.measure import averaged
 from reports.run import Run
 from reports.verdict import Verdict
 
@@ -35,7 +36,7 @@ def trade_off(run: Run, verdicts: list[Verdict]) -> str:
     figure, axes = plt.subplots(1, len(shown), figsize=(12, 3.1), sharey=True, constrained_layout=True)
     for axis, (column, label) in zip(axes, shown.items(), strict=True):
         for verdict, colour in zip(verdicts, cycle(len(verdicts)), strict=True):
-            cost = bootstrap_mean(run.per_image(verdict.policy, column))
+            cost = averaged(column, run.per_image(verdict.policy, column))
             axis.errorbar(
                 cost.estimate,
                 verdict.leakage.estimate,

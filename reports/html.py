@@ -21,6 +21,7 @@ from reports.harm import areas, by_policy, label_bits
 from reports.judged import Judged
 from reports.level import FEWEST_IMAGES, SOME, recognised
 from reports.luck import luck
+from reports.measure import averaged
 from reports.page import image_of, page
 from reports.pairs import paired
 from reports.recognition import PLACE, evidence, picked, recogniser_of
@@ -115,7 +116,7 @@ def render(judged: Judged) -> str:
 
 
 def _costs(run: Run, policy: str) -> dict[str, Interval]:
-    return {c: bootstrap_mean(run.per_image(policy, c)) for c in costs(run)}
+    return {c: averaged(c, run.per_image(policy, c)) for c in costs(run)}
 
 
 def _table(run: Run) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""In what a folder's leakage is measured: its settings say which kind of signal was attacked."""
+"""How a folder's numbers are to be read: what its leakage is, and which interval its other columns have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from atm.signals import Signal, kind
 from privacy_metrics import METRICS
+from privacy_metrics.statistics import Interval, Values, bootstrap_mean, mean_or_rate
 
 
 def signal_of(about: Mapping[str, Any]) -> type[Signal]:
@@ -21,3 +22,8 @@ def signal_of(about: Mapping[str, Any]) -> type[Signal]:
 def measured(about: Mapping[str, Any]) -> str:
     """The metric that is leakage, for people."""
     return METRICS[signal_of(about).leakage].label
+
+
+def averaged(column: str, values: Values) -> Interval:
+    """The mean ``[n]`` of a column of a folder's table: of answers that are right or wrong, where they are, a rate."""
+    return mean_or_rate(values) if column == "correct" else bootstrap_mean(values)

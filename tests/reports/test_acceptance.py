@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atm.errors import AtmError
+from atm.policy import MergePolicy
 from privacy_metrics.statistics import Interval
 from reports.acceptance import NO, NOT_SHOWN, QUANTITIES, YES, Criterion, decide, instead
 from reports.html import render
@@ -80,6 +81,7 @@ def test_without_criteria_the_verdict_decides(harmless, leaking):
         (["recognised<=10%", "leakage<=0.2"], NO, "leakage is 0.34"),
         (["recognised<=20%", "identity<=0.5"], NOT_SHOWN, "identity was not measured"),
         (["maximum<=0.9", "accuracy>=0.5", "tokens<=65"], YES, "tokens is 65"),
+        (["accuracy>=0.99"], NOT_SHOWN, "accuracy is 1 [0.969, 1]"),  # 120 of 120 are right
     ],
 )
 def test_the_gravest_criterion_gives_the_answer_and_the_reason(leaking, criteria, answer, because):
@@ -105,6 +107,13 @@ def test_what_to_do_instead(harmless, leaking, tmp_path):
     assert "add a defence" in instead([leaking], [decide(leaking)])
     few = judge(make_run(tmp_path / "few", {"mean_image": BLIND[:9], "ridge": HARMLESS[:9]}), "none")
     assert "yet" in instead([few], [decide(few)])
+
+
+@pytest.mark.parametrize(("exit_layer", "later"), [(None, False), (3, False), (2, True)])
+def test_a_later_layer_is_advised_only_where_there_is_one(tmp_path, exit_layer, later):
+    policy = MergePolicy.uniform(1.0, 3, exit_layer=exit_layer).as_dict() | {"name": "none"}
+    leaking = judge(make_run(tmp_path, {"mean_image": [0.1] * 120, "ridge": [0.9] * 120}, policies=[policy]), "none")
+    assert ("later layer" in instead([leaking], [decide(leaking)])) == later
 
 
 def test_the_page_begins_with_the_answer(tmp_path):
