@@ -53,8 +53,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     store.write(path, save(plain, metadata=dict(metadata or {})))
 
 
-def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_weights(path: Path, kind: str, otherwise: str = "") -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Description and tensors of a file that this project wrote.
+
+    Args:
+        path: of the file.
+        kind: what it should hold.
+        otherwise: what else may be done where it holds something else, the end of the message.
 
     Raises:
         AtmError: the file is missing, damaged, or holds something else than ``kind``.
@@ -65,7 +70,7 @@ def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
     except ValueError:
         description = {}
     if not isinstance(description, dict) or description.get("kind") != kind:
-        raise AtmError(f"{path} holds no {kind} of this project; write one with 'atm train {kind}'")
+        raise AtmError(f"{path} holds no {kind} of this project; write one with 'atm train {kind}'{otherwise}")
     return description, state
 
 

@@ -141,7 +141,15 @@ def instead(verdicts: list[Verdict], decisions: list[Decision]) -> str:
     if any(decision.answer == NOT_SHOWN for decision in decisions):
         steps = [v.flags[0].what_to_do.replace("`", "") for v in verdicts if v.flags]
         return f"Deploy none of these yet. {steps[0] if steps else 'Attack more pictures (--images).'}"
-    return "Deploy none of these: merge more, send after a later layer, or add a defence (atm list defenses)."
+    later = "send after a later layer, " if any(map(_leaves_early, verdicts)) else ""
+    return f"Deploy none of these: merge more, {later}or add a defence (atm list defenses)."
+
+
+def _leaves_early(verdict: Verdict) -> bool:
+    """Whether the victim has layers behind the one after which a policy sends."""
+    policy = next(each for each in verdict.run.about["policies"] if each["name"] == verdict.policy)
+    exit_layer, layers = policy.get("exit_layer"), verdict.run.about["victim"].get("layers")
+    return exit_layer is not None and layers is not None and exit_layer < layers
 
 
 def _usefulness(verdict: Verdict) -> tuple[float, float]:

@@ -50,7 +50,7 @@ def load_victim(
     if name in own.victims():
         loaded = _own(own.SHIPPED / f"{name}.safetensors", settings)
     elif name.endswith(".safetensors"):
-        loaded = _own(Path(name), settings)
+        loaded = _own(Path(name), settings, f"; for a model of timm give its name, and --weights {name}")
         name = Path(name).stem
     elif name.endswith(PICKLES) and not Path(name).is_dir():
         raise AtmError(
@@ -64,9 +64,9 @@ def load_victim(
     return victim if head is None else probe.with_head_file(victim, Path(head))
 
 
-def _own(path: Path, settings: Mapping[str, object]) -> Loaded:
+def _own(path: Path, settings: Mapping[str, object], otherwise: str = "") -> Loaded:
     _refuse(settings, tuple(settings), f"for victim {path.stem!r}: its file says all about it")
-    return own.load(path)
+    return own.load(path, otherwise)
 
 
 def _refuse(settings: Mapping[str, object], names: Sequence[str], why: str) -> None:

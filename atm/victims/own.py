@@ -35,13 +35,17 @@ def build_vit(architecture: Mapping[str, Any]) -> VisionTransformer:
     return VisionTransformer(**options, embed_layer=STEMS[stem])
 
 
-def load(path: Path) -> Loaded:
+def load(path: Path, otherwise: str = "") -> Loaded:
     """The victim in a file of ours.
+
+    Args:
+        path: of the file.
+        otherwise: what to do where it holds something else, the end of the message.
 
     Raises:
         AtmError: the file is missing, damaged, or no victim of this project.
     """
-    description, state = read_weights(path, "victim")
+    description, state = read_weights(path, "victim", otherwise)
     try:
         vit = build_vit(description["architecture"])
         mean, std = tuple(description["mean"]), tuple(description["std"])

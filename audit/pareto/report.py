@@ -29,7 +29,7 @@ def render(outcome: Outcome) -> str:
     drawn = [
         ("Two objectives at a time", figures.pairwise, "All policies, those of the front, and the recommended ones."),
         ("All objectives and thresholds", figures.parallel, "A line for each policy of the front; drag along an axis."),
-        ("Thresholds of each layer along the front", figures.thresholds, "A row for each layer; low merges more."),
+        ("Thresholds of each layer along the front", figures.thresholds, "A row for each policy of the front, a column for each layer; low merges more."),
         ("Hypervolume", figures.progress, "Hypervolume after each evaluation."),
     ]
     prices = outcome.price()
