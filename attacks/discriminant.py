@@ -33,6 +33,8 @@ class Discriminant:
         in_place: whether an image that has as many tokens as patches has them in their places.
         per_token: patches for which a token stands in the mean, where a signal need not fill its places and fills the
             first ones; None where all are filled.
+        held: ``[f]`` and the constant behind them, of how the logarithm of the patches that a token stands for follows
+            from its features; None where every token stands for one.
     """
 
     mean: Tensor
@@ -42,6 +44,7 @@ class Discriminant:
     ordered: bool
     in_place: bool
     per_token: float | None = None
+    held: Tensor | None = None
 
     @classmethod
     def of(
@@ -62,7 +65,9 @@ class Discriminant:
         assert source is not None
         free = int(some.tokens.lengths.sum()) - len(source) * some.tokens.prefix
         per_token = None if fills else int((source != NOWHERE).sum()) / max(free, 1)
-        return cls(mean, scale, *_fitted(values, source, some.tokens.offsets), ordered, in_place, per_token)
+        slopes, offsets = _fitted(values, source, some.tokens.offsets)
+        held = _sizes(values, source, some.tokens.offsets)
+        return cls(mean, scale, slopes, offsets, ordered, in_place, per_token, held)
 
     def filled(self, tokens: TokenBatch) -> Tensor:
         """``[B]`` int64 on the CPU: how many places each image fills, as its tokens' sizes or their number tell."""
@@ -80,17 +85,18 @@ class Discriminant:
         return seen.tokens.with_values((_features(seen, self.ordered) - self.mean) / self.scale)
 
     def told(self, tokens: TokenBatch) -> Tensor:
-        """``[T, P]``: the logarithmic probability of each place, given a token; a place that is known leaves no doubt.
+        """``[T, P]``: how many of a token's patches are expected at each place, as a logarithm.
 
         Where tokens are merged it is the patch that chooses among them, so what each of them tells has to be on one
-        scale: as mere scores they let two thirds of the patches of merged pictures find their token on DINOv2, as
-        probabilities nine of ten.
+        scale: the probability that one of its patches belongs there, times the patches that it seems to stand for. A
+        place that is known leaves no doubt.
         """
         told = tokens.values @ self.slopes + self.offsets
         if tokens.places is not None:
             own = tokens.places[:, None] - tokens.prefix == torch.arange(told.shape[1], device=told.device)
             told = told + 2 * MOST_TOLD * own
-        return told.log_softmax(-1)
+        told = told.log_softmax(-1)
+        return told if self.held is None else told + _with_one(tokens.values) @ self.held[:, None]
 
     def scores(self, seen: Observation) -> Tensor:
         """``[B, P, t]``: how well each token of an image fits each patch."""
@@ -187,6 +193,22 @@ def _in_place(seen: Iterable[Observation], fills: bool) -> bool:
             return False
         found = found or bool(complete.any())
     return found
+
+
+def _with_one(features: Tensor) -> Tensor:
+    return torch.cat([features, features.new_ones(len(features), 1)], 1)
+
+
+def _sizes(features: Tensor, source: Tensor, offsets: Tensor) -> Tensor | None:
+    """`Discriminant.held` by least squares; `_fitted` has the arguments."""
+    rows = (source.clamp_min(0) + offsets.to(source.device)[:, None])[source != NOWHERE]
+    sizes = torch.bincount(rows, minlength=len(features)).to(features)
+    x, y = _with_one(features[sizes > 0]), sizes[sizes > 0].log()
+    if not bool(y.any()):
+        return None
+    gram = x.T @ x
+    strength = DAMPING * gram.diagonal().mean() + 1e-6
+    return torch.linalg.solve(gram + strength * torch.eye(len(gram), device=gram.device), x.T @ y)
 
 
 def _fitted(features: Tensor, source: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:

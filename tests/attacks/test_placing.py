@@ -17,7 +17,7 @@ from atm.threat import PRESETS, Knowledge, ThreatModel
 from atm.tokens import TokenBatch
 from attacks.alignment import Alignment, _Matcher
 from attacks.alternating import Alternating
-from attacks.discriminant import Discriminant, _fitted, assigned
+from attacks.discriminant import Discriminant, _fitted, _sizes, assigned
 from attacks.objective import Likelihood, per_patch, together
 from attacks.session import Campaign, Session
 from audit.suite import choose_attacks
@@ -77,6 +77,19 @@ def test_a_token_that_is_loud_everywhere_does_not_draw_all_patches():
     told = placer.told(tokens)
     assert (tokens.values @ slopes).argmax(0).tolist() == [1, 1] and told.argmax(0).tolist() == [0, 1]
     torch.testing.assert_close(told.exp().sum(1), torch.ones(2))
+
+
+def test_a_token_that_seems_to_stand_for_many_patches_draws_more_of_them():
+    """Both tell as much of both places; one value tells that a token stands for three patches."""
+    values = torch.tensor([[0.0], [1.0]]).repeat(50, 1) + 0.01 * torch.randn(100, 1)
+    source = torch.tensor([0, 1, 1, 1]).expand(50, -1)
+    held = _sizes(values, source, 2 * torch.arange(50))
+    assert (torch.tensor([[0.0, 1.0], [1.0, 1.0]]) @ held).exp().tolist() == pytest.approx([1, 3], rel=0.05)
+    placer = Discriminant(torch.zeros(1), torch.ones(1), torch.zeros(1, 4), torch.zeros(4), False, False, None, held)
+    told = placer.told(TokenBatch(torch.tensor([[0.0], [1.0]]), torch.tensor([2])))
+    assert told.argmax(0).tolist() == [1] * 4
+    torch.testing.assert_close(told.exp().sum(1), torch.tensor([1.0, 3.0]), rtol=0.05, atol=0)
+    assert _sizes(values, torch.tensor([0, 1]).expand(50, -1), 2 * torch.arange(50)) is None
 
 
 def test_what_learns_to_place_begins_with_the_same_probabilities():
