@@ -135,11 +135,12 @@ def compare(
     """Compare merging with other defences, with dropping of its bandwidth and with noise of its accuracy."""
     from audit.compare import CompareConfig
     from audit.compare import compare as run_compare
+    from audit.setting import loading
     from audit.showing import show
     from reports.export import of_comparison
 
     config = configured(context, CompareConfig, experiment)
-    with Progress() as say:
+    with Progress(loading(config)) as say:
         made = run_compare(config, out_folder, resume=resume, force=force, ray=ray, say=say)
     show(of_comparison(made), as_json, {"page": out_folder / "compare.html"})
 
@@ -147,11 +148,12 @@ def compare(
 def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool, ray: str | None = None) -> None:
     from atm.signals import SIGNALS
     from audit.evaluate import attack as run_attack
+    from audit.setting import loading
     from audit.summary import show_judged
     from reports.judged import Judged
 
     told = ("skipped", "--prior", *(f"{kind.noun}s:" for kind in SIGNALS.values()))
-    with Progress("loading", lambda line: line.startswith(told)) as say:
+    with Progress(loading(config), lambda line: line.startswith(told)) as say:
         run = run_attack(config, folder, resume=resume, force=force, ray=ray, say=say)
     show_judged(Judged.of(run), folder / "report.html", as_json)
 
@@ -199,6 +201,7 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Measure accuracy and leakage to server and eavesdropper over channels and SNRs, and draw them."""
+    from audit.setting import loading
     from audit.showing import show
     from audit.sweep import SweepConfig, grid
     from audit.sweep import sweep as run_sweep
@@ -208,7 +211,7 @@ def sweep(
     read = {"snr": snr, "eavesdropper_snr": eavesdropper_snr}
     ranges = {field: grid(text) for field, text in read.items() if text is not None}
     config = configured(context, SweepConfig, experiment, **ranges)
-    with Progress() as say:
+    with Progress(loading(config)) as say:
         page = run_sweep(config, out_folder, resume=resume, force=force, ray=ray, say=say)
     show(of_sweep(Sweep.read(out_folder)), as_json, {"report": page})
 

@@ -57,6 +57,7 @@ def search(
     from audit.pareto import SearchConfig
     from audit.pareto import search as run_search
     from audit.pareto.report import export
+    from audit.setting import loading
     from audit.showing import show
 
     experiment = next((word for word in context.args if Path(word).suffix in EXPERIMENTS), None)
@@ -65,7 +66,7 @@ def search(
         raise AtmError(f"unexpected {' '.join(words)!r}; names of objectives follow --objectives")
     names = " ".join([*(objectives or ()), *words]).replace(",", " ").split()
     config = configured(context, SearchConfig, experiment, objectives=names or SearchConfig.objectives)
-    with Progress("loading", lambda line: line.startswith("note") or "failed" in line) as say:
+    with Progress(loading(config), lambda line: line.startswith("note") or "failed" in line) as say:
         found = run_search(
             config,
             out_folder,

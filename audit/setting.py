@@ -336,6 +336,11 @@ def _probed(victim: Victim, config: AttackConfig, attacked: Samples) -> tuple[Vi
     return probe.probed(victim, train, seed=config.seed), frozenset(train.hashes)
 
 
+def loading(config: System) -> str:
+    """What goes on before the first step, for people: of a large victim a head may take minutes to fit."""
+    return f"loading, and fitting a head to at most {PROBED:,} signals" if config.head == PROBE else "loading"
+
+
 def _adversary(config: AttackConfig) -> ThreatModel:
     """The threat model that was asked for; auxiliary data of its own make it one with shifted images."""
     threat, own = atm.threat.load(config.threat), config.auxiliary_data not in (None, config.data)

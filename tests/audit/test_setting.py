@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from audit.setting import AttackConfig, prepare
+import pytest
+
+from audit.compare import CompareConfig
+from audit.pareto import SearchConfig
+from audit.setting import AttackConfig, loading, prepare
+from audit.sweep import SweepConfig
 
 
 def test_encodings_are_shared_and_only_those_of_two_policies_are_kept(victim, pictures):
@@ -19,3 +24,8 @@ def test_encodings_are_shared_and_only_those_of_two_policies_are_kept(victim, pi
         assert found.policy == other and len(setting.encoded) == 2
     setting.encodings(first)
     assert second not in setting.encoded and setting.encodings(second) is not found
+
+
+@pytest.mark.parametrize("make", [AttackConfig, CompareConfig, SweepConfig, SearchConfig])
+def test_that_a_head_is_fitted_first_is_said(make):
+    assert loading(make()) == "loading" and "fitting a head to at most 2,000" in loading(make(head="probe"))
