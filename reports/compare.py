@@ -110,6 +110,8 @@ def _pair(merged: dict[str, Any], other: dict[str, Any], p_value: float, metric:
         verdict = f"no difference in leakage was found between {merged['name']} and {what}"
     if difference.n >= FEWEST and max(abs(difference.low), abs(difference.high)) < NEGLIGIBLE:
         verdict += ", by a margin too small to matter"
+    if other["kind"] == "noise" and (accuracy.low > 0 or accuracy.high < 0):
+        verdict += ", which is no comparison of equals: set to that on the adversary's own, it has surely another here"
     price = f"its answers differ by {accuracy.estimate:+.1%} in accuracy, its frames by {symbols.estimate:+.0f} symbols"
     sentence = f"{verdict[0].upper()}{verdict[1:]} ({numbers}; {price})."
     return Pair(merged["name"], other["name"], other["kind"], effect, accuracy, symbols, sentence)

@@ -137,3 +137,14 @@ def test_same_seed_same_point(victim, pictures):
     once = json.dumps(audit.compare.measure(config, setting, first))
     torch.manual_seed(6)
     assert once == json.dumps(audit.compare.measure(config, setting, first))
+
+
+@pytest.mark.parametrize(("right", "equal"), [(FEWEST, True), (FEWEST - 1, True), (FEWEST // 2, False)])
+def test_noise_that_answers_better_here_is_no_equal(tmp_path, right, equal):
+    leakage = np.linspace(0.2, 0.8, FEWEST)
+    point = {"symbols": [10] * FEWEST, "matched_to": None}
+    merged = point | {"name": "m", "policy": "m", "kind": "merging", "leakage": leakage.tolist()}
+    noise = point | {"name": "n", "kind": "noise", "matched_to": "m", "leakage": (leakage - 0.1).tolist()}
+    merged["correct"], noise["correct"] = [1] * right + [0] * (FEWEST - right), [1] * FEWEST
+    (pair,) = Comparison(tmp_path, {}, [merged, noise]).pairs()
+    assert ("no comparison of equals" not in pair.sentence) == equal
