@@ -52,7 +52,7 @@ def pictures(tmp_path_factory) -> Path:
     return root
 
 
-PROGRESS = re.compile(r"^(loading|\d+ s: .*)\n", re.MULTILINE)
+PROGRESS = re.compile(r"^(loading[^\n]*|\d+ s: .*)\n", re.MULTILINE)
 
 
 @pytest.fixture
