@@ -181,13 +181,16 @@ def noise_of_equal_accuracy(config: CompareConfig, setting: Setting, policy: Mer
         link = defended(dense, f"gaussian:{strength}", setting.data, config.seed)
         return _accuracy(link, part.inputs, answers) >= wanted
 
-    low, high = 0.0, STRONGEST
-    if enough(high):
-        return high
-    for _ in range(BISECTIONS):
+    return STRONGEST if enough(STRONGEST) else round(strongest(enough, STRONGEST, BISECTIONS), 6)
+
+
+def strongest(enough: Callable[[float], bool], most: float, halvings: int) -> float:
+    """The greatest strength from 0 to ``most`` that leaves enough, to so many halvings of that range and from below."""
+    low, high = 0.0, most
+    for _ in range(halvings):
         middle = (low + high) / 2
         low, high = (middle, high) if enough(middle) else (low, middle)
-    return round(low, 6)
+    return low
 
 
 def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from atm.link import Link
 from atm.seeds import seed_of
 from attacks import BASELINES, available
 from attacks.session import Campaign, Session
+from audit.compare import strongest
 from audit.setting import AttackConfig, Setting, defended, prepare
 from defenses.nopeek import distance_correlation
 from privacy_metrics import METRICS
@@ -70,12 +71,11 @@ class Asked:
 def noise_of_equal_accuracy(setting: Setting, asked: Asked, wanted: float, seed: int) -> str:
     """The defence that adds Gaussian noise at which so large a part of the pictures is answered rightly."""
     plain = setting.link(setting.policies[0])
-    low, high = 0.0, STRONGEST
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        right = float(asked.right(defended(plain, f"gaussian:{middle}", setting.data, seed)).mean())
-        low, high = (middle, high) if right >= wanted else (low, middle)
-    return f"gaussian:{low:.4g}"
+
+    def enough(deviation: float) -> bool:
+        return float(asked.right(defended(plain, f"gaussian:{deviation}", setting.data, seed)).mean()) >= wanted
+
+    return f"gaussian:{strongest(enough, STRONGEST, HALVINGS):.4g}"
 
 
 def fitted(setting: Setting, link: Link, config: AttackConfig) -> tuple[Session, dict[str, Any]]:
