@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from pydantic.dataclasses import dataclass as configuration
 
 import atm.threat
@@ -97,9 +98,11 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
     link = Link(victim.encoder, policy, codec, channel)
     campaign = Campaign(config.seed, seed_of("placer", config.seed, own.digest), placer=before)
     session = Session(link, threat, own.rows, campaign=campaign)
+    session.threat.require(ALIGNABLE[1], Alignment.name)
     if Knowledge.MERGE_MAP in session.threat.knows:
         raise AtmError(f"--threat {config.threat} knows where tokens belong; give one who does not: server-shuffled")
-    session.threat.require(ALIGNABLE[1], Alignment.name)
+    say(f"sending {len(own)} {victim.encoder.signal.noun}s through a device of her own")
+    session.oracle().observe(torch.arange(1))  # all are sent now, which is no part of the training's time
     budget = session.budget() if config.budget is None else session.budget(config.budget)
     schedule = replace(Alignment().schedule, steps=config.steps)
     learned = session.fitted(Alignment, budget, width=config.width, layers=config.layers, schedule=schedule)
