@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from atm import precision
 from atm.knowledge import Knowledge
 from atm.threat import Observation
 from atm.tokens import NOWHERE, TokenBatch
 from attacks.base import Method, held_out
-from attacks.discriminant import MOST_TOLD, Discriminant, completed, permitted
-from attacks.network import Block
+from attacks.discriminant import Discriminant, completed
+from attacks.matcher import Matcher
+from attacks.placer import Placer
 from attacks.recorded import Recorded
 from attacks.training import Schedule, train
 
@@ -30,14 +30,17 @@ if TYPE_CHECKING:
 # The adversary is told the map, or can run the device herself on her own images and learn to recover it.
 ALIGNABLE = (Knowledge.MERGE_MAP, Knowledge.WEIGHTS | Knowledge.POLICY)
 MOST, MOST_NUMBERS = 4000, 2**27  # images, and numbers of theirs, from which the positions' means are taken
+AGAIN = 0.1  # of the learning rate, where the training goes on from what was trained before
+COMPARED = 128  # held-out images that say whether to begin from there
 
 
 @dataclass
 class Alignment(Method):
     """A set transformer over the tokens corrects what each token tells by itself of where it belongs.
 
-    By itself it tells it in closed form (`attacks.discriminant`); the transformer starts from that. Trained on the
-    adversary's own images.
+    By itself it tells it in closed form (`attacks.discriminant`); the transformer starts from that, or from one that
+    was trained before (`attacks.placer`) if that places her held-out images better. Trained on the adversary's own
+    images.
 
     Attributes:
         width: of the transformer.
@@ -64,22 +67,21 @@ class Alignment(Method):
             Knowledge.ORDER in oracle.knows,
             oracle.signal.fills,
         )
-        features, places = self.discriminant.slopes.shape
-        self.network = _Matcher(features, places, self.width, self.layers).to(self.discriminant.slopes.device)
+        self.network, schedule = Matcher.over(self.discriminant, self.width, self.layers), self.schedule
+        if oracle.placer is not None and self._begin_with(oracle.placer, oracle.rehearse(held[:COMPARED])):
+            schedule = replace(schedule, rate=AGAIN * schedule.rate)
 
         told = Recorded.of(self._told_of(oracle.rehearse(rows)) for rows in oracle.batches())
 
         def loss_on(rows: Tensor) -> Tensor:
-            tokens = told.select(rows).tokens
-            assert tokens.source is not None
-            return cross_entropy(self._scores(tokens).flatten(0, 1), tokens.source.flatten(), ignore_index=NOWHERE)
+            return self._loss(told.select(rows).tokens)
 
-        self.history = train(self.network, loss_on, train_rows, held, self.schedule, "the alignment", oracle.budget)
+        self.history = train(self.network, loss_on, train_rows, held, schedule, "the alignment", oracle.budget)
 
     @torch.no_grad()
     def scores(self, seen: Observation) -> Tensor:
         """``[B, P, t]``: the logarithmic probability of each patch to have ended in each token of its image."""
-        return self._scores(self._told_of(seen).tokens).log_softmax(-1)
+        return self.network.scores(self._told_of(seen).tokens).log_softmax(-1)
 
     def complete(self, seen: Observation) -> Observation:
         """The observation with the most likely merge map, if it has none."""
@@ -91,28 +93,19 @@ class Alignment(Method):
         told = torch.cat([tokens.values, self.discriminant.told(tokens)], 1)
         return replace(seen, tokens=tokens.with_values(told), symbols=seen.symbols[:, :0])
 
-    def _scores(self, tokens: TokenBatch) -> Tensor:
-        with precision.fast(tokens.values.device):
-            return self.network(*tokens.padded(), tokens.prefix).float()
+    def _loss(self, tokens: TokenBatch) -> Tensor:
+        """Cross-entropy of each patch's token, of tokens as the network is given them."""
+        assert tokens.source is not None
+        return cross_entropy(self.network.scores(tokens).flatten(0, 1), tokens.source.flatten(), ignore_index=NOWHERE)
 
-
-class _Matcher(nn.Module):
-    def __init__(self, features: int, patches: int, width: int, layers: int) -> None:
-        super().__init__()
-        self.patches = patches
-        self.embed = nn.Linear(features + patches, width)
-        self.blocks = nn.ModuleList(Block(width) for _ in range(layers))
-        self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, patches)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-        self.trust = nn.Parameter(torch.tensor(0.5))  # in what tokens tell by themselves
-
-    def forward(self, tokens: Tensor, mask: Tensor, prefix: int) -> Tensor:
-        """Tokens ``[B, t, f + P]`` and their mask -> scores ``[B, P, t]`` of each patch for each token."""
-        told = tokens[..., -self.patches :]
-        around = (told - told.mean(-1, keepdim=True)).clamp(-MOST_TOLD, MOST_TOLD)
-        x = self.embed(torch.cat([tokens[..., : -self.patches], around / 10], -1))
-        for block in self.blocks:
-            x = block(x, mask=mask)
-        scores = (self.trust * told.clamp_min(-MOST_TOLD) + self.out(self.norm(x))).transpose(1, 2)
-        return permitted(scores, mask, prefix)
+    @torch.no_grad()
+    def _begin_with(self, placer: Placer, held: Observation) -> bool:
+        """Take what was trained before, if it is for tokens like these and places held-out images better."""
+        if not placer.suits(self.discriminant):
+            return False
+        own, loss = (self.discriminant, self.network), float(self._loss(self._told_of(held).tokens))
+        self.discriminant, self.network = placer.begin(self.discriminant)
+        if float(self._loss(self._told_of(held).tokens)) < loss:
+            return True
+        self.discriminant, self.network = own
+        return False

@@ -19,6 +19,7 @@ from attacks.alignment import Alignment
 from attacks.base import OWN_DEVICE, Method
 from attacks.budget import Budget
 from attacks.language import LanguageModel
+from attacks.placer import Placer
 from attacks.recorded import Recorded
 
 A = TypeVar("A", bound=Method)
@@ -52,6 +53,7 @@ class Oracle:
         told: what the wire tells her, which she cannot pretend not to know.
         budget: of the attack that holds this oracle.
         prior: a language model, if she has one.
+        placer: what places tokens, if she has trained it before.
     """
 
     threat: ThreatModel
@@ -63,6 +65,7 @@ class Oracle:
     budget: Budget
     doors: Doors
     prior: LanguageModel | None = None
+    placer: Placer | None = None
 
     @property
     def knows(self) -> Knowledge:

@@ -27,6 +27,7 @@ from attacks.base import Method
 from attacks.budget import Budget, Plan
 from attacks.language import LanguageModel
 from attacks.oracle import Doors, Oracle
+from attacks.placer import Placer
 from attacks.recorded import Recorded
 
 
@@ -42,6 +43,7 @@ class Campaign:
         name: the first part of their loops' names in the plan.
         fitted: what was fitted for many policies.
         prior: a language model, which everybody may have.
+        placer: what places tokens, trained before for this device.
     """
 
     seed: int = 0
@@ -51,6 +53,7 @@ class Campaign:
     name: str = ""
     fitted: dict[Any, Method] = field(default_factory=dict)
     prior: LanguageModel | None = None
+    placer: Placer | None = None
 
 
 class Queries:
@@ -126,8 +129,10 @@ class Session:
         budget = self.budget() if budget is None else budget
         threat = self.threat if threat is None else threat
         told = Knowledge.NOTHING if threat.tap == "before-codec" else self.link.wire.tells
-        prior = self.campaign.prior
-        return Oracle(threat, self.images, self.labels, self.unsent, self.signal, told, budget, doors, prior)
+        shared = self.campaign
+        return Oracle(
+            threat, self.images, self.labels, self.unsent, self.signal, told, budget, doors, shared.prior, shared.placer
+        )
 
     def budget(self, seconds: float = float("inf"), owner: str = "") -> Budget:
         """A budget whose loops are named after this session and their owner."""

@@ -84,6 +84,9 @@ def attack(
     prior: Annotated[
         str | None, typer.Option(help="Folder of a language model with which attacks on sentences weigh words.")
     ] = None,
+    placer: Annotated[
+        str | None, typer.Option(help="File of atm train placer, from which attacks on hidden order go on.")
+    ] = None,
     repeats: Annotated[
         int, typer.Option(help="Fits and sendings of everything, each with other seeds and channel draws.")
     ] = 1,

@@ -129,9 +129,10 @@ def evaluate(
 
 
 def _replayed(setting: Setting, run: StoredRun) -> dict[str, int]:
-    """How many steps each loop of a run took, which had the same language model."""
-    if run.about.get("prior") != setting.about.get("prior"):
-        raise AtmError(f"--replay {run.path} had another language model or none; give the same --prior")
+    """How many steps each loop of a run took, which had the same language model and began from the same placer."""
+    for option, what in (("prior", "language model"), ("placer", "placer")):
+        if run.about.get(option) != setting.about.get(option):
+            raise AtmError(f"--replay {run.path} had another {what} or none; give the same --{option}")
     return steps_of(run)
 
 
@@ -272,6 +273,7 @@ def _campaign(setting: Setting, config: AttackConfig, plan: Plan, repeat: int) -
         plan=plan,
         name=f"repeat-{repeat}/" if repeat else "",
         prior=setting.prior,
+        placer=setting.placer,
     )
 
 

@@ -29,12 +29,13 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from atm.rows import Rows
 from atm.seeds import seed_of
-from atm.signals import Signal, TextSignal
+from atm.signals import Signal
 from atm.threat import ThreatModel
 from atm.victims import Answers, Victim, probe
 from attacks import Attack
 from attacks.language import LanguageModel
-from audit import harm
+from attacks.placer import Placer
+from audit import beforehand, harm
 from audit.recognition import Recognition
 from audit.suite import choose_attacks, choose_inferences, left_out, useful
 from audit.system import STRICT, Names, OnAir, System
@@ -62,6 +63,7 @@ class AttackConfig(OnAir):
             they choose at the start how many steps each attack takes. None sets no limit.
         replay: a run whose numbers of steps are taken again, so that its numbers come out again on any machine.
         prior: folder of a language model, which attacks on sentences may use (`attacks.language`).
+        placer: a file of ``atm train placer``, from which attacks on hidden order go on (`attacks.placer`).
         accept: criteria of deployment such as ``recognised<=5%`` (`reports.acceptance`), which the report begins with.
         recogniser: a pretrained model that looks at reconstructions, by the names that victims have; None for none.
         recogniser_weights: a file with its weights, as ``weights`` is of the victim.
@@ -77,6 +79,7 @@ class AttackConfig(OnAir):
     budget: float | None = 600.0
     replay: str | None = None
     prior: str | None = None
+    placer: str | None = None
     accept: Names = ()
     recogniser: str | None = None
     recogniser_weights: str | None = None
@@ -123,6 +126,7 @@ class Setting:
     recognition: Recognition | None = None
     encoded: dict[MergePolicy, Encodings] = field(default_factory=dict)
     prior: LanguageModel | None = None
+    placer: Placer | None = None
     taught: frozenset[str] = frozenset()
 
     @property
@@ -217,10 +221,11 @@ def prepare(config: AttackConfig) -> Setting:
     found = target(config, config.policies)
     victim, policies, loaded = found.victim, found.policies, found.codecs
     signal = victim.encoder.signal
-    prior = _prior(config.prior, signal)
+    prior = beforehand.prior(config.prior, signal)
     attacks, denied = choose_attacks(config.attacks, threat, signal.name, prior is not None)
     wanted, unable = choose_inferences(config.attacks, threat, signal.name)
     data = samples(config, signal, threat.auxiliary)
+    placer = beforehand.placer(config.placer, victim, loaded, data.victims)
     taught = frozenset[str]()
     if config.head == PROBE:  # after the codecs, as all heads
         victim, taught = _probed(victim, config, data.victims)
@@ -250,6 +255,7 @@ def prepare(config: AttackConfig) -> Setting:
         },
         "recogniser": None if recognition is None else recognition.about,
         "prior": None if prior is None else prior.digest,
+        "placer": None if placer is None else placer.digest,
         "signal": signal.name,
         "source_values": math.prod(signal.shape),
         "codec": {
@@ -272,7 +278,13 @@ def prepare(config: AttackConfig) -> Setting:
             "validation_digest": own.validation.digest,
             "skipped": sorted({*data.victims.skipped, *data.auxiliary.skipped, *data.validation.skipped}),
             "notes": sorted(
-                {*data.victims.notes, *data.auxiliary.notes, *data.validation.notes, *[harm.UNLEARNED] * unlearned}
+                {
+                    *data.victims.notes,
+                    *data.auxiliary.notes,
+                    *data.validation.notes,
+                    *[harm.UNLEARNED] * unlearned,
+                    *([] if placer is None else [placer.in_words(signal.noun)]),
+                }
             ),
         },
         "device": str(atm.device.resolve(config.device)),
@@ -300,6 +312,7 @@ def prepare(config: AttackConfig) -> Setting:
         unsent=unsent,
         recognition=recognition,
         prior=prior,
+        placer=placer,
         taught=taught,
     )
 
@@ -307,15 +320,6 @@ def prepare(config: AttackConfig) -> Setting:
 def _versions() -> dict[str, str]:
     installed = [*PACKAGES, *(name for name in IF_INSTALLED if find_spec(name))]
     return {"python": platform.python_version(), **{name: version(name) for name in installed}}
-
-
-def _prior(folder: str | None, signal: Signal) -> LanguageModel | None:
-    """The language model that was asked for."""
-    if folder is None:
-        return None
-    if not isinstance(signal, TextSignal):
-        raise AtmError(f"--prior is a language model, and this victim takes {signal.noun}s")
-    return LanguageModel.read(folder)
 
 
 def _probed(victim: Victim, config: AttackConfig, attacked: Samples) -> tuple[Victim, frozenset[str]]:

@@ -68,7 +68,7 @@ def victim(
     command += f" --test-data {shown(test_data)}" if test_data else ""
     command += f" --recipe {name} --epochs {chosen.epochs} --seed {seed}"
     command += (f" --size {size}" if size else "") + (" --grey" if grey else "")
-    _write_card(path, description, command, train)
+    write_card(path, description, command, train)
     say(f"wrote {path}: test accuracy {description['accuracy']:.1%} on {len(test)} pictures")
 
 
@@ -145,7 +145,7 @@ def codec(
     command += f" --label-by {shlex.quote(label_by)}" if label_by else ""
     command += f" --exit-layer {exit_layer}" if exit_layer else ""
     command += "".join(f" --symbols {rate}" for rate in rates) + f" --steps {steps} --seed {seed}"
-    _write_card(path, description, command, train)
+    write_card(path, description, command, train)
     say(f"wrote {path}")
 
 
@@ -180,7 +180,7 @@ def head(
     command = f"atm train head {target_options} --data {shown(data)}"
     command += f" --test-data {shown(test_data)}" if test_data else ""
     command += (f" --label-by {shlex.quote(label_by)}" if label_by else "") + f" --seed {seed}"
-    _write_card(path, description, command, train)
+    write_card(path, description, command, train)
     say(f"wrote {path}")
 
 
@@ -210,7 +210,8 @@ def samples_of(
     return load_for(data, "train", limit=most, seed=seed), load_for(test_data or data, "test", limit=2000, seed=seed)
 
 
-def _write_card(path: Path, description: Mapping[str, Any], command: str, train: Samples) -> None:
+def write_card(path: Path, description: Mapping[str, Any], command: str, train: Samples) -> None:
+    """A model card beside a file: what it is, how it was made, and what may be done with its data."""
     accuracy = description.get("accuracy")
     over_air = accuracy if isinstance(accuracy, dict) else {}
     aside = ("classes", "kind", "accuracy") if over_air else ("classes", "kind")

@@ -13,6 +13,7 @@ from atm.errors import AtmError
 from atm.text import printable
 from audit.options import (
     Device,
+    Experiment,
     Force,
     Head,
     ImageSize,
@@ -24,7 +25,9 @@ from audit.options import (
     Std,
     Victim,
     Weights,
+    configured,
     console,
+    of_system,
     out,
 )  # fmt: skip
 from audit.progress import Progress
@@ -32,7 +35,7 @@ from audit.progress import Progress
 TestData = Annotated[str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")]
 Replace = Annotated[bool, typer.Option("--force", help="Replace the file.")]
 
-train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec, a task head or merging for one.")
+train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec, a task head, merging or a placer for one.")
 
 
 @train.command("victim", epilog="Example: `atm train victim --data photos --out my_vit.safetensors`")
@@ -222,6 +225,54 @@ def train_projector(
         escape(
             f"{out_folder}: right about {told['accuracy']:.1%} of {told['test_images']} test pictures, exact "
             f"{told['exact']:.1%}, by the question alone {told['floor']:.1%}"
+        ),
+        soft_wrap=True,
+    )
+
+
+@train.command(
+    "placer",
+    epilog="Example: `atm train placer --victim vit_cifar10 --data cifar10_train.tar --test-data cifar10_test.tar "
+    "--out placer.safetensors`, then `atm attack --threat server-shuffled --placer placer.safetensors ...`",
+)
+@of_system("head", "classes", "defense", "auxiliary_data", "group_by", "threat", before="images")
+def train_placer(
+    context: typer.Context,
+    experiment: Experiment = None,
+    threat: Annotated[
+        str, typer.Option(help="Whose tokens are placed: somebody who runs the device and is not told where they go.")
+    ] = "server-shuffled",
+    policy: Annotated[str, typer.Option(help="Under which they merge: a preset or a YAML file.")] = "none",
+    test_data: Annotated[
+        str | None, typer.Option(help="What is attacked later, and left out here; default: the test split of --data.")
+    ] = None,
+    images: Annotated[int, typer.Option(help="Signals of the training split to learn from, at most.")] = 20000,
+    steps: Annotated[int, typer.Option(help="Training steps, at most.")] = 8000,
+    budget: Annotated[float | None, typer.Option(help="Seconds for them; default: no limit.")] = None,
+    width: Annotated[int, typer.Option(help="Of the transformer.")] = 96,
+    layers: Annotated[int, typer.Option(help="Of the transformer.")] = 2,
+    start: Annotated[str | None, typer.Option(help="File of this command to go on from.")] = None,
+    out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write; a card comes beside it.")] = Path(
+        "placer.safetensors"
+    ),
+    force: Replace = False,
+    as_json: Json = False,
+) -> None:
+    """Learn once where a victim's tokens belong, from many signals: where attacks on hidden order begin."""
+    from audit.train_placer import PlacerConfig, placer
+
+    refuse_to_replace(out_file, force)
+    config = configured(context, PlacerConfig, experiment)
+    with Progress("loading", lambda line: True) as say:
+        told = placer(config, out_file, say)
+    if as_json:
+        print(json.dumps(told, allow_nan=False))
+        return
+    cut = ", cut by --budget" if told["cut"] else ""
+    out.print(
+        escape(
+            f"{out_file}: {told['placed']:.1%} of the patches of held-out signals are placed (blindly "
+            f"{told['placed_blindly']:.1%}) after {told['steps']:,} steps{cut}"
         ),
         soft_wrap=True,
     )

@@ -37,7 +37,7 @@ from reports.verdict import verdicts
 METRICS = ("ssim", "psnr", "lpips", "placed", "placed_blindly")  # the last two where tokens have to be placed
 OPTIONS = (
     "victim", "weights", "image_size", "head", "data", "auxiliary_data", "codec", "channel", "defense", "recogniser",
-    "recogniser_weights",
+    "recogniser_weights", "placer",
 )  # fmt: skip
 CALIBRATED_BY = ("victim", "weights", "image_size", "data", "auxiliary_data")
 HEADINGS = (
@@ -153,7 +153,15 @@ def _by(row: dict[str, Any]) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for option in ("--weights", "--image-size", "--head", "--auxiliary-data", "--recogniser", "--recogniser-weights"):
+    for option in (
+        "--weights",
+        "--image-size",
+        "--head",
+        "--auxiliary-data",
+        "--recogniser",
+        "--recogniser-weights",
+        "--placer",
+    ):
         parser.add_argument(option)
     parser.add_argument("--victim", default="vit_photos")
     parser.add_argument("--data", default="photos")

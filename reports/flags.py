@@ -145,8 +145,9 @@ def _not_heard(case: Case) -> str | None:
     raised_if="the adversary has to find out to which places tokens belong; she does so surely better than by guessing "
     f"blindly, and for fewer than {PLACED:.0%} of the {{parts}}. Hidden order is a search, which more {{noun}}s and "
     "time improve: published attacks rebuild shuffled tokens nearly as well as ordered ones (SARA, 2026).",
-    what_to_do="Give her more (`--auxiliary`, `--budget`) until placing improves no more, and see what leaks where the "
-    "order is known (`--threat server`): a hidden order alone protects from nobody.",
+    what_to_do="Train a placer on many {noun}s (`atm train placer`) and go on from it (`--placer`), give her more "
+    "(`--auxiliary`, `--budget`) until placing improves no more, and see what leaks where the order is known "
+    "(`--threat server`): a hidden order alone protects from nobody.",
 )
 def _not_placed(case: Case) -> str | None:
     pairs = {a: [case.run.values(case.policy, a, name) for name in PLACING] for a in case.scored}

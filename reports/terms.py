@@ -76,6 +76,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "reconstruction from all others by it. *Likeness* is the cosine of its features of the two.",
         "likeness": "the cosine of a recogniser's features of a reconstruction and of its original, both without "
         "colours.",
+        "placer": "what tells where tokens belong whose order is hidden, trained once for a victim "
+        "(`atm train placer`).",
         "membership": "whether a picture that the adversary holds was among those that were sent.",
         "leakage": "for each picture the best SSIM that any attack reached, averaged over pictures; of sounds the "
         "spectrogram SSIM takes the place of SSIM, of sentences ROUGE-L.",

@@ -15,9 +15,10 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import PRESETS, Knowledge, ThreatModel
 from atm.tokens import TokenBatch
-from attacks.alignment import Alignment, _Matcher
+from attacks.alignment import Alignment
 from attacks.alternating import Alternating
 from attacks.discriminant import Discriminant, _fitted, _sizes, assigned
+from attacks.matcher import Matcher
 from attacks.objective import Likelihood, per_patch, together
 from attacks.session import Campaign, Session
 from audit.suite import choose_attacks
@@ -97,7 +98,7 @@ def test_what_learns_to_place_begins_with_the_same_probabilities():
     torch.manual_seed(0)
     told = torch.stack([torch.randn(4, 6), 40 + 0.1 * torch.randn(4, 6)], 1).flatten(0, 1).log_softmax(-1)
     tokens = TokenBatch(torch.cat([torch.randn(8, 3), told], 1), torch.tensor([4, 4]))
-    scores = _Matcher(3, 6, 8, 1)(*tokens.padded(), 0)
+    scores = Matcher(3, 6, 8, 1)(*tokens.padded(), 0)
     torch.testing.assert_close(scores, 0.5 * told.reshape(2, 4, 6).transpose(1, 2))
 
 

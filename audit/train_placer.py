@@ -1,0 +1,159 @@
+"""``atm train placer``: what tells where tokens belong, learned once for a victim from many signals."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic.dataclasses import dataclass as configuration
+
+import atm.threat
+from atm import channels
+from atm.data import Samples
+from atm.data.kinds import source
+from atm.errors import AtmError
+from atm.knowledge import Knowledge
+from atm.link import Link
+from atm.seeds import seed_of
+from atm.signals import Signal
+from attacks.alignment import ALIGNABLE, Alignment
+from attacks.base import held_out
+from attacks.placer import Placer, short
+from attacks.session import Campaign, Session
+from audit import harm
+from audit.system import STRICT, OnAir
+from audit.target import target
+from audit.train import shown, write_card
+
+FEWEST = 40  # signals, of which a tenth is held out
+
+
+@configuration(frozen=True, kw_only=True, config=STRICT)
+class PlacerConfig(OnAir):
+    """What ``atm train placer`` is asked for.
+
+    Attributes:
+        threat: whose tokens are placed: an adversary who runs the device and is not told the merge map.
+        policy: a preset name or a policy file.
+        images: signals of the training split of ``data`` that it learns from, at most.
+        test_data: signals that are attacked later; near-duplicates of them are left out. None takes the test split.
+        steps: of training, at most; it ends sooner where held-out signals are placed no better.
+        budget: seconds for them; None sets no limit.
+        width: of the transformer.
+        layers: of the transformer.
+        start: a file of this command to go on from.
+    """
+
+    COMMAND: ClassVar[str] = "atm train placer"
+
+    threat: str = "server-shuffled"
+    policy: str = "none"
+    images: int = 20000
+    test_data: str | None = None
+    steps: int = 8000
+    budget: float | None = None
+    width: int = 96
+    layers: int = 2
+    start: str | None = None
+
+    def command(self) -> str:
+        """The command line that asks for the same, without the folders of this machine."""
+        words, usual = ["atm", "train", "placer"], PlacerConfig()
+        for name, value in self.as_dict().items():
+            if value != getattr(usual, name):
+                values = value if isinstance(value, list) else [value]
+                words += [word for each in values for word in (f"--{name.replace('_', '-')}", shown(str(each)))]
+        return shlex.join(words)
+
+
+def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Train a placer and write it with its card; what the card says.
+
+    Args:
+        config: of whose tokens, and from what.
+        path: safetensors file to write.
+        say: called with a line about what is left out.
+
+    Raises:
+        AtmError: anything in the configuration is unknown or unreadable, too few signals, or an adversary who cannot
+            learn where tokens belong or need not.
+    """
+    if config.steps < 1 or config.width < 4 or config.width % 4 or config.layers < 1:
+        raise AtmError(
+            f"--steps {config.steps}, --width {config.width} and --layers {config.layers}: give 1 step and layer or "
+            "more, and a width that four heads can share"
+        )
+    if config.budget is not None and not config.budget > 0:
+        raise AtmError(f"--budget {config.budget} must be a number of seconds above 0")
+    channel, threat = channels.parse(config.channel), atm.threat.load(config.threat)
+    before = None if config.start is None else Placer.read(Path(config.start))
+    found = target(config, (config.policy,))
+    victim, (policy,) = found.victim, found.policies
+    codec, codec_digest = found.codecs[policy.device_layers]
+    own, alike = _signals(config, victim.encoder.signal, say)
+    link = Link(victim.encoder, policy, codec, channel)
+    campaign = Campaign(config.seed, seed_of("placer", config.seed, own.digest), placer=before)
+    session = Session(link, threat, own.rows, campaign=campaign)
+    session.threat.require(ALIGNABLE[1], Alignment.name)
+    if Knowledge.MERGE_MAP in session.threat.knows:
+        raise AtmError(f"--threat {config.threat} knows where tokens belong; give one who does not: server-shuffled")
+    say(f"sending {len(own)} {victim.encoder.signal.noun}s through a device of her own")
+    session.oracle().observe(torch.arange(1))  # all are sent now, which is no part of the training's time
+    budget = session.budget() if config.budget is None else session.budget(config.budget)
+    schedule = replace(Alignment().schedule, steps=config.steps)
+    learned = session.fitted(Alignment, budget, width=config.width, layers=config.layers, schedule=schedule)
+    placed = _placed(session, learned)
+    description = {
+        "victim": victim.digest,
+        "codec": codec_digest,
+        "layer": policy.device_layers,
+        "policy": policy.name,
+        "channel": str(channel),
+        "threat": threat.name,
+        "data": {"name": own.name, "signals": len(own), "digest": own.digest, "alike": alike},
+        "width": learned.network.blocks[0].norm_self.normalized_shape[0],
+        "layers": len(learned.network.blocks),
+        "steps": len(learned.history.train),
+        "cut": learned.history.cut,
+        **{name: round(float(each.mean()), 4) for name, each in placed.items()},
+    }
+    Placer(learned.discriminant, learned.network, description, short(own.hashes)).write(path)
+    write_card(path, {"kind": "placer", **description}, config.command(), own)
+    return description
+
+
+def _signals(config: PlacerConfig, signal: Signal, say: Callable[[str], None]) -> tuple[Samples, int]:
+    """Those to learn from, without near-duplicates of those that may be attacked, and how many these were."""
+    read = source(signal)
+    own = read.load(
+        signal, config.data, "train", limit=config.images, seed=config.seed, distinct=True, label_by=config.label_by
+    )
+    attacked = read.load(signal, config.test_data or config.data, "test", label_by=config.label_by)
+    shared, alike = set(own.hashes) & set(attacked.hashes), 0
+    if len(shared) == len(own):
+        say(
+            f"{config.data} has no test split: attack {signal.noun}s that are not among these, or give those that "
+            "will be attacked with --test-data"
+        )
+    else:
+        own = own.distinct(list(shared))
+        own, alike = read.apart(signal, own, attacked)
+        if shared or alike:
+            say(f"{len(shared) + alike} {signal.noun}s are left out: those that may be attacked resemble them")
+    if len(own) < FEWEST:
+        raise AtmError(f"{len(own)} {signal.noun}s are too few to learn from; give {FEWEST} or more with --data")
+    return own, len(shared) + alike
+
+
+def _placed(session: Session, learned: Alignment) -> dict[str, Any]:
+    """`audit.harm.placed` of held-out signals."""
+    oracle = session.oracle()
+    rows = held_out(len(oracle.images))[1]
+    recovered = learned.complete(oracle.observe(rows).without_map()).tokens.source
+    truth = oracle.rehearse(rows).tokens.source
+    assert recovered is not None and truth is not None
+    return harm.placed(recovered.cpu(), truth.cpu())

@@ -1,0 +1,101 @@
+"""``atm train placer``, and attacks that go on from what it wrote."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from attacks.alignment import Alignment
+from reports.run import Run
+from tests.audit.conftest import parse
+
+TINY = ("--codec", "uncoded", "--policy", "uniform-0.9", "--channel", "awgn:20")
+QUICK = ("--images", "10", "--auxiliary", "30", "--attack", "ridge", "--attack", "position", "--quick")
+
+
+@pytest.fixture(scope="module")
+def split(pictures, tmp_path_factory):
+    """The same pictures, half of them to train on."""
+    root = tmp_path_factory.mktemp("split")
+    for name in ("cat", "dog"):
+        for number, path in enumerate(sorted((pictures / name).iterdir())):
+            to = root / ("train" if number % 2 else "test") / name / path.name
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, to)
+    return root
+
+
+@pytest.fixture
+def trained(atm, victim, split, tmp_path):
+    path = tmp_path / "placer.safetensors"
+    code, out, err = atm(
+        "train", "placer", "--victim", victim, "--data", split, *TINY, "--steps", "20", "--width", "16", "--out", path
+    )
+    assert code == 0, err
+    assert out.startswith(str(path)) and "held-out" in out
+    return path
+
+
+def test_an_attack_goes_on_from_it_and_says_so(atm, victim, split, trained, tmp_path):
+    assert "`atm train placer --victim tiny.safetensors" in trained.with_suffix(".md").read_text()
+    words = ("attack", "--victim", victim, "--data", split, *TINY, "--threat", "server-shuffled", *QUICK)
+    code, _, err = atm(*words, "--placer", trained, "--out", tmp_path / "run")
+    assert code == 0, err
+    run = Run.read(tmp_path / "run")
+    notes = [note for note in run.about["data"]["notes"] if "beforehand" in note]
+    assert len(notes) == 1 and "under policy uniform-0.9" in notes[0] and len(run.about["placer"]) == 64
+    code, _, err = atm(*words, "--replay", tmp_path / "run", "--out", tmp_path / "again")
+    assert code == 2 and "give the same --placer" in err
+
+
+def test_it_goes_on_from_an_earlier_one_if_that_places_more(atm, victim, split, trained, tmp_path, monkeypatch):
+    path, asked = tmp_path / "more.safetensors", []
+    monkeypatch.setattr(Alignment, "_begin_with", lambda self, placer, held: asked.append(placer) or False)
+    code, out, err = atm(
+        "train", "placer", "--victim", victim, "--data", split, *TINY, "--steps", "5", "--start", trained, "--json",
+        "--out", path,
+    )  # fmt: skip
+    assert code == 0, err
+    told = parse(out)
+    assert told["width"] == 96 and told["steps"] <= 5 and 0 <= told["placed"] <= 1
+    assert [placer.description["width"] for placer in asked] == [16]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (("--threat", "server"), "knows where tokens belong"),
+        (("--threat", "black-box"), "denies"),
+        (("--steps", "0"), "give 1 step"),
+        (("--width", "10"), "four heads"),
+        (("--budget", "0"), "must be a number of seconds"),
+        (("--images", "12"), "too few to learn from"),
+        (("--start", "nowhere.safetensors"), "no such file"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line(atm, victim, split, tmp_path, changed, said):
+    path = tmp_path / "placer.safetensors"
+    code, _, err = atm("train", "placer", "--victim", victim, "--data", split, *TINY, "--out", path, *changed)
+    assert code == 2 and said in err and len(err.strip().splitlines()) <= 2 and not path.exists()
+
+
+def test_it_may_not_have_seen_what_is_attacked(atm, victim, pictures, split, trained, tmp_path):
+    words = ("attack", "--victim", victim, *TINY, "--threat", "server-shuffled", *QUICK, "--out", tmp_path / "run")
+    code, _, err = atm(*words, "--data", pictures, "--placer", trained)
+    assert code == 2 and "attacked pictures; train it on others" in err.replace("\n", " ")
+
+
+def test_one_for_another_system_is_refused(atm, victim, split, trained, tmp_path):
+    words = ("--threat", "server-shuffled", *QUICK, "--placer", trained, "--out", tmp_path / "run")
+    code, _, err = atm("attack", "--victim", victim, "--data", split, "--codec", "digital:10", *words)
+    assert code == 2 and "another codec" in err
+    code, _, err = atm("attack", "--images", "10", "--auxiliary", "30", *words[2:])
+    assert code == 2 and "another victim" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_whoever_has_no_test_split_is_told(atm, victim, pictures, tmp_path):
+    path = tmp_path / "placer.safetensors"
+    code, _, err = atm("train", "placer", "--victim", victim, "--data", pictures, *TINY, "--steps", "2", "--out", path)
+    assert code == 0 and "has no test split" in err.replace("\n", " ")
