@@ -107,21 +107,24 @@ def _canary_failed(case: Case) -> str | None:
 @_flag(
     "below a blind baseline",
     raised_if="an attack stays behind what it comes down to where it learns nothing (`{plain}`; for `{retrieval}`, "
-    f"`{{random}}`) by surely more than {TELLING} {{measure}}; or no attack beats it, and the one that the canary "
-    "vouches for did not run.",
+    f"`{{random}}`) by surely more than {TELLING} {{measure}}; or no attack beats the strongest blind baseline, and "
+    "the one that the canary vouches for did not run; or the best stays as surely behind that baseline though one is as "
+    "surely above what it comes down to, so that tokens do tell something.",
     what_to_do="Suspect the attack, not the policy: was it fitted against this very system, with enough {noun}s and "
     "steps? Run `{closed_form}` too.",
 )
 def _below_blind(case: Case) -> str | None:
-    pairs = list(case.yardsticks.items())
-    if not pairs:
-        return None
+    strongest, pairs = case.strongest, list(case.yardsticks.items())
     if behind := case.behind(pairs):
         return " and ".join(f"{attack} stays behind {baseline}, which reads no token" for attack, baseline in behind)
-    beaten = case.behind([(baseline, attack) for attack, baseline in pairs], by=0.0)
+    if strongest is None or not case.attacks or case.behind([(strongest, a) for a in case.attacks], by=0.0):
+        return None
     canary = case.run.about.get("canary")
-    if not beaten and (canary is None or canary["attack"] not in case.attacks):
+    if canary is None or canary["attack"] not in case.attacks:
         return "no attack beats the blind baselines, so suspect the attacks before trusting the policy"
+    telling = case.behind([(baseline, attack) for attack, baseline in pairs])
+    if telling and case.behind([(case.best(case.attacks), strongest)]):
+        return f"tokens tell {telling[0][1]} something, and yet no attack reaches {strongest}, which reads none"
     return None
 
 
