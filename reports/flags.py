@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -35,6 +35,12 @@ def raised(case: Case) -> tuple[Raised, ...]:
     return tuple(Raised(flag.of(case.run.signal), found) for flag, found in seen if found is not None)
 
 
+def first_of(flags: Iterable[Raised]) -> Raised | None:
+    """The one to do something about first: what it asks for may make others fall."""
+    order = [flag.name for flag in FLAGS]
+    return min(flags, key=lambda each: order.index(each.name), default=None)
+
+
 def _flag(
     name: str, *, raised_if: str, what_to_do: str, could: str = GRAVER
 ) -> Callable[..., Callable[[Case], str | None]]:
@@ -43,21 +49,6 @@ def _flag(
         return look
 
     return register
-
-
-@_flag(
-    "too few images",
-    raised_if=f"fewer than {FEWEST_IMAGES} {{noun}}s were attacked.",
-    what_to_do=f"Attack more: `--images {FEWEST_IMAGES}` or above.",
-    could=EITHER,
-)
-def _too_few_images(case: Case) -> str | None:
-    images = len(case.run.per_image(case.policy, "correct"))
-    if images < FEWEST_IMAGES:
-        return (
-            f"only {images} {case.run.signal.noun}s were attacked; a claim about privacy needs at least {FEWEST_IMAGES}"
-        )
-    return None
 
 
 @_flag(
@@ -105,11 +96,35 @@ def _canary_failed(case: Case) -> str | None:
 
 
 @_flag(
+    "time budget cut",
+    raised_if="an attack was ended by a time budget.",
+    what_to_do="Give it the time that it needs: a larger `--budget`, in seconds for each policy; 0 sets no limit.",
+)
+def _time_cut(case: Case) -> str | None:
+    return _of(case, lambda r: r.cut, "was ended by the time budget")
+
+
+@_flag(
+    "too few images",
+    raised_if=f"fewer than {FEWEST_IMAGES} {{noun}}s were attacked.",
+    what_to_do=f"Attack more: `--images {FEWEST_IMAGES}` or above.",
+    could=EITHER,
+)
+def _too_few_images(case: Case) -> str | None:
+    images = len(case.run.per_image(case.policy, "correct"))
+    if images < FEWEST_IMAGES:
+        return (
+            f"only {images} {case.run.signal.noun}s were attacked; a claim about privacy needs at least {FEWEST_IMAGES}"
+        )
+    return None
+
+
+@_flag(
     "below a blind baseline",
     raised_if="an attack stays behind what it comes down to where it learns nothing (`{plain}`; for `{retrieval}`, "
     f"`{{random}}`) by surely more than {TELLING} {{measure}}; or no attack beats the strongest blind baseline, and "
-    "the one that the canary vouches for did not run; or the best stays as surely behind that baseline though one is as "
-    "surely above what it comes down to, so that tokens do tell something.",
+    "the one that the canary vouches for did not run; or the best stays as surely behind that baseline though one is "
+    "as surely above what it comes down to, so that tokens do tell something.",
     what_to_do="Suspect the attack, not the policy: was it fitted against this very system, with enough {noun}s and "
     "steps? Run `{closed_form}` too.",
 )
@@ -233,15 +248,6 @@ def _best_far_from_last(case: Case) -> str | None:
 )
 def _validation_gap(case: Case) -> str | None:
     return _of(case, lambda r: r.gap(), f"knows its training {case.run.signal.noun}s far better than others")
-
-
-@_flag(
-    "time budget cut",
-    raised_if="an attack was ended by a time budget.",
-    what_to_do="Give it the time that it needs.",
-)
-def _time_cut(case: Case) -> str | None:
-    return _of(case, lambda r: r.cut, "was ended by the time budget")
 
 
 @_flag(
