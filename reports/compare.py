@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from atm.store import StoredRun, write
+from attacks import BASELINES
 from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Effect, Interval, bootstrap_mean, paired_effect
 from reports.figures import svg
@@ -66,6 +67,30 @@ class Comparison:
         tests = [paired_p_value(merged["leakage"], other["leakage"], two_sided=True) for merged, other in matched]
         what = measured(self.about)
         return [_pair(merged, other, p, what) for (merged, other), p in zip(matched, holm(tests), strict=True)]
+
+    def attacked(self) -> list[str]:
+        """What every system was attacked with, in sentences: which attacks ran, and what kept them short."""
+        if not self.points:
+            return []
+        signal = signal_of(self.about)
+        ran = {point["name"]: list(point[signal.leakage]) for point in self.points}
+        everywhere = [a for a in next(iter(ran.values())) if all(a in names for names in ran.values())]
+        blind = [a for a in everywhere if a in BASELINES[signal.name].blind]
+        reading = [a for a in everywhere if a not in blind]
+        found = [
+            f"Attacked with {', '.join(reading) or 'no attack that ran everywhere'}, trained anew against every "
+            f"system, beside what reads no token: {', '.join(blind)}."
+        ]
+        for name, names in ran.items():
+            if more := [a for a in names if a not in everywhere]:
+                found.append(f"{name} was attacked with {', '.join(more)} too.")
+        config = self.about.get("config")
+        if isinstance(config, dict) and config.get("quick"):
+            found.append("Attacks took few steps (--quick), and stronger ones may leak more.")
+        for point in self.points:
+            if point.get("cut"):
+                found.append(f"The time budget ended {', '.join(point['cut'])} on {point['name']} (--budget).")
+        return found
 
     def table(self) -> pd.DataFrame:
         """A row per system with the mean and the 95% interval of each cost and of the leakage."""
@@ -129,6 +154,7 @@ def write_comparison(folder: str | Path) -> Path:
         things=f"{signal_of(comparison.about).noun}s",
         points=table.to_dict("records"),
         pairs=comparison.pairs(),
+        attacked=comparison.attacked(),
         figure=image_of(figure, "Leakage of each system against what it costs; the table has all numbers"),
     )
     alone = figure.replace("<svg", '<svg style="background: white"', 1)

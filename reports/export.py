@@ -121,13 +121,15 @@ def of_comparison(comparison: Comparison) -> Export:
          f"{row.symbols:.0f}", f"{row.leakage:.3f} [{row.leakage_low:.3f}, {row.leakage_high:.3f}]"]
         for _, row in table.iterrows()
     ]  # fmt: skip
+    attacked = comparison.attacked()
     content = {
         "points": json.loads(table.to_json(orient="records")),
         "pairs": [{"merging": p.policy, "other": p.other, "sentence": p.sentence} for p in pairs],
+        "attacked": attacked,
     }
     task = str(comparison.about["task"])
     headings = ["system", "defence", task, "GFLOPs", "tokens", "symbols", f"leakage ({measured(comparison.about)})"]
-    return Export("Price of privacy", [pair.sentence for pair in pairs], headings, rows, table, content)
+    return Export("Price of privacy", [*(p.sentence for p in pairs), *attacked], headings, rows, table, content)
 
 
 def of_sweep(sweep: Sweep) -> Export:
