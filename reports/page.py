@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from reports.numbers import p_value, plain, show
+from reports.numbers import give_or_take, p_value, plain, show
 from reports.terms import TERMS, in_short, plain_words
 
 SCRIPT = "page.js"
@@ -67,6 +67,7 @@ def page(template: str, package: str = "reports", **content: Any) -> str:
     )
     environment.filters["interval"] = show
     environment.filters["plain"] = plain
+    environment.filters["give_or_take"] = give_or_take
     environment.filters["p"] = p_value
     environment.filters["code"] = in_code
     environment.filters["slug"] = lambda word: word.replace(" ", "-")
