@@ -66,7 +66,8 @@ class Comparison:
         matched = [(merged, other) for merged, other in matched if len(other["leakage"]) > 1]
         tests = [paired_p_value(merged["leakage"], other["leakage"], two_sided=True) for merged, other in matched]
         what = measured(self.about)
-        return [_pair(merged, other, p, what) for (merged, other), p in zip(matched, holm(tests), strict=True)]
+        things = f"{signal_of(self.about).noun}s"
+        return [_pair(merged, other, p, what, things) for (merged, other), p in zip(matched, holm(tests), strict=True)]
 
     def attacked(self) -> list[str]:
         """What every system was attacked with, in sentences: which attacks ran, and what kept them short."""
@@ -117,7 +118,7 @@ def _place(about: dict[str, Any]) -> Callable[[dict[str, Any]], tuple[int, int]]
     return place
 
 
-def _pair(merged: dict[str, Any], other: dict[str, Any], p_value: float, metric: str) -> Pair:
+def _pair(merged: dict[str, Any], other: dict[str, Any], p_value: float, metric: str, things: str) -> Pair:
     effect = paired_effect(merged["leakage"], other["leakage"])
     accuracy = bootstrap_mean([a - b for a, b in zip(merged["correct"], other["correct"], strict=True)])
     symbols = bootstrap_mean([a - b for a, b in zip(merged["symbols"], other["symbols"], strict=True)])
@@ -125,10 +126,10 @@ def _pair(merged: dict[str, Any], other: dict[str, Any], p_value: float, metric:
     what = {"dropping": "plain dropping of the same bandwidth", "noise": "noise of the same accuracy"}[other["kind"]]
     numbers = (
         f"{metric} {difference.estimate:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}] on the same "
-        f"{difference.n} images, effect size {effect.size:+.2f}"
+        f"{difference.n} {things}, effect size {effect.size:+.2f}"
     )
     if difference.n < FEWEST:
-        verdict = f"too few images to say whether {merged['name']} leaks more or less than {what}"
+        verdict = f"too few {things} to say whether {merged['name']} leaks more or less than {what}"
     elif p_value < SURE:
         verdict = f"{merged['name']} leaks {'more' if difference.estimate > 0 else 'less'} than {what}"
     else:
@@ -149,6 +150,7 @@ def write_comparison(folder: str | Path) -> Path:
     figure = draw(comparison)
     html = page(
         "compare.html.j2",
+        signal=signal_of(comparison.about),
         about=comparison.about,
         measured=measured(comparison.about),
         things=f"{signal_of(comparison.about).noun}s",

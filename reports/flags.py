@@ -302,7 +302,7 @@ def _weaker_won(case: Case) -> str | None:
 @_flag(
     "leakage falls as SNR rises",
     raised_if="against the same adversary on a noisier channel of the same kind, in a run given by `--against`, "
-    f"leakage is surely more than {TELLING} SSIM higher.",
+    f"leakage is surely more than {TELLING} {{measure}} higher.",
     what_to_do="Less noise cannot hide more: the attack on the better channel is too weak, or badly trained.",
 )
 def _falls_with_snr(case: Case) -> str | None:

@@ -41,6 +41,7 @@ def render(outcome: Outcome) -> str:
     return page(
         "search.html.j2",
         "audit.pareto",
+        signal=outcome.signal,
         outcome=outcome,
         config=outcome.config,
         command=command(outcome),
