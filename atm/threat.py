@@ -18,6 +18,7 @@ from atm import channels, documents
 from atm.errors import AtmError, KnowledgeError, unknown
 from atm.knowledge import WORDS, Knowledge
 from atm.link import Link, Transmission, cat_snr
+from atm.signals import ImageSignal, Signal
 from atm.tokens import TokenBatch
 from atm.wire import PLACES
 
@@ -95,7 +96,7 @@ class ThreatModel:
         """Raise `KnowledgeError` unless she knows all that an attack needs."""
         missing = needs & ~self.knows
         if missing:
-            words = ", ".join(WORDS[flag] for flag in missing)
+            words = ", ".join(_in_words(flag, ImageSignal) for flag in missing)
             raise KnowledgeError(f"attack {attack!r} needs {words}, which threat model {self.name!r} denies")
 
     def on(self, link: Link) -> ThreatModel:
@@ -204,18 +205,21 @@ class ThreatModel:
             snr_db=_of_rows(heard.snr_db, rows) if Knowledge.SNR in knows else None,
         )
 
-    def describe(self) -> str:
-        """The threat model in a few sentences."""
-        known = ", ".join(WORDS[flag] for flag in Knowledge.EVERYTHING if flag in self.knows) or "nothing else"
-        denied = ", ".join(WORDS[flag] for flag in Knowledge.EVERYTHING if flag not in self.knows)
+    def describe(self, signal: type[Signal] = ImageSignal) -> str:
+        """The threat model in a few sentences, in the words of a kind of signal."""
+        known, denied = (
+            ", ".join(_in_words(flag, signal) for flag in Knowledge.EVERYTHING if (flag in self.knows) == told)
+            for told in (True, False)
+        )
+        known = known or "nothing else"
         air = f" ({self.channel or 'as good as the server’s'})" if self.tap == "eavesdropper" else ""
         if self.shifted:
             known = known.replace("of the same distribution", "of another distribution")
         return " ".join(
             [f"The adversary {TAPS[self.tap]}{air}. She knows {known}."]
             + [f"She does not know {denied}."] * bool(denied)
-            + [f"She has at most {self.auxiliary} auxiliary images."] * (self.auxiliary is not None)
-            + [f"She can send at most {self.queries} images through the device."] * (self.queries is not None)
+            + [f"She has at most {self.auxiliary} auxiliary {signal.noun}s."] * (self.auxiliary is not None)
+            + [f"She can send at most {self.queries} {signal.noun}s through the device."] * (self.queries is not None)
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -321,3 +325,7 @@ def load(name_or_file: str) -> ThreatModel:
     if preset not in PRESETS:
         raise unknown("threat model", preset, PRESETS)
     return replace(PRESETS[preset], name=name_or_file, channel=channel or None)
+
+
+def _in_words(flag: Knowledge, signal: type[Signal]) -> str:
+    return WORDS[flag].format(noun=signal.noun, parts=signal.parts)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from atm.errors import KnowledgeError
 from atm.knowledge import Knowledge
+from atm.signals import ImageSignal, Signal
 from atm.tokens import NOWHERE, TokenBatch
 
 HEADER_BITS_PER_SYMBOL = 2 / 3  # QPSK of two bits at a code rate of 1/3
@@ -29,7 +30,7 @@ class Field:
 
     Attributes:
         name: of the field.
-        carries: what it says.
+        carries: what it says, with the words of a kind of signal in braces.
         protected: how it travels.
         seen_by: who sees it.
         tells: what whoever sees it therefore knows.
@@ -80,10 +81,10 @@ HEADER, ALL = "header, free of error", "everyone on the air, and the server"
 SYMBOLS = Field("symbols", "the values of the tokens", "the codec, over the channel", ALL)
 LENGTH = Field("length", "how many tokens the frame has, padding included", HEADER, ALL, bits=_length_bits)
 SIDE = Field("side", "what the codec sends beside its symbols", HEADER, ALL, bits=_side_bits)
-SIZES = Field("sizes", "how many patches each token stands for", HEADER, ALL, Knowledge.SIZES, _size_bits)
-ARRIVED = Field("arrived", "how many patches the tokens stand for together", HEADER, ALL, bits=_arrived_bits)
+SIZES = Field("sizes", "how many {parts} each token stands for", HEADER, ALL, Knowledge.SIZES, _size_bits)
+ARRIVED = Field("arrived", "how many {parts} the tokens stand for together", HEADER, ALL, bits=_arrived_bits)
 PADDING = Field("padding", "how many of the tokens are padding", HEADER, "the server", bits=_padding_bits)
-PLACES = Field("places", "where each token stood in the picture", HEADER, ALL, Knowledge.ORDER, _place_bits)
+PLACES = Field("places", "where each token stood in the {noun}", HEADER, ALL, Knowledge.ORDER, _place_bits)
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,12 @@ class Wire:
                 "and they are on the wire: grant 'order', or choose a victim with absolute positions"
             )
 
-    def as_rows(self) -> list[dict[str, str]]:
-        """The table in words, for reports."""
+    def as_rows(self, signal: type[Signal] = ImageSignal) -> list[dict[str, str]]:
+        """The table in words, those of a kind of signal, for reports."""
+        words = {"noun": signal.noun, "parts": signal.parts}
         return [
-            {"field": f.name, "carries": f.carries, "protected": f.protected, "seen by": f.seen_by} for f in self.fields
+            {"field": f.name, "carries": f.carries.format_map(words), "protected": f.protected, "seen by": f.seen_by}
+            for f in self.fields
         ]
 
 

@@ -93,6 +93,24 @@ class Budget:
         return max(self._until - time.monotonic(), 0.0)
 
 
+class Shares:
+    """Time that attacks have one after the other: each gets its share of what those before it have left.
+
+    Args:
+        seconds: from now; None sets no limit.
+        shares: of each attack by name, in the order in which they run.
+    """
+
+    def __init__(self, seconds: float | None, shares: Mapping[str, float]) -> None:
+        self._until, self._shares = time.monotonic() + (seconds or math.inf), dict(shares)
+
+    def of(self, name: str) -> float:
+        """Seconds for one attack, which is about to begin."""
+        names = list(self._shares)
+        to_come = sum(self._shares[each] for each in names[names.index(name) :])
+        return max(self._until - time.monotonic(), 0.0) * self._shares[name] / to_come
+
+
 def _seconds(trial: Callable[[], object]) -> float:
     """What a trial costs, the second time: the first one also pays for what is made once."""
     with torch.random.fork_rng():

@@ -57,7 +57,7 @@ def bounds(link: Link, threat: ThreatModel, victims: Tensor, auxiliary: Tensor, 
     if variance is None:
         return _none("without white Gaussian noise on the symbols of this tap nothing is bounded")
     if len(victims) < FEWEST:
-        return _none(f"{len(victims)} attacked images are too few for an interval, {FEWEST} are needed")
+        return _none(f"{len(victims)} attacked {link.signal.noun}s are too few for an interval, {FEWEST} are needed")
     leakage = image_dfil(link, victims[:IMAGES], variance, seed)
     if not bool((leakage > 0).all()):
         return _none("no gradient passes the codec, so its Fisher information is not known")

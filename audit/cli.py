@@ -15,7 +15,7 @@ from rich.table import Table
 
 from audit import export_cli, live_cli
 from audit.ending import DEBUG, ended
-from audit.options import Accept, Experiment, Force, Json, Ray, Resume, configured, of_system, out
+from audit.options import Accept, Budget, Experiment, Force, Json, Quick, Ray, Resume, configured, of_system, out
 from audit.progress import Progress
 from audit.report_cli import leaderboard, report
 from audit.search_cli import pick, search
@@ -90,11 +90,8 @@ def attack(
     repeats: Annotated[
         int, typer.Option(help="Fits and sendings of everything, each with other seeds and channel draws.")
     ] = 1,
-    quick: Annotated[bool, typer.Option("--quick", help="Few steps for every attack: a first look.")] = False,
-    budget: Annotated[
-        float,
-        typer.Option(help="Seconds per policy, shared by the attacks; a report says what it cut; 0 sets no limit."),
-    ] = 600.0,
+    quick: Quick = False,
+    budget: Budget = 600.0,
     replay: Annotated[
         str | None, typer.Option(help="Run whose numbers of steps are taken again, whatever the machine and --budget.")
     ] = None,
@@ -129,6 +126,8 @@ def compare(
     attack: Annotated[list[str] | None, typer.Option(help="Attack to run; default: closed-form and learned.")] = None,
     images: Annotated[int, typer.Option(help="Pictures, sounds or sentences to attack; no claim below 100.")] = 100,
     auxiliary: Annotated[int, typer.Option(help="The adversary's own, at most.")] = 2000,
+    quick: Quick = False,
+    budget: Budget = 0.0,
     ray: Ray = None,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/compare"),
     resume: Resume = False,
@@ -142,7 +141,7 @@ def compare(
     from audit.showing import show
     from reports.export import of_comparison
 
-    config = configured(context, CompareConfig, experiment)
+    config = configured(context, CompareConfig, experiment, budget=budget or None)
     with Progress(loading(config)) as say:
         made = run_compare(config, out_folder, resume=resume, force=force, ray=ray, say=say)
     show(of_comparison(made), as_json, {"page": out_folder / "compare.html"})

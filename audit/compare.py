@@ -19,9 +19,11 @@ from atm.seeds import seed_of
 from atm.store import RunStore
 from atm.victims import Answers
 from attacks import available
+from attacks.budget import Plan, Shares
 from attacks.session import Campaign, Session
 from audit import cluster, harm
 from audit.setting import AttackConfig, Setting, defended, prepare
+from audit.steps import plan_of
 from audit.suite import ALL, CLOSED_FORM, LEARNED, choose_attacks, unblind
 from audit.system import STRICT, Names, OnAir
 from privacy_metrics import METRICS
@@ -42,6 +44,8 @@ class CompareConfig(OnAir):
         policies: merging policies; each brings with it dropping of its bandwidth and noise of its accuracy.
         defenses: further defences, of unmerged tokens.
         attacks: trained anew against every system; by default what a signal has in closed form and what it has learned.
+        quick: as `AttackConfig` has it.
+        budget: likewise, for each system.
     """
 
     COMMAND: ClassVar[str] = "atm compare"
@@ -50,6 +54,8 @@ class CompareConfig(OnAir):
     defenses: Names = ()
     attacks: Names = (CLOSED_FORM, LEARNED)
     auxiliary: int = 2000
+    quick: bool = False
+    budget: float | None = None
 
     def attack(self) -> AttackConfig:
         """The same as an attack on the merging policies, the unmerged one first."""
@@ -107,29 +113,41 @@ def _compare(config: CompareConfig, folder: RunStore, say: Callable[[str], None]
     folder.begin({**_about(setting), "config": config.as_dict()})
     done = {point["name"] for point in folder.records(POINTS)}
     wanted = (candidate for candidate in candidates(config, setting, say) if candidate.name not in done)
-    for point in _measured_apart(config, wanted, say) if apart else _measured(config, setting, wanted, say):
+    plan = plan_of(folder, {})
+    for point in _measured_apart(config, plan, wanted, say) if apart else _measured(config, setting, plan, wanted, say):
         folder.append(POINTS, point)
     write_comparison(folder.path)
     return Comparison.read(folder.path)
 
 
 def _measured(
-    config: CompareConfig, setting: Setting, wanted: Iterable[Candidate], say: Callable[[str], None]
+    config: CompareConfig, setting: Setting, plan: Plan, wanted: Iterable[Candidate], say: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
     for candidate in wanted:
         say(f"attacking {candidate.name}")
-        yield measure(config, setting, candidate)
+        yield measure(config, setting, candidate, plan)
 
 
 def _measured_apart(
-    config: CompareConfig, wanted: Iterable[Candidate], say: Callable[[str], None]
+    config: CompareConfig, plan: Plan, wanted: Iterable[Candidate], say: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
     """The same on the cluster, as they end."""
     theirs = cluster.placed(config)
-    workers = cluster.Jobs(partial(prepare, theirs.attack()), partial(measure, theirs), theirs.device)
-    for candidate, point in workers.results(wanted):
+    work = partial(_measured_there, theirs, dict(plan.steps))
+    workers = cluster.Jobs(partial(prepare, theirs.attack()), work, theirs.device)
+    for candidate, (point, steps) in workers.results(wanted):
+        for loop in steps.keys() - plan.steps.keys():
+            plan.record(loop, steps[loop])
         yield point
         say(f"{candidate.name} was attacked")
+
+
+def _measured_there(
+    config: CompareConfig, steps: dict[str, int], setting: Setting, candidate: Candidate
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """On a worker: what was measured, and the steps of every loop."""
+    plan = Plan(dict(steps))
+    return measure(config, setting, candidate, plan), plan.steps
 
 
 def candidates(config: CompareConfig, setting: Setting, say: Callable[[str], None]) -> Iterator[Candidate]:
@@ -193,11 +211,17 @@ def strongest(enough: Callable[[float], bool], most: float, halvings: int) -> fl
     return low
 
 
-def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> dict[str, Any]:
+def measure(config: CompareConfig, setting: Setting, candidate: Candidate, plan: Plan | None = None) -> dict[str, Any]:
     """Costs and leakage of one system, image by image; every attack is fitted anew, on other random numbers."""
     originals = setting.data.victims.inputs
     link = defended(setting.link(candidate.policy), candidate.defence, setting.data, config.seed)
-    campaign = Campaign(seed_of("attacks", config.seed), setting.secret(config.seed))
+    campaign = Campaign(
+        seed_of("attacks", config.seed),
+        setting.secret(config.seed),
+        quick=config.quick,
+        plan=plan or Plan(),
+        name=f"{candidate.name}/",  # systems of one policy differ in their defences
+    )
     session = Session(
         link,
         setting.threat,
@@ -211,8 +235,12 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
     if link.denies & setting.threat.knows:  # a secret order: those who can recover it instead of those who need it
         names, denied = choose_attacks((ALL,) if ALL in config.attacks else (), session.threat, link.signal.name)
     scores: dict[str, Tensor] = {}
+    cut = list[str]()
+    shares = Shares(config.budget, {name: available()[name].share(session.threat) for name in names})
     for name in names:
-        attack = session.fitted(available()[name])
+        attack = session.fitted(available()[name], session.budget(shares.of(name), name))
+        if attack.history is not None and attack.history.cut:
+            cut.append(name)
         torch.manual_seed(session.seeded(f"{name}, reconstructing"))
         scores[name] = METRICS[link.signal.leakage].compute(attack.reconstruct(seen).cpu(), originals)
     return {
@@ -222,6 +250,7 @@ def measure(config: CompareConfig, setting: Setting, candidate: Candidate) -> di
         "defence": candidate.defence,
         "matched_to": candidate.matched_to,
         "denied": denied,
+        "cut": cut,
         "correct": setting.answers.correct(link, transmission).int().tolist(),
         "gflops": (transmission.flops / 1e9).tolist(),
         "coding_gflops": (transmission.coding_flops / 1e9).tolist(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from atm.seeds import seed_of
 from atm.store import StoredRun
 from atm.threat import ThreatModel
 from attacks import Attack, available, inferences
-from attacks.budget import Budget, Plan
+from attacks.budget import Budget, Plan, Shares
 from attacks.session import Campaign, Session
 from audit import cluster, harm
 from audit.bounds import bounds, sources
@@ -169,18 +168,16 @@ def _evaluate_policy(
         hers = f"{len(setting.data.hers)} {setting.signal.noun}s"
         say(f"encoding the adversary's {hers} by {policy.name}{_again(repeat)}")
         setting.encodings(policy).prepare()  # which is no attack's time: others find it done
-    ends = time.monotonic() + (config.budget or math.inf)
-    shares = [_share(name, session.threat) for name in setting.attacks]
-    total = len(setting.policies) * config.repeats * len(shares)
-    before = (number * config.repeats + repeat) * len(shares)
+    shares = Shares(config.budget, {name: _share(name, session.threat) for name in setting.attacks})
+    total = len(setting.policies) * config.repeats * len(setting.attacks)
+    before = (number * config.repeats + repeat) * len(setting.attacks)
     for place, name in enumerate(setting.attacks):
         if results.finished(policy.name, name, repeat):
             continue
         say(f"[{before + place + 1}/{total}] {name} on {policy.name}{_again(repeat)}")
         begun = time.monotonic()
-        seconds = max(ends - begun, 0.0) * shares[place] / sum(shares[place:])
         with _named(name, policy):
-            attack = _fitted(setting, session, name, session.budget(seconds, name))
+            attack = _fitted(setting, session, name, session.budget(shares.of(name), name))
             ready = time.monotonic()
             rebuilt = attack.reconstruct(seen).cpu()
         results.add_seconds(policy.name, name, ready - begun, time.monotonic() - ready, repeat)

@@ -56,6 +56,13 @@ Accept = Annotated[
     list[str] | None,
     typer.Option(help="What a policy must surely hold to be deployed, such as 'recognised<=5%'; repeatable."),
 ]
+Quick = Annotated[bool, typer.Option("--quick", help="Few steps for every attack: a first look.")]
+Budget = Annotated[
+    float,
+    typer.Option(
+        help="Seconds per policy or system, shared by the attacks; a report says what it cut; 0 sets no limit."
+    ),
+]
 Experiment = Annotated[
     str | None, typer.Argument(help="YAML file of a configuration, or a run's JSON file; options override it.")
 ]

@@ -15,6 +15,7 @@ from rich.progress import Progress as Bars
 
 from atm.text import printable
 from audit.options import console
+from audit.pace import Pace
 
 EVERY = 10.0  # seconds between two lines where there is no terminal
 COUNTED = re.compile(r"(?:(.*) )?\[([0-9]{1,9})/([0-9]{1,9})\] (.*)", re.DOTALL)  # how a line begins that says how far
@@ -24,7 +25,7 @@ class Progress:
     """Says what is going on, from the first moment on; to be called with a line.
 
     A line such as ``[3/12] ridge on none`` tells that the third step of twelve begins, and fills the bar. How long the
-    rest takes is told from how long the steps before took.
+    rest takes is told from how long steps of its kinds took, which the first word behind the count names.
 
     Args:
         first: the line until the first call.
@@ -42,6 +43,7 @@ class Progress:
     ) -> None:
         self._line, self._kept, self._console, self._every = printable(first), kept, to, every
         self._before = self._total = 0  # steps
+        self._pace = Pace()
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn(),
                    TextColumn("{task.fields[left]}"))  # fmt: skip
         self._bars = Bars(*columns, console=to, transient=True) if to.is_terminal else None
@@ -62,6 +64,8 @@ class Progress:
         self._line = printable(line)
         if found := COUNTED.fullmatch(line):
             self._before, self._total = int(found[2]) - 1, int(found[3])
+            kind = found[4].partition(" ")[0]
+            self._pace.step(kind, self._before + 1, self._total, time.monotonic())
         if self._kept(line):
             self._console.print(f"[yellow]{escape(self._line)}[/]", soft_wrap=True)
         if self._bars is not None:
@@ -89,8 +93,10 @@ class Progress:
             self._console.print(f"{passed:.0f} s: {escape(line)}", soft_wrap=True)
 
     def _left(self) -> str:
-        """How long the steps that are not done may take; nothing before the first is done."""
-        if not 0 < self._before < self._total:
+        """How long the steps that are not done may take, at least and at most; nothing until that is known."""
+        found = self._pace.left(time.monotonic())
+        if found is None:
             return ""
-        seconds = (time.monotonic() - self._began) / self._before * (self._total - self._before)
-        return f"about {max(seconds, 1):.0f} s left" if seconds < 90 else f"about {seconds / 60:.0f} min left"
+        unit, seconds = ("s", 1) if found[1] < 90 else ("min", 60)
+        least, most = (max(round(end / seconds), 1) for end in found)
+        return f"about {most} {unit} left" if least == most else f"{least} to {most} {unit} left"

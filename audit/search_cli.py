@@ -98,11 +98,12 @@ def pick(
     picked = pick_policy(run, at_least or (), at_most or (), minimize, maximize)
     trial, path = picked.trial, picked.path
     if as_json:
-        content = {"policy": str(path), "thresholds": list(trial.thresholds), "notes": picked.notes, **picked.values}
+        content = {"policy": str(path), "thresholds": list(trial.thresholds), "notes": picked.notes,
+                   "decided": picked.decided, **picked.values}  # fmt: skip
         print(json.dumps(content))
         return
     shown = ", ".join(f"{name} {plain(value, 4)}" for name, value in picked.values.items())
-    out.print(f"{trial.name}: {shown}", soft_wrap=True)
+    out.print(f"{trial.name}: {shown}; decided by {picked.decided}", soft_wrap=True)
     for note in picked.notes:
         out.print(f"note: {note}", soft_wrap=True)
     out.print(f"thresholds: {' '.join(f'{t:.3f}' for t in trial.thresholds)}", soft_wrap=True)

@@ -262,11 +262,11 @@ def prepare(config: AttackConfig) -> Setting:
             str(layer): {"name": codec.name, "symbols_per_token": codec.symbols_per_token, "digest": digest}
             for layer, (codec, digest) in loaded.items()
         },
-        "wire": {name: wire.as_rows() for name, wire in wires.items()},
+        "wire": {name: wire.as_rows(type(signal)) for name, wire in wires.items()},
         "channel": str(channel),
         "defence": asked_defence,
         "threat": threat.as_dict(),
-        "threat_in_words": threat.describe(),
+        "threat_in_words": threat.describe(type(signal)),
         "data": {
             "name": data.victims.name,
             "victims": len(data.victims),

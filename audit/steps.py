@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from atm.errors import AtmError
-from atm.store import StoredRun
+from atm.store import RunStore, StoredRun
 from attacks.budget import Plan
-from audit.folder import RunFolder
 
 STEPS = "steps.jsonl"  # of the run folder
 
@@ -27,7 +26,7 @@ def steps_of(run: StoredRun) -> dict[str, int]:
     return found
 
 
-def plan_of(folder: RunFolder, replayed: Mapping[str, int]) -> Plan:
+def plan_of(folder: RunStore, replayed: Mapping[str, int]) -> Plan:
     """Steps that this run, or the one that is replayed, chose before; all choices are on disk before they count."""
 
     def record(loop: str, steps: int) -> None:

@@ -13,6 +13,7 @@ from audit.options import out
 from audit.showing import show_table
 from privacy_metrics.statistics import Interval
 from reports.judged import Judged
+from reports.measure import NO_TASK
 from reports.numbers import NO_NUMBER, show
 from reports.run import Run
 from reports.verdict import Verdict
@@ -35,15 +36,18 @@ def show_judged(judged: Judged, report: Path, as_json: bool) -> None:
         return
     task = run.about["task"]
     leakage = f"leakage ({run.measured})"
-    headings = ("policy", task or "no task", "GFLOPs", "tokens", leakage, "rebuilt", "deploy?", "verdict")
+    headings = ["policy", *([task] if task else []), "GFLOPs", "tokens", leakage, "blind", "rebuilt", "deploy?",
+                "verdict"]  # fmt: skip
     rows = []
     for v, decision in zip(found, decisions, strict=True):
         mean = {c: float(run.per_image(v.policy, c).mean()) for c in ("correct", "gflops", "tokens")}
-        rows.append((
-            v.policy, f"{mean['correct']:.1%}" if task else NO_NUMBER, f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
-            show(v.leakage, 3), show(v.recognisable, 0, True), decision.answer, v.level,
-        ))  # fmt: skip
+        rows.append([
+            v.policy, *([f"{mean['correct']:.1%}"] if task else []), f"{mean['gflops']:.3f}", f"{mean['tokens']:.1f}",
+            show(v.leakage, 3), NO_NUMBER if v.blind is None else f"{v.blind:.3f}", show(v.recognisable, 0, True),
+            decision.answer, v.level,
+        ])  # fmt: skip
     show_table(f"Leakage of {run.about['victim']['name']} on {run.about['data']['name']}", headings, rows)
+    out.print(f"[dim]blind: what is reached without the tokens{'' if task else f'; {NO_TASK}'}[/]")
     for v in found:
         out.print(f"[bold]{escape(v.policy)}[/]: {v.level}")
         for finding in v.findings:
@@ -75,6 +79,7 @@ def _summary(run: Run, verdict: Verdict) -> dict[str, Any]:
         ],
         "flags": [{"name": flag.name, "found": flag.found} for flag in verdict.flags],
         "leakage": plain(verdict.leakage),
+        "blind": verdict.blind,
         "percentile_95": plain(verdict.tail),
         "maximum": plain(verdict.highest),
         "recognisable": plain(verdict.recognisable),

@@ -150,7 +150,7 @@ def fixed_ratio(problem: Remembering, evals: int, seed: int) -> None:
     """Every whole number of tokens that ToMe can remove in each layer; there are no more such policies."""
     rows, columns = problem.problem.setting.encoder.patch_grid
     for remove in range(min(evals, rows * columns // 2 + 1)):
-        problem.measure(MergePolicy.fixed_ratio(remove, problem.space.depth))
+        problem.measure(MergePolicy.fixed_ratio(remove, problem.problem.setting.encoder.depth))
 
 
 METHODS: dict[str, Choose] = {

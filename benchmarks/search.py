@@ -155,12 +155,12 @@ def added(trials: Sequence[Trial], frame: Frame) -> list[float]:
 
 def simple(problem: Remembering) -> dict[str, list[MergePolicy]]:
     """Families of policies with one number: how many tokens, or what part of them, every layer merges."""
-    depth, space = problem.space.depth, problem.space
-    rows, columns = problem.problem.setting.encoder.patch_grid
+    encoder, space = problem.problem.setting.encoder, problem.space
+    rows, columns = encoder.patch_grid
     most = rows * columns // 2
     return {
-        "fixed-ratio": [MergePolicy.fixed_ratio(round(part * most), depth) for part in np.linspace(0, 1, 17)],
-        "equal part": [MergePolicy(space.thresholds([part] * depth)) for part in np.linspace(0, 1, 9).tolist()],
+        "fixed-ratio": [MergePolicy.fixed_ratio(round(part * most), encoder.depth) for part in np.linspace(0, 1, 17)],
+        "equal part": [MergePolicy(space.thresholds([part] * space.depth)) for part in np.linspace(0, 1, 9).tolist()],
     }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from atm.errors import AtmError, unknown
 from privacy_metrics.statistics import Interval
+from reports.flags import first_of
 from reports.level import BEATS_BOUND, INCONCLUSIVE, NOT_FOUND
 from reports.measure import averaged
 from reports.numbers import plain
@@ -135,15 +136,21 @@ def decide(verdict: Verdict, criteria: Iterable[Criterion] = ()) -> Decision:
 
 def instead(verdicts: list[Verdict], decisions: list[Decision]) -> str:
     """What to do, in a sentence: the most useful policy that passes, or what would settle the rest."""
+    run = verdicts[0].run
+    unfinished = "" if run.finished else "This run is unfinished: go on with the same command and --resume. "
     passed = [v for v, decision in zip(verdicts, decisions, strict=True) if decision.answer == YES]
     if passed:
         best = max(passed, key=_usefulness)
-        return f"Deploy the policy “{best.policy}”."
-    if any(decision.answer == NOT_SHOWN for decision in decisions):
-        steps = [v.flags[0].what_to_do.replace("`", "") for v in verdicts if v.flags]
-        return f"Deploy none of these yet. {steps[0] if steps else 'Attack more pictures (--images).'}"
+        return f"{unfinished}Deploy the policy “{best.policy}”."
+    open_yet = [v for v, decision in zip(verdicts, decisions, strict=True) if decision.answer == NOT_SHOWN]
+    if open_yet:
+        if unfinished:
+            return f"{unfinished}Deploy none of these yet."
+        flag = first_of(flag for v in open_yet for flag in v.flags)
+        step = f"Attack more {run.signal.noun}s (--images)." if flag is None else flag.what_to_do.replace("`", "")
+        return f"Deploy none of these yet. {step}"
     later = "send after a later layer, " if any(map(_leaves_early, verdicts)) else ""
-    return f"Deploy none of these: merge more, {later}or add a defence (atm list defenses)."
+    return f"{unfinished}Deploy none of these: merge more, {later}or add a defence (atm list defenses)."
 
 
 def _leaves_early(verdict: Verdict) -> bool:

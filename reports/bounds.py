@@ -12,17 +12,17 @@ from reports.run import Run
 TABLE = "bounds.csv"
 COLUMNS = {"policy": str, "bound": str, "value": float, "note": str}
 BOUNDS = {
-    "unbiased": "an attacker who is right on average at every single image (Maeng et al. 2023), on average over "
-    "pictures. Assumes white Gaussian noise, no prior knowledge of pictures and merges that stay the same nearby; "
-    "attackers with a prior are biased and may do better. The confidence over pictures is the bootstrap's and fails "
-    "where rare pictures leak far more than all that were seen. Side information that is sent free of noise, the token "
+    "unbiased": "an attacker who is right on average at every single {noun} (Maeng et al. 2023), on average over "
+    "{noun}s. Assumes white Gaussian noise, no prior knowledge of {noun}s and merges that stay the same nearby; "
+    "attackers with a prior are biased and may do better. The confidence over {noun}s is the bootstrap's and fails "
+    "where rare {noun}s leak far more than all that were seen. Side information that is sent free of noise, the token "
     "count and the merge map are not counted.",
-    "any attacker": "any attacker on average over pictures (van Trees), if pictures were independent Gaussian patches. "
+    "any attacker": "any attacker on average over {noun}s (van Trees), if {noun}s were independent Gaussian {parts}. "
     "They are not: real ones are more predictable, the true bound is lower, and this is no guarantee. Otherwise as "
     "above.",
-    "entropy": "any attacker on average over pictures (Xia et al. 2025), if pictures were independent Gaussian "
-    "patches. They are not: their entropy is lower, so is the true bound, and this is no guarantee. What the symbols "
-    "can tell is bounded on pictures that the mixture was not fitted to, at a confidence that holds for any pictures. "
+    "entropy": "any attacker on average over {noun}s (Xia et al. 2025), if {noun}s were independent Gaussian "
+    "{parts}. They are not: their entropy is lower, so is the true bound, and this is no guarantee. What the symbols "
+    "can tell is bounded on {noun}s that the mixture was not fitted to, at a confidence that holds for any {noun}s. "
     "Side information free of noise, the token count and the merge map are not counted.",
 }
 

@@ -57,6 +57,12 @@ class Case:
         wanted = {a: known.random if a == known.retrieval else known.plain for a in self.attacks}
         return {a: baseline for a, baseline in wanted.items() if baseline in self.scored}
 
+    @cached_property
+    def strongest(self) -> str | None:
+        """The blind baseline with the highest mean leakage; None where none ran."""
+        blind = [a for a in self.scored if a in self.run.baselines.blind]
+        return self.best(blind) if blind else None
+
     def best(self, attacks: list[str]) -> str:
         """The attack with the highest mean leakage."""
         return max(attacks, key=lambda attack: float(self.values(attack).mean()))

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from atm.store import StoredRun, write
+from attacks import BASELINES
 from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Effect, Interval, bootstrap_mean, paired_effect
 from reports.figures import svg
@@ -65,7 +66,32 @@ class Comparison:
         matched = [(merged, other) for merged, other in matched if len(other["leakage"]) > 1]
         tests = [paired_p_value(merged["leakage"], other["leakage"], two_sided=True) for merged, other in matched]
         what = measured(self.about)
-        return [_pair(merged, other, p, what) for (merged, other), p in zip(matched, holm(tests), strict=True)]
+        things = f"{signal_of(self.about).noun}s"
+        return [_pair(merged, other, p, what, things) for (merged, other), p in zip(matched, holm(tests), strict=True)]
+
+    def attacked(self) -> list[str]:
+        """What every system was attacked with, in sentences: which attacks ran, and what kept them short."""
+        if not self.points:
+            return []
+        signal = signal_of(self.about)
+        ran = {point["name"]: list(point[signal.leakage]) for point in self.points}
+        everywhere = [a for a in next(iter(ran.values())) if all(a in names for names in ran.values())]
+        blind = [a for a in everywhere if a in BASELINES[signal.name].blind]
+        reading = [a for a in everywhere if a not in blind]
+        found = [
+            f"Attacked with {', '.join(reading) or 'no attack that ran everywhere'}, trained anew against every "
+            f"system, beside what reads no token: {', '.join(blind)}."
+        ]
+        for name, names in ran.items():
+            if more := [a for a in names if a not in everywhere]:
+                found.append(f"{name} was attacked with {', '.join(more)} too.")
+        config = self.about.get("config")
+        if isinstance(config, dict) and config.get("quick"):
+            found.append("Attacks took few steps (--quick), and stronger ones may leak more.")
+        for point in self.points:
+            if point.get("cut"):
+                found.append(f"The time budget ended {', '.join(point['cut'])} on {point['name']} (--budget).")
+        return found
 
     def table(self) -> pd.DataFrame:
         """A row per system with the mean and the 95% interval of each cost and of the leakage."""
@@ -92,7 +118,7 @@ def _place(about: dict[str, Any]) -> Callable[[dict[str, Any]], tuple[int, int]]
     return place
 
 
-def _pair(merged: dict[str, Any], other: dict[str, Any], p_value: float, metric: str) -> Pair:
+def _pair(merged: dict[str, Any], other: dict[str, Any], p_value: float, metric: str, things: str) -> Pair:
     effect = paired_effect(merged["leakage"], other["leakage"])
     accuracy = bootstrap_mean([a - b for a, b in zip(merged["correct"], other["correct"], strict=True)])
     symbols = bootstrap_mean([a - b for a, b in zip(merged["symbols"], other["symbols"], strict=True)])
@@ -100,10 +126,10 @@ def _pair(merged: dict[str, Any], other: dict[str, Any], p_value: float, metric:
     what = {"dropping": "plain dropping of the same bandwidth", "noise": "noise of the same accuracy"}[other["kind"]]
     numbers = (
         f"{metric} {difference.estimate:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}] on the same "
-        f"{difference.n} images, effect size {effect.size:+.2f}"
+        f"{difference.n} {things}, effect size {effect.size:+.2f}"
     )
     if difference.n < FEWEST:
-        verdict = f"too few images to say whether {merged['name']} leaks more or less than {what}"
+        verdict = f"too few {things} to say whether {merged['name']} leaks more or less than {what}"
     elif p_value < SURE:
         verdict = f"{merged['name']} leaks {'more' if difference.estimate > 0 else 'less'} than {what}"
     else:
@@ -124,11 +150,13 @@ def write_comparison(folder: str | Path) -> Path:
     figure = draw(comparison)
     html = page(
         "compare.html.j2",
+        signal=signal_of(comparison.about),
         about=comparison.about,
         measured=measured(comparison.about),
         things=f"{signal_of(comparison.about).noun}s",
         points=table.to_dict("records"),
         pairs=comparison.pairs(),
+        attacked=comparison.attacked(),
         figure=image_of(figure, "Leakage of each system against what it costs; the table has all numbers"),
     )
     alone = figure.replace("<svg", '<svg style="background: white"', 1)

@@ -15,7 +15,7 @@ from atm.text import printable
 from reports.card import Card
 from reports.compare import Comparison
 from reports.judged import Judged
-from reports.measure import measured
+from reports.measure import NO_TASK, measured
 from reports.numbers import NO_NUMBER, plain, show
 from reports.sweep import Sweep, sentences
 
@@ -74,24 +74,28 @@ def safe(text: object) -> str:
 
 def of_run(judged: Judged) -> Export:
     """Of an attack's run; its JSON is the card."""
-    card = Card.of(judged)
+    card, task = Card.of(judged), judged.run.about["task"]
     rows = [
         [p.policy, p.deploy, p.verdict, show(p.leakage.interval, 3), out_of(p.recognised.estimate, p.recognised.n),
-         NO_NUMBER if p.accuracy is None else f"{p.accuracy:.1%}", plain(p.gflops), plain(p.tokens), plain(p.symbols),
+         *([] if task is None else [_rate(p.accuracy)]), plain(p.gflops), plain(p.tokens), plain(p.symbols),
          ", ".join(p.flags) or "none"]
         for p in card.policies
     ]  # fmt: skip
-    lines = [card.threat.in_words, judged.advice]
+    lines = [card.threat.in_words, judged.advice, *([NO_TASK] if task is None else [])]
     for verdict, decision in zip(judged.verdicts, judged.decisions, strict=True):
         lines.append(f"{verdict.policy}, deploy? {decision.answer}: {decision.reason}")
         lines += [f"{verdict.policy}, {f.about}: {f.level}. {f.sentence}" for f in verdict.findings]
         lines += [f"{verdict.policy}, flag {flag}. {flag.what_to_do}" for flag in verdict.flags]
     lines += [f"note: {note}" for note in judged.run.about["notes"]]
     leakage = f"leakage ({judged.run.measured})"
-    headings = ["policy", "deploy?", "verdict", leakage, "recognised", "accuracy", "GFLOPs", "tokens", "symbols",
-                "flags"]  # fmt: skip
+    headings = ["policy", "deploy?", "verdict", leakage, "recognised", *([] if task is None else ["accuracy"]),
+                "GFLOPs", "tokens", "symbols", "flags"]  # fmt: skip
     title = f"How much do the tokens of {card.victim.name} on {card.data.name} give away?"
     return Export(title, lines, headings, rows, policy_table([card]), card.model_dump())
+
+
+def _rate(value: float | None) -> str:
+    return NO_NUMBER if value is None else f"{value:.1%}"
 
 
 def out_of(rate: float, n: int) -> str:
@@ -121,13 +125,15 @@ def of_comparison(comparison: Comparison) -> Export:
          f"{row.symbols:.0f}", f"{row.leakage:.3f} [{row.leakage_low:.3f}, {row.leakage_high:.3f}]"]
         for _, row in table.iterrows()
     ]  # fmt: skip
+    attacked = comparison.attacked()
     content = {
         "points": json.loads(table.to_json(orient="records")),
         "pairs": [{"merging": p.policy, "other": p.other, "sentence": p.sentence} for p in pairs],
+        "attacked": attacked,
     }
     task = str(comparison.about["task"])
     headings = ["system", "defence", task, "GFLOPs", "tokens", "symbols", f"leakage ({measured(comparison.about)})"]
-    return Export("Price of privacy", [pair.sentence for pair in pairs], headings, rows, table, content)
+    return Export("Price of privacy", [*(p.sentence for p in pairs), *attacked], headings, rows, table, content)
 
 
 def of_sweep(sweep: Sweep) -> Export:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from atm.signals import Signal
-from attacks import BASELINES
-from privacy_metrics import METRICS
 from reports.case import Case
+from reports.words import words_of
 
 GRAVER = (
     "towards graver. Attacks that are complete and well trained can find more, never less; where they find nothing "
@@ -60,12 +59,6 @@ class Raised:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.found}"
-
-
-def words_of(signal: type[Signal]) -> Mapping[str, str]:
-    """What flags call a kind of signal, its parts, its leakage and the attacks that others are held against."""
-    about = {name: value for name, value in asdict(BASELINES[signal.name]).items() if isinstance(value, str)}
-    return {**about, "noun": signal.noun, "parts": signal.parts, "measure": METRICS[signal.leakage].label}
 
 
 def page_of(flags: Iterable[Flag]) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -35,6 +35,12 @@ def raised(case: Case) -> tuple[Raised, ...]:
     return tuple(Raised(flag.of(case.run.signal), found) for flag, found in seen if found is not None)
 
 
+def first_of(flags: Iterable[Raised]) -> Raised | None:
+    """The one to do something about first: what it asks for may make others fall."""
+    order = [flag.name for flag in FLAGS]
+    return min(flags, key=lambda each: order.index(each.name), default=None)
+
+
 def _flag(
     name: str, *, raised_if: str, what_to_do: str, could: str = GRAVER
 ) -> Callable[..., Callable[[Case], str | None]]:
@@ -43,21 +49,6 @@ def _flag(
         return look
 
     return register
-
-
-@_flag(
-    "too few images",
-    raised_if=f"fewer than {FEWEST_IMAGES} {{noun}}s were attacked.",
-    what_to_do=f"Attack more: `--images {FEWEST_IMAGES}` or above.",
-    could=EITHER,
-)
-def _too_few_images(case: Case) -> str | None:
-    images = len(case.run.per_image(case.policy, "correct"))
-    if images < FEWEST_IMAGES:
-        return (
-            f"only {images} {case.run.signal.noun}s were attacked; a claim about privacy needs at least {FEWEST_IMAGES}"
-        )
-    return None
 
 
 @_flag(
@@ -105,23 +96,50 @@ def _canary_failed(case: Case) -> str | None:
 
 
 @_flag(
+    "time budget cut",
+    raised_if="an attack was ended by a time budget.",
+    what_to_do="Give it the time that it needs: a larger `--budget`, in seconds for each policy; 0 sets no limit.",
+)
+def _time_cut(case: Case) -> str | None:
+    return _of(case, lambda r: r.cut, "was ended by the time budget")
+
+
+@_flag(
+    "too few images",
+    raised_if=f"fewer than {FEWEST_IMAGES} {{noun}}s were attacked.",
+    what_to_do=f"Attack more: `--images {FEWEST_IMAGES}` or above.",
+    could=EITHER,
+)
+def _too_few_images(case: Case) -> str | None:
+    images = len(case.run.per_image(case.policy, "correct"))
+    if images < FEWEST_IMAGES:
+        return (
+            f"only {images} {case.run.signal.noun}s were attacked; a claim about privacy needs at least {FEWEST_IMAGES}"
+        )
+    return None
+
+
+@_flag(
     "below a blind baseline",
     raised_if="an attack stays behind what it comes down to where it learns nothing (`{plain}`; for `{retrieval}`, "
-    f"`{{random}}`) by surely more than {TELLING} {{measure}}; or no attack beats it, and the one that the canary "
-    "vouches for did not run.",
+    f"`{{random}}`) by surely more than {TELLING} {{measure}}; or no attack beats the strongest blind baseline, and "
+    "the one that the canary vouches for did not run; or the best stays as surely behind that baseline though one is "
+    "as surely above what it comes down to, so that tokens do tell something.",
     what_to_do="Suspect the attack, not the policy: was it fitted against this very system, with enough {noun}s and "
     "steps? Run `{closed_form}` too.",
 )
 def _below_blind(case: Case) -> str | None:
-    pairs = list(case.yardsticks.items())
-    if not pairs:
-        return None
+    strongest, pairs = case.strongest, list(case.yardsticks.items())
     if behind := case.behind(pairs):
         return " and ".join(f"{attack} stays behind {baseline}, which reads no token" for attack, baseline in behind)
-    beaten = case.behind([(baseline, attack) for attack, baseline in pairs], by=0.0)
+    if strongest is None or not case.attacks or case.behind([(strongest, a) for a in case.attacks], by=0.0):
+        return None
     canary = case.run.about.get("canary")
-    if not beaten and (canary is None or canary["attack"] not in case.attacks):
+    if canary is None or canary["attack"] not in case.attacks:
         return "no attack beats the blind baselines, so suspect the attacks before trusting the policy"
+    telling = case.behind([(baseline, attack) for attack, baseline in pairs])
+    if telling and case.behind([(case.best(case.attacks), strongest)]):
+        return f"tokens tell {telling[0][1]} something, and yet no attack reaches {strongest}, which reads none"
     return None
 
 
@@ -234,15 +252,6 @@ def _validation_gap(case: Case) -> str | None:
 
 
 @_flag(
-    "time budget cut",
-    raised_if="an attack was ended by a time budget.",
-    what_to_do="Give it the time that it needs.",
-)
-def _time_cut(case: Case) -> str | None:
-    return _of(case, lambda r: r.cut, "was ended by the time budget")
-
-
-@_flag(
     "a cheaper attack won",
     raised_if="every attack that is trained step by step stays behind one that is solved in closed form, by surely "
     f"more than {TELLING} {{measure}}.",
@@ -294,7 +303,7 @@ def _weaker_won(case: Case) -> str | None:
 @_flag(
     "leakage falls as SNR rises",
     raised_if="against the same adversary on a noisier channel of the same kind, in a run given by `--against`, "
-    f"leakage is surely more than {TELLING} SSIM higher.",
+    f"leakage is surely more than {TELLING} {{measure}} higher.",
     what_to_do="Less noise cannot hide more: the attack on the better channel is too weak, or badly trained.",
 )
 def _falls_with_snr(case: Case) -> str | None:

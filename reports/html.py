@@ -30,6 +30,7 @@ from reports.shown import SHOWN as SHOW
 from reports.shown import Shot
 from reports.terms import TERMS
 from reports.transcripts import SERVER, written
+from reports.words import words_of
 
 PAGE = "report.html"
 SHOWN = 8  # pictures per policy in the grid
@@ -73,6 +74,7 @@ def render(judged: Judged) -> str:
     run, about, found = judged.run, judged.run.about, judged.verdicts
     return page(
         "report.html.j2",
+        signal=run.signal,
         run=run,
         about=about,
         verdicts=found,
@@ -111,7 +113,7 @@ def render(judged: Judged) -> str:
         server=SERVER,
         against=[other.folder.name for other in judged.against],
         brackets=brackets(run),
-        bound_words=BOUNDS,
+        bound_words={name: text.format_map(words_of(run.signal)) for name, text in BOUNDS.items()},
     )
 
 

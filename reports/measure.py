@@ -9,6 +9,8 @@ from atm.signals import Signal, kind
 from privacy_metrics import METRICS
 from privacy_metrics.statistics import Interval, Values, bootstrap_mean, mean_or_rate
 
+NO_TASK = "no task, so no accuracy (see --head)"
+
 
 def signal_of(about: Mapping[str, Any]) -> type[Signal]:
     """The kind of signal: pictures where the settings do not say otherwise.

@@ -35,3 +35,8 @@ def show(interval: Interval, digits: int = 2, percent: bool = False) -> str:
 def p_value(value: float) -> str:
     """``0.042``, or ``< 0.001``."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def give_or_take(value: float, error: float) -> str:
+    """``0.431 ± 0.012``, the second being half of a 95% interval; the value alone where that is 0 or not known."""
+    return f"{plain(value, 4)} ± {plain(error, 2)}" if error > 0 else plain(value, 4)

@@ -11,16 +11,22 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from reports.numbers import p_value, plain, show
+from atm.signals import ImageSignal, Signal
+from reports.numbers import give_or_take, p_value, plain, show
 from reports.terms import TERMS, in_short, plain_words
 
 SCRIPT = "page.js"
 
 
 class Parts:
-    """The parts of one page that must know of each other: its headings and the words that it explains."""
+    """The parts of one page that must know of each other: its headings and the words that it explains.
 
-    def __init__(self) -> None:
+    Args:
+        signal: in whose words these are explained.
+    """
+
+    def __init__(self, signal: type[Signal] = ImageSignal) -> None:
+        self._signal = signal
         self.sections: list[tuple[str, str]] = []
         self.used: dict[str, None] = {}
 
@@ -40,7 +46,7 @@ class Parts:
         self.used[name] = None
         anchor = _anchor(name)
         return Markup('<a class="term" href="#{}" aria-describedby="{}" data-tip="{}">{}</a>').format(
-            anchor, anchor, f"{name}: {in_short(name)}", shown or name
+            anchor, anchor, f"{name}: {in_short(name, self._signal)}", shown or name
         )
 
     def level(self, word: str) -> Markup:
@@ -50,15 +56,16 @@ class Parts:
     @property
     def words(self) -> list[tuple[str, str, str]]:
         """Anchor, name and explanation of every term of this page, by name."""
-        return [(_anchor(name), name, plain_words(name)) for name in sorted(self.used, key=str.lower)]
+        return [(_anchor(name), name, plain_words(name, self._signal)) for name in sorted(self.used, key=str.lower)]
 
 
-def page(template: str, package: str = "reports", **content: Any) -> str:
+def page(template: str, package: str = "reports", signal: type[Signal] = ImageSignal, **content: Any) -> str:
     """A page as text; everything in its content that is not `Markup` is escaped.
 
     Args:
         template: that extends ``layout.html.j2``.
         package: whose templates it is among.
+        signal: that was attacked, in whose words it is written.
         content: what the template names.
     """
     loaders = [PackageLoader(name) for name in dict.fromkeys([package, "reports"])]
@@ -67,13 +74,14 @@ def page(template: str, package: str = "reports", **content: Any) -> str:
     )
     environment.filters["interval"] = show
     environment.filters["plain"] = plain
+    environment.filters["give_or_take"] = give_or_take
     environment.filters["p"] = p_value
     environment.filters["code"] = in_code
     environment.filters["slug"] = lambda word: word.replace(" ", "-")
     environment.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
     script = environment.loader.get_source(environment, SCRIPT)[0] if environment.loader else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    parts = Parts()
+    parts = Parts(signal)
     return environment.get_template(template).render(
         parts=parts, section=parts.section, term=parts.term, level=parts.level, script=Markup(script),
         script_digest=digest, **content,

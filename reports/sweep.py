@@ -211,6 +211,7 @@ def write_sweep(folder: str | Path) -> Path:
     sweep = Sweep.read(folder)
     html = page(
         "sweep.html.j2",
+        signal=signal_of(sweep.about),
         sweep=sweep,
         about=sweep.about,
         measured=measured(sweep.about),

@@ -78,6 +78,12 @@ class Verdict:
         return bootstrap_mean(worst[0]) if len(worst) == 1 else bootstrap_repeats(worst)
 
     @cached_property
+    def blind(self) -> float | None:
+        """The same by blind baselines alone, which read no token; None where none ran."""
+        values = self.run.blind_repeats(self.policy)
+        return None if bool((values < 0).all()) else float(values.mean())
+
+    @cached_property
     def tail(self) -> Interval:
         """95th percentile of it over images."""
         return bootstrap_repeats(self.run.worst_repeats(self.policy), percentile_95)

@@ -6,8 +6,10 @@ from collections.abc import Collection
 from typing import Any
 
 # Says where a run came from or what to know of it, and changes its numbers by rounding at most, as another version of
-# PyTorch does, or another device.
-PROVENANCE = frozenset({"versions", "device", "created", "command", "notes", "skipped", "canary", "denied", "left_out"})
+# PyTorch does, or another device; or says in words what another field says.
+PROVENANCE = frozenset(
+    {"versions", "device", "created", "command", "notes", "skipped", "canary", "denied", "left_out", "threat_in_words"}
+)
 
 Difference = tuple[str, Any, Any]  # the field with dots, what it was, what it is
 

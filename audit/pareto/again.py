@@ -49,6 +49,7 @@ def measured_again(
         say: called with a line for each policy.
     """
     known = {trial.name: outcome.again[trial.name] for trial in outcome.front if trial.name in outcome.again}
+    noise = {name: outcome.again_noise[name] for name in known if name in outcome.again_noise}
     problem: PolicyProblem | None = None
     try:
         problem = make() if len(known) < len(outcome.front) else None
@@ -58,11 +59,11 @@ def measured_again(
             if problem is not None and trial.name not in known:
                 measured = evaluate(problem, trial.number, trial.policy).measured
                 if measured is not None:
-                    known[trial.name] = dict(measured.values)
+                    known[trial.name], noise[trial.name] = dict(measured.values), dict(measured.noise)
                 say(f"other {outcome.noun}s [{number}/{len(outcome.front)}] {trial.name}")
     except KeyboardInterrupt:
         note = f"{STOPPED} while the front was measured on other pictures; --resume goes on with it"
         outcome = replace(outcome, notes=(*outcome.notes, note))
     images = outcome.again_images if problem is None else len(problem.images)
-    store.update(again=known, again_images=images)
-    return replace(outcome, again=known, again_images=images)
+    store.update(again=known, again_noise=noise, again_images=images)
+    return replace(outcome, again=known, again_noise=noise, again_images=images)

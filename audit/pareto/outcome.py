@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,6 +25,7 @@ STOPPED = "stopped by the user"  # how a note begins that says so
 RESCORED = "rescored"
 FULL_SUITE = "the full suite"
 SUITE_IMAGES = 100  # that the full suite attacks, at most
+HALF = 1.96  # standard deviations of a 95% interval on each side
 GIVEN_UP = 0.05  # accuracy that the privacy-first and the efficiency-first recommendation may cost
 SAME_ACCURACY, SAME_COMPUTE = 0.005, 0.02  # what "equal" means when the price of ignoring privacy is asked
 
@@ -37,6 +39,7 @@ class _Settings(documents.Fields):
     full: dict[str, Annotated[list[float], Field(min_length=3, max_length=3)]] = Field(default_factory=dict)
     believed: dict[str, dict[str, float]] = Field(default_factory=dict)
     again: dict[str, dict[str, float]] = Field(default_factory=dict)
+    again_noise: dict[str, dict[str, float]] = Field(default_factory=dict)
     again_images: int = 0
     made_with: dict[str, Any] = Field(default_factory=dict)
 
@@ -60,11 +63,13 @@ class Evidence:
     Attributes:
         words: by which one.
         leakage: of each of those that it was made of, by name.
+        error: half of the 95% interval of each, NaN where it is not known.
         missing: policies that it was not made of.
     """
 
     words: str
     leakage: dict[str, float]
+    error: dict[str, float]
     missing: tuple[str, ...] = ()
 
 
@@ -100,6 +105,7 @@ class Outcome:
         notes: on how it ended.
         full: leakage by the full suite ``(estimate, low, high)`` by policy name, where it was re-scored.
         again: objectives by policy name, measured on pictures that the search never saw (`audit.pareto.again`).
+        again_noise: variances of the errors of these.
         again_images: how many pictures these were.
         made_with: digests of weights and data, the kind of signal, and versions; empty for searches that did not write
             them down.
@@ -113,6 +119,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     full: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     again: dict[str, dict[str, float]] = field(default_factory=dict)
+    again_noise: dict[str, dict[str, float]] = field(default_factory=dict)
     again_images: int = 0
     made_with: dict[str, Any] = field(default_factory=dict)
     raw: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -178,6 +185,14 @@ class Outcome:
         """
         return {**trial.values, **self.again.get(trial.name, {})}
 
+    def error(self, trial: Trial, objective: str) -> float:
+        """Half of the 95% interval of a number of `known`, beside that of the unmerged victim on the same pictures.
+
+        NaN where it was not written down. What the model believes is no less sure than what was measured.
+        """
+        noise = self.again_noise.get(trial.name, {}) if trial.name in self.again else trial.noise
+        return HALF * math.sqrt(noise[objective]) if objective in noise else math.nan
+
     @cached_property
     def lasting(self) -> list[Trial]:
         """Policies of the front that are on it on other pictures too; all of the front where there were none."""
@@ -206,10 +221,13 @@ class Outcome:
         attacked = {trial.name: self.full[trial.name][0] for trial in trials if trial.name in self.full}
         if attacked and all(trial.name in attacked for trial in needed):
             missing = tuple(trial.name for trial in trials if trial.name not in attacked)
-            return Evidence(FULL_SUITE, attacked, missing)
+            ends = {name: self.full[name] for name in attacked}
+            wide = {name: max(high - estimate, estimate - low) for name, (estimate, low, high) in ends.items()}
+            return Evidence(FULL_SUITE, attacked, wide, missing)
         again = bool(self.again) and all(trial.name in self.again for trial in trials)
         words = f"the {self.config.score} score" + (f" on other {self.noun}s" if again else "")
-        return Evidence(words, {trial.name: self.known(trial)["leakage"] for trial in trials})
+        found = {trial.name: self.known(trial)["leakage"] for trial in trials}
+        return Evidence(words, found, {trial.name: self.error(trial, "leakage") for trial in trials})
 
     @property
     def stopped(self) -> bool:
@@ -291,7 +309,7 @@ class Outcome:
             equal = _equals(trial, able)
             evidence = self.evidence(equal, [trial])
             if evidence.words != FULL_SUITE:  # not all of them are on the front, and only that was measured again
-                evidence = Evidence(f"the {self.config.score} score", {t.name: t.values["leakage"] for t in equal})
+                evidence = replace(self, full={}, again={}).evidence(equal)
             least = min(evidence.leakage, key=evidence.leakage.__getitem__)
             found.append(Price(trial, next(t for t in equal if t.name == least), evidence))
         return found
@@ -329,9 +347,9 @@ class Outcome:
         full = {name: (v[0], v[1], v[2]) for name, v in about.get("full", {}).items()}
         start = about.get("start", 0)  # a search that was killed while it loaded has not got that far
         notes, made_with = (*about.get("notes", ()), *stored.notes), about.get("made_with", {})
-        again, images = about.get("again", {}), about.get("again_images", 0)
+        again, noise, images = about.get("again", {}), about.get("again_noise", {}), about.get("again_images", 0)
         raw = {trial.name: dict(trial.values) for trial in read if trial.name in believed}
-        return cls(stored.path, config, tuple(trials), start, notes, full, again, images, made_with, raw)
+        return cls(stored.path, config, tuple(trials), start, notes, full, again, noise, images, made_with, raw)
 
 
 def _told_apart(found: list[Recommendation]) -> list[Recommendation]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,9 @@ from audit.pareto.objectives import OBJECTIVES, bounds, canonical
 from audit.pareto.outcome import Outcome
 from audit.pareto.run import write_policy
 from audit.pareto.trials import Trial
+from reports.numbers import give_or_take
+
+SAID = 3  # policies that are named beside the one that was picked
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,14 @@ class Picked:
         trial: the evaluation that it comes from.
         path: its YAML file.
         values: its objectives, by the strongest evidence.
+        decided: the number that it was picked for, with half of its 95% interval, and where it comes from.
         notes: on that evidence.
     """
 
     trial: Trial
     path: Path
     values: dict[str, float]
+    decided: str
     notes: list[str]
 
 
@@ -65,14 +71,30 @@ def pick_policy(
     front = {trial.number for trial in outcome.front}
     notes = [f"by {outcome.again_images} {outcome.noun}s that the search never saw"] if again else []
     values = {trial.name: known[trial.number][objective.name] for trial in able}
+    error = {trial.name: outcome.error(trial, objective.name) for trial in able}
+    where = f"on {outcome.again_images} other {outcome.noun}s" if again else "in the search"
     if objective.name == "leakage":
         evidence = outcome.evidence(able)
-        values, notes = evidence.leakage, [*notes, f"leakage by {evidence.words}"]
+        values, error, where = evidence.leakage, evidence.error, f"by {evidence.words}"
+        notes.append(f"leakage by {evidence.words}")
         if evidence.missing:
             notes.append(f"{len(evidence.missing)} more policies that keep the bounds were not attacked by it")
     best = min(
         (trial for trial in able if trial.name in values),
         key=lambda t: (sign * values[t.name], t.number not in front, t.number),
     )
+    level = [name for name in values if name != best.name and _level(best.name, name, values, error)]
+    if level:
+        named = ", ".join(level[:SAID]) + (" and others" if len(level) > SAID else "")
+        notes.append(f"chance decided between it and {named}, whose {objective.name} differs by less than the error")
     notes += outcome.doubts(best, limits)
-    return Picked(best, write_policy(outcome, best), {**known[best.number], objective.name: values[best.name]}, notes)
+    decided = f"{objective.name} {give_or_take(values[best.name], error[best.name])} {where}"
+    numbers = {**known[best.number], objective.name: values[best.name]}
+    return Picked(best, write_policy(outcome, best), numbers, decided, notes)
+
+
+def _level(one: str, other: str, values: dict[str, float], error: dict[str, float]) -> bool:
+    """Whether two policies differ by less than the error of their difference; their errors are taken for independent,
+    and so for larger than they are, since both come from the same pictures.
+    """
+    return abs(values[one] - values[other]) < math.hypot(error[one], error[other])

@@ -12,8 +12,9 @@ from plotly.offline import get_plotlyjs
 from atm.store import write
 from audit.pareto import figures
 from audit.pareto.outcome import SUITE_IMAGES, Outcome
+from audit.pareto.trials import Trial
 from reports.export import Export
-from reports.numbers import plain
+from reports.numbers import give_or_take, plain
 from reports.page import page
 
 
@@ -40,6 +41,7 @@ def render(outcome: Outcome) -> str:
     return page(
         "search.html.j2",
         "audit.pareto",
+        signal=outcome.signal,
         outcome=outcome,
         config=outcome.config,
         command=command(outcome),
@@ -49,6 +51,7 @@ def render(outcome: Outcome) -> str:
         price=_html(figures.price(outcome)) if prices else "",
         recommended=outcome.recommended(),
         failures=len(outcome.failures),
+        errors=errors(outcome),
         lasting=lasting(outcome) if outcome.again else "",
         suite_images=min(outcome.config.images, SUITE_IMAGES),
     )
@@ -60,7 +63,7 @@ def export(outcome: Outcome) -> Export:
     headings = ["policy", *shown, *(["leakage, full suite"] if outcome.full else [])]
     rows = []
     for trial in outcome.front:
-        row = [trial.name, *(plain(trial.values[o.name], 4) for o in outcome.measured)]
+        row = [trial.name, *(_cell(outcome, trial, o.name) for o in outcome.measured)]
         if outcome.full:
             found = outcome.full.get(trial.name)
             row.append("{:.3f} [{:.3f}, {:.3f}]".format(*found) if found else "")
@@ -71,17 +74,31 @@ def export(outcome: Outcome) -> Export:
         "front": [{"policy": t.name, "thresholds": list(t.thresholds), **t.values} for t in outcome.front],
         "recommended": {r.title: r.trial.name for r in recommended},
         "reasons": {r.title: r.reason for r in recommended},
-        "other_pictures": {"images": outcome.again_images, "front": outcome.again},
+        "other_pictures": {"images": outcome.again_images, "front": outcome.again, "error": errors(outcome)},
         "full_suite": {n: dict(zip(("estimate", "low", "high"), v, strict=True)) for n, v in outcome.full.items()},
         "hypervolume": outcome.volumes[-1:],
         "notes": outcome.warnings,
     }
     lines = [f"{r.title}: {r.trial.name}, {r.reason}" for r in recommended]
     if outcome.again:
-        lines.append(f"on other {outcome.noun}s: {lasting(outcome)}")
+        lines.append(f"on other {outcome.noun}s (in brackets, ± half of a 95% interval): {lasting(outcome)}")
     lines += [f"note: {n}" for n in outcome.warnings]
     title = f"Pareto front: {len(outcome.front)} of {len(outcome.trials)} policies"
     return Export(title, lines, [*headings, "thresholds"], rows, outcome.table(), content)
+
+
+def _cell(outcome: Outcome, trial: Trial, objective: str) -> str:
+    """A number of the search, and in brackets what it is on other pictures, where it was measured there."""
+    found = plain(trial.values[objective], 4)
+    if trial.name not in outcome.again:
+        return found
+    return f"{found} ({give_or_take(outcome.again[trial.name][objective], outcome.error(trial, objective))})"
+
+
+def errors(outcome: Outcome) -> dict[str, dict[str, float]]:
+    """Half of the 95% interval of each number on other pictures, by policy and objective."""
+    there = [trial for trial in outcome.front if trial.name in outcome.again]
+    return {trial.name: {o.name: outcome.error(trial, o.name) for o in outcome.measured} for trial in there}
 
 
 def lasting(outcome: Outcome) -> str:

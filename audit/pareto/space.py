@@ -21,7 +21,7 @@ NEAR = 0.01  # policies whose coordinates all differ by less than this are near-
 
 @dataclass(frozen=True)
 class Space:
-    """One monotone map per layer: coordinate 0 is threshold 1, which merges nothing; 1 is the lowest threshold.
+    """One monotone map per layer of the device: coordinate 0 is threshold 1, which merges nothing; 1 is the lowest.
 
     In between, equal steps merge equal fractions of the layer's tokens, on average over how much the layers before it
     merge. Cosines of values crowd together, elsewhere in every layer, so that steps in the thresholds themselves mostly
@@ -30,9 +30,11 @@ class Space:
 
     Attributes:
         knots: thresholds ``[layers][KNOTS]``, falling from 1 to the lowest.
+        behind: layers behind the exit, in which nothing merges whatever their thresholds; these are 1.
     """
 
     knots: tuple[tuple[float, ...], ...]
+    behind: int = 0
 
     @classmethod
     def plain(cls, depth: int, lowest: float) -> Space:
@@ -44,37 +46,39 @@ class Space:
     def of(cls, encoder: Encoder, images: Tensor, lowest: float, rules: MergePolicy | None = None) -> Space:
         """Even in the fraction that merges, measured on images ``[N, C, H, W]``; ``rules``: all but the thresholds."""
         policy = rules or MergePolicy.uniform(1.0, encoder.depth)
-        seen: list[list[np.ndarray]] = [[] for _ in range(encoder.depth)]
+        seen: list[list[np.ndarray]] = [[] for _ in range(policy.device_layers)]
         for level in LEVELS:
             tokens = encoder.start(images.to(encoder.device), policy.order == "tome")
-            for layer in range(encoder.depth):
+            for layer in range(policy.device_layers):
                 tokens, projected = encoder.mix(tokens, policy, layer)
                 metric = matching.metric(policy, layer, tokens, projected)
                 matches = merging.match(tokens, metric, policy.order, policy.similarity)
                 if len(matches.similarity):
                     own = np.quantile(matches.similarity.cpu().double().numpy(), FINE)
                     seen[layer].append(own)
-                    if layer < policy.device_layers:
-                        most = merging.above(matches, float(np.quantile(own, 1 - level)))
-                        tokens = merging.merge(tokens, most, policy.average, policy.order)
+                    most = merging.above(matches, float(np.quantile(own, 1 - level)))
+                    tokens = merging.merge(tokens, most, policy.average, policy.order)
                 tokens = encoder.transform(tokens, layer)
         knots = [_falling(np.concatenate(own), lowest) for own in seen]
-        return cls(tuple(knots))
+        return cls(tuple(knots), encoder.depth - policy.device_layers)
 
     @property
     def depth(self) -> int:
-        """Number of layers."""
+        """Number of layers that are searched."""
         return len(self.knots)
 
     def thresholds(self, unit: Sequence[float]) -> tuple[float, ...]:
-        """Of a point in the unit cube; four decimals."""
+        """Of a point in the unit cube, for every layer of the victim; four decimals."""
         grid = np.linspace(0, 1, KNOTS)
-        return tuple(round(float(np.interp(u, grid, own)), 4) for u, own in zip(unit, self.knots, strict=True))
+        searched = (round(float(np.interp(u, grid, own)), 4) for u, own in zip(unit, self.knots, strict=True))
+        return (*searched, *(1.0,) * self.behind)
 
     def unit(self, thresholds: Sequence[float]) -> tuple[float, ...]:
         """The inverse of `thresholds`."""
         grid = np.linspace(1, 0, KNOTS)
-        return tuple(float(np.interp(t, own[::-1], grid)) for t, own in zip(thresholds, self.knots, strict=True))
+        return tuple(
+            float(np.interp(t, own[::-1], grid)) for t, own in zip(thresholds[: self.depth], self.knots, strict=True)
+        )
 
 
 def _falling(similarity: np.ndarray, lowest: float) -> tuple[float, ...]:

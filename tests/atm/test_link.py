@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from atm.errors import AtmError, KnowledgeError
 from atm.jscc import JsccCodec
 from atm.link import Link
 from atm.policy import MergePolicy
+from atm.signals import TextSignal
 from atm.threat import Knowledge, ThreatModel, load
 from attacks.session import Session
 from tests.atm.models import random_tokens, tiny_encoder
@@ -134,4 +136,6 @@ def test_threat_models_survive_a_file(tmp_path):
     (tmp_path / "t.yaml").write_text("name: mine\ntap: server\nknows: [weights, sn]\n")
     with pytest.raises(AtmError, match="did you mean 'snr'"):
         load(str(tmp_path / "t.yaml"))
-    assert "does not know" in threat.describe()
+    assert "does not know" in threat.describe() and "patches" in threat.describe()
+    of_text = ThreatModel("all", auxiliary=90, queries=90).describe(TextSignal)
+    assert not re.search("patch|image|picture", of_text) and "how many words each token" in of_text

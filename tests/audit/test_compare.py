@@ -67,11 +67,11 @@ def test_compare_measures_all_and_goes_on_where_it_was_killed(atm, victim, pictu
 
     started = []
 
-    def measure(config, setting, candidate):
+    def measure(config, setting, candidate, plan):
         if len(started) == 2:
             raise KeyboardInterrupt
         started.append(candidate.name)
-        return original(config, setting, candidate)
+        return original(config, setting, candidate, plan)
 
     original = audit.compare.measure
     monkeypatch.setattr(audit.compare, "measure", measure)
@@ -83,6 +83,22 @@ def test_compare_measures_all_and_goes_on_where_it_was_killed(atm, victim, pictu
     assert atm(*words, "--out", tmp_path / "killed", "--seed", 3, "--resume")[0] == 2
     assert atm(*words, "--out", tmp_path / "killed", "--resume")[0] == 0
     assert (tmp_path / "killed/points.jsonl").read_bytes() == (tmp_path / "whole/points.jsonl").read_bytes()
+
+
+def test_quick_and_a_budget_are_those_of_an_attack_and_the_page_says_so(atm, victim, pictures, tmp_path):
+    words = ("compare", "--victim", victim, "--data", pictures, "--images", 6, "--auxiliary", 60, "--attack", "decoder",
+             "--policy", "none", "--defense", "quantize:2", "--quick", "--budget", 1e-3)  # fmt: skip
+    code, text, err = atm(*words, "--out", tmp_path / "whole")
+    assert code == 0, err
+    page = (tmp_path / "whole/compare.html").read_text(encoding="utf-8")
+    cut = "budget ended decoder on none (--budget)"
+    for line in ("Attacked with decoder, trained anew", "few steps (--quick)", cut):
+        assert line in page and line in " ".join(text.split())
+    loops = [json.loads(line)["loop"] for line in (tmp_path / "whole/steps.jsonl").read_text().splitlines()]
+    assert len(loops) == len({*loops}) == 2, "a choice for each system, though both merge alike"
+    assert atm(*words, "--out", tmp_path / "again")[0] == 0
+    points = [(tmp_path / out / "points.jsonl").read_text() for out in ("whole", "again")]
+    assert points[0] == points[1], "one step each, however fast the machine"
 
 
 @pytest.mark.slow

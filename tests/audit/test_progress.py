@@ -71,24 +71,35 @@ def test_a_counted_line_fills_the_bar_and_tells_what_is_left(monkeypatch):
     now = [100.0]
     monkeypatch.setattr("audit.progress.time.monotonic", lambda: now[0])
     with Progress("loading", to=Console(file=heard, force_terminal=True, width=100)) as say:
-        say("[1/4] ridge on none")
-        assert say._left() == "", "nothing is known before the first step is done"
+        now[0] += 50  # of loading, which is no step
+        say("[1/6] ridge on none")
+        now[0] += 1
+        say("[2/6] decoder on none")
         now[0] += 30
-        say("[2/4] ridge on moderate")
         task = say._bars.tasks[0]
-        assert (task.completed, task.total, task.fields["left"]) == (1, 4, "about 2 min left")
-        now[0] += 10
-        say("[4/4] ridge on aggressive")
-        assert (task.completed, task.fields["left"]) == (3, "about 13 s left")
+        assert (task.completed, task.fields["left"]) == (1, ""), "what nobody has seen may take long"
+        say("[3/6] ridge on moderate")
+        assert (task.completed, task.total, task.fields["left"]) == (2, 6, "about 62 s left")
+        now[0] += 3
+        say("[4/6] decoder on moderate")
+        assert task.fields["left"] == "61 to 63 s left"
+        now[0] += 20
         say("note: not counted")
-        assert task.completed == 3
+        assert task.completed == 3 and task.fields["left"] == "41 to 43 s left"
+        now[0] += 100
+        say("[5/6] ridge on aggressive")
+        assert task.fields["left"] == "1 to 2 min left"
+        say("other pictures [1/3] trial-0001")
+        assert task.fields["left"] == "", "another count"
 
 
 def test_without_a_terminal_the_line_says_what_is_left():
     heard, console = plain()
     with Progress("loading", to=console, every=0.01) as say:
-        say("full suite [3/4] ridge on none")
-        heard.wait_for("s: full suite [3/4] ridge on none (about 1 s left)\n")
+        say("full suite [1/4] ridge on none")
+        heard.wait_for("s: full suite [1/4] ridge on none\n")
+        say("full suite [2/4] ridge on moderate")
+        heard.wait_for("s: full suite [2/4] ridge on moderate (about 1 s left)\n")
 
 
 def test_an_error_ends_the_thread():

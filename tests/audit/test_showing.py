@@ -6,6 +6,10 @@ import pytest
 
 from audit.options import out
 from audit.showing import EXPENDABLE, show_table
+from audit.summary import show_judged
+from reports.export import of_run
+from reports.judged import Judged
+from tests.reports.test_report import make_run
 
 HEADINGS = ("policy", "verdict", "symbols", "leakage (SSIM)", "flags")
 ROW = ("an-unusually-long-name", "inconclusive", "123,456", "0.481 [0.455, 0.507]", "seventeen")
@@ -30,3 +34,18 @@ def test_names_from_files_do_not_reach_the_terminal_as_they_are(monkeypatch, cap
     show_table("[red]x", ["policy"], [["[bold]\x1b]0;title\x07"]])
     printed = capsys.readouterr().out
     assert "\x1b" not in printed and "[red]x" in printed and "[bold]\\x1b]0;title" in printed
+
+
+@pytest.mark.parametrize("task", ["accuracy", None])
+def test_a_runs_table_has_what_is_reached_without_the_tokens_and_no_empty_column(task, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(out, "_width", 160)
+    run = make_run(tmp_path, {"mean_image": [0.123] * 9, "best_constant": [0.1] * 9, "ridge": [0.4] * 9}, task=task)
+    show_judged(Judged.of(run), tmp_path / "report.html", False)
+    printed = capsys.readouterr().out
+    table = printed[: printed.index("blind: what is reached without the tokens")]
+    assert "blind" in table and "0.123" in table and ("accuracy" in table) == (task is not None)
+    assert printed.count("no task") == (task is None) and "no task" not in table
+    written = of_run(Judged.of(run)).markdown()
+    assert written.count("no task") == (task is None) and ("| accuracy |" in written) == (task is not None)
+    only = make_run(tmp_path, {"ridge": [0.4] * 9})
+    assert Judged.of(only).verdicts[0].blind is None

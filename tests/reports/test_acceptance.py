@@ -109,6 +109,35 @@ def test_what_to_do_instead(harmless, leaking, tmp_path):
     assert "yet" in instead([few], [decide(few)])
 
 
+def advice(run):
+    return Judged.of(run).advice
+
+
+def test_an_unfinished_run_is_gone_on_with_before_anything_else(tmp_path):
+    few = {"mean_image": BLIND[:9], "ridge": HARMLESS[:9]}
+    assert "--images" in advice(make_run(tmp_path / "few", few))
+    resume = "This run is unfinished: go on with the same command and --resume. "
+    assert advice(make_run(tmp_path / "a", few, attacks=[*few, "decoder"])) == f"{resume}Deploy none of these yet."
+    policies = [MergePolicy.uniform(1.0, 3, name=name).as_dict() for name in ("none", "not begun")]
+    leaking = {"mean_image": [0.1] * 120, "ridge": [0.9] * 120}
+    assert advice(make_run(tmp_path / "b", leaking, policies=policies)).startswith(f"{resume}Deploy none of these: ")
+
+
+def test_attacks_that_the_time_cut_get_more_of_it_first(tmp_path):
+    cut = {"policy": "none", "attack": "ridge", "repeat": 0, "train": [1.0] * 20, "gradient": [1.0] * 20,
+           "validation": [], "best_step": None, "cut": True}  # fmt: skip
+    few = {"mean_image": BLIND[:9], "ridge": HARMLESS[:9]}
+    assert "a larger --budget" in advice(make_run(tmp_path, few, history=[cut], config={"seed": 0, "quick": True}))
+
+
+def test_advice_is_about_policies_that_are_not_settled(tmp_path):
+    few = {"mean_image": [0.1] * 30, "ridge": [0.9] * 30}
+    leaks = judge(make_run(tmp_path / "leaks", few), "none")
+    harmless = {"mean_image": BLIND, "ridge": HARMLESS}
+    quick = judge(make_run(tmp_path / "quick", harmless, config={"seed": 0, "quick": True}), "none")
+    assert leaks.flags and instead([leaks, quick], [decide(leaks), decide(quick)]).endswith("Drop --quick.")
+
+
 @pytest.mark.parametrize(("exit_layer", "later"), [(None, False), (3, False), (2, True)])
 def test_a_later_layer_is_advised_only_where_there_is_one(tmp_path, exit_layer, later):
     policy = MergePolicy.uniform(1.0, 3, exit_layer=exit_layer).as_dict() | {"name": "none"}

@@ -148,7 +148,25 @@ def test_every_attack_has_its_own_yardstick():
     assert "nearest stays behind random_image" in found(run_of(worse))
     both = {**worse, "ridge": {"ssim": FLOOR}}
     assert "ridge stays behind mean_image, which reads no token and nearest" in found(run_of(both))
-    assert names(run_of(ssim(best_constant=FLOOR + 0.2, ridge=FLOOR))) == [], "which has no yardstick in this run"
+    best = ssim(best_constant=FLOOR + 0.2, ridge=FLOOR)
+    assert "stays behind" not in found(run_of(best)), "which has no yardstick in this run"
+
+
+def of_text(canary=None, **scores):
+    about = {"signal": "text", "attacks": list(scores), "inferences": [], "canary": canary}
+    return run_of({attack: {"rouge_l": values} for attack, values in scores.items()}, **about)
+
+
+@pytest.mark.parametrize("strongest", ["common_words", "random_sentence"])
+def test_the_strongest_blind_baseline_must_be_beaten_and_not_the_weakest(strongest):
+    def judged(by, canary):
+        return found(of_text(canary, **{"commonest_word": FLOOR, strongest: FLOOR + 0.1, "word_ridge": FLOOR + by}))
+
+    assert "no attack beats the blind baselines" in judged(0.05, None) and judged(0.15, None) == ""
+    vouching = {**CANARY, "attack": "word_ridge", "rouge_l": 0.99}
+    assert f"tell word_ridge something, and yet no attack reaches {strongest}" in judged(0.05, vouching)
+    assert judged(0.02, vouching) == "", "where tokens tell nothing, it is where it should be"
+    assert judged(0.0799, vouching) and judged(0.08, vouching) == "", "nor is a little below it telling"
 
 
 def test_attacks_that_beat_no_baseline_need_the_canary_to_vouch_for_them():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from atm.signals import SIGNALS
 from reports import terms
 from reports.page import Parts, image_of, in_code
 
@@ -38,6 +39,16 @@ def test_a_word_is_explained_in_place_and_at_the_end():
     assert 'href="#term-near-copy"' in link and "&lt;b&gt;" in link and terms.in_short("near copy") in link
     parts.term("near copy")
     assert [(name, words) for _, name, words in parts.words] == [("near copy", terms.plain_words("near copy"))]
+
+
+@pytest.mark.parametrize("name", [kind.name for kind in SIGNALS.values()])
+def test_a_page_explains_words_in_those_of_what_was_attacked(name):
+    parts = Parts(SIGNALS[name])
+    for term in ("token", "symbols", "leakage", "recognisable", "near copy", "blind baseline", "repeat", "finding"):
+        parts.term(term)
+    said = " ".join(words for *_, words in parts.words)
+    assert SIGNALS[name].noun in said and SIGNALS[name].parts[:4] in said and "{" not in said
+    assert ("picture" in said) == ("SSIM" in said.replace("spectrogram SSIM", "")) == ("image" in name)
 
 
 def test_two_figures_of_a_page_share_no_identifier():

@@ -110,10 +110,10 @@ def test_harmlessness_is_said_with_its_limits():
 
 def test_the_gravest_flag_is_the_reason_why_nothing_can_be_concluded():
     verdict = judge(attacked(0, n=50, **UNFINISHED), NAME)
-    assert [f.name for f in verdict.flags] == ["too few images", "unfinished"]
+    assert [f.name for f in verdict.flags] == ["unfinished", "too few images"]
     assert verdict.sentence.startswith("Nothing can be concluded: 0 of 50") and "cannot run" not in verdict.sentence
     assert "50 more pictures would settle it" in verdict.sentence
-    assert "only 50 pictures were attacked" in verdict.sentence and "decoder" not in verdict.sentence
+    assert "unfinished: decoder; go on with --resume" in verdict.sentence and "only 50 pictures" not in verdict.sentence
     flagged = judge(attacked(0, denied=["whole"], **UNFINISHED), NAME).sentence
     assert "unfinished: decoder" in flagged and "more pictures would" not in flagged and "cannot run whole" in flagged
 

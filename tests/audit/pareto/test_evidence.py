@@ -166,6 +166,43 @@ def test_the_full_suite_counts_more_than_the_score(folder, outcome):
     assert picked.values["leakage"] == min(trial.values["leakage"] for trial in outcome.trials)
 
 
+def measured_on_others(outcome, errors):
+    """The front with the numbers that it has, and another accuracy by policy, whose error is 0.1 at 95%."""
+    there = {trial.name: {**trial.values, "accuracy": errors.get(trial.name, 0.5)} for trial in outcome.front}
+    return {
+        "again": there,
+        "again_noise": {name: {"accuracy": (0.1 / 1.96) ** 2} for name in there},
+        "again_images": 50,
+    }
+
+
+def test_it_is_said_which_number_decided_and_where_chance_did(folder, outcome):
+    best, second, third = (trial.name for trial in outcome.front[:3])
+    with open_folder(folder, CONFIG, True, False) as store:
+        store.update(full={}, **measured_on_others(outcome, {best: 0.9, second: 0.76, third: 0.75}))
+    picked = pick_policy(folder, maximize="accuracy")
+    assert picked.trial.name == best and picked.decided == "accuracy 0.9 ± 0.1 on 50 other pictures"
+    assert f"between it and {second}, whose accuracy differs by less than the error" in picked.notes[1], (
+        "by 0.14 of 0.141"
+    )
+    row = next(row for row in export(Outcome.read(folder)).rows if row[0] == best)
+    assert row[1].endswith(" (0.9 ± 0.1)") and "0.9 ± 0.1" in render(Outcome.read(folder))
+    with open_folder(folder, CONFIG, True, False) as store:
+        store.update(again_noise={})
+    picked = pick_policy(folder, maximize="accuracy")
+    assert picked.decided == "accuracy 0.9 on 50 other pictures" and len(picked.notes) == 1, "no error was written down"
+    with open_folder(folder, CONFIG, True, False) as store:
+        store.update(again={}, again_images=0)
+    assert pick_policy(folder, maximize="accuracy").decided.endswith(" in the search")
+
+
+def test_the_error_on_other_pictures_is_written_down(outcome):
+    found = again(replace(outcome, again={}), OtherPictures(None))
+    assert (
+        found.again_noise.keys() == found.again.keys() and Outcome.read(found.folder).again_noise == found.again_noise
+    )
+
+
 def test_a_bound_is_kept_on_other_pictures(folder, outcome):
     best = max(outcome.front, key=lambda trial: trial.values["accuracy"])
     with open_folder(folder, CONFIG, True, False) as store:

@@ -101,6 +101,16 @@ def test_the_space_is_monotone_and_inverts_and_is_even_in_what_merges():
     assert merged == pytest.approx([0, 2, 4, 6, 8], abs=0.35), "8 sources, the asked-for part of which merges"
 
 
+def test_layers_behind_the_exit_are_no_coordinates():
+    encoder = tiny_encoder()
+    images = torch.rand(32, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    space = Space.of(encoder, images, 0.0, MergePolicy.uniform(1.0, 3, exit_layer=2))
+    assert space.depth == 2 and space.thresholds([1, 1]) == (0.0, 0.0, 1.0)
+    assert space.unit(space.thresholds([0.3, 0.8])) == pytest.approx([0.3, 0.8], abs=0.02)
+    whole = Space.of(encoder, images, 0.0)
+    assert whole.depth == 3 and whole.knots[:2] == space.knots, "what merges before is as even as without an exit"
+
+
 def test_the_space_is_even_where_much_has_merged_before():
     """In the last of six layers, of which the others merge nothing, half or all: a part of its tokens on average."""
     encoder = load_victim("vit_photos").encoder
