@@ -46,7 +46,7 @@ class Space:
         policy = rules or MergePolicy.uniform(1.0, encoder.depth)
         seen: list[list[np.ndarray]] = [[] for _ in range(encoder.depth)]
         for level in LEVELS:
-            tokens = encoder.start(images.to(encoder.device), policy.order == "tome")
+            tokens = encoder.start(images.to(encoder.device))
             for layer in range(encoder.depth):
                 tokens, projected = encoder.mix(tokens, policy, layer)
                 metric = matching.metric(policy, layer, tokens, projected)
