@@ -12,6 +12,7 @@ judged by what a user gets: the front that each ends with is measured again on o
 another adversary, and ``held_out_hypervolume`` is what it was really worth. Rivals evaluate all policies on the same
 pictures, and ours, where the data have more, on as many of several sets in turn (`audit.pareto.rounds`), for which the
 unmerged victim is evaluated once more for each set; its front is what its model believes after so many evaluations.
+``in_doubt`` is how many policies were measured of which no other is surely at least as good (`benchmarks.doubt`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from audit.pareto.run import make_problem
 from audit.pareto.trials import Trial
 from audit.setting import samples
 from benchmarks.command import Parser, positive, run
+from benchmarks.doubt import in_doubt
 from benchmarks.rivals import METHODS, Remembering
 from benchmarks.rows import told
 from reports.run import Run
@@ -80,6 +82,7 @@ def hypervolumes(
                     for trial in chosen:
                         other.measure(policies[trial.number])
                     row |= {"front": len(chosen), "held_out_hypervolume": curve(other.asked, other_frame)[-1]}
+                    row["in_doubt"] = len(in_doubt(found[:count], objectives))
                 yield {"victim": config.victim, "images": config.images, **row}
 
 
