@@ -107,7 +107,7 @@ def _bytes(tar: tarfile.TarFile, name: str) -> bytes:
     except KeyError:
         file = None
     if file is None:
-        raise AtmError(f"{tar.name} has no file {name}")
+        raise AtmError(f"{tar.name!r} has no file {name}")
     return file.read()
 
 

@@ -109,7 +109,7 @@ def overview(rows: Sequence[dict[str, object]], metric: str = "ssim") -> str:
             own = group[group.attack == attack].set_index(["threat", "policy"])[metric]
             cells = [f"{own[column]:.3f}".removeprefix("0") if column in own.index else "" for column in columns]
             lines.append([attack, *cells])
-        parts.append(markdown([victim, *(f"{threat}, {policy}:" for threat, policy in columns)], lines))
+        parts.append(markdown([str(victim), *(f"{threat}, {policy}:" for threat, policy in columns)], lines))
     return "\n\n".join(parts)
 
 
