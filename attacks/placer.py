@@ -55,8 +55,8 @@ class Placer:
         description, state = read_weights(path, "placer")
         try:
             closed, sizes = description["closed_form"], (int(description["width"]), int(description["layers"]))
-            tensors = {name.removeprefix(TOLD): state[name] for name in state if name.startswith(TOLD)}
-            discriminant = Discriminant(**tensors, **closed)
+            parts: dict[str, Any] = {name.removeprefix(TOLD): state[name] for name in state if name.startswith(TOLD)}
+            discriminant = Discriminant(**parts, **closed)
             learned = state[LEARNED]
             _ = f"{description['data']['name']} {description['data']['signals']:,} {description['policy']}"
         except (KeyError, TypeError, ValueError) as error:
@@ -89,7 +89,7 @@ class Placer:
         """
         device = own.slopes.device
         parts = {each.name: getattr(self.discriminant, each.name) for each in fields(self.discriminant)}
-        moved = {name: part.to(device) for name, part in parts.items() if isinstance(part, Tensor)}
+        moved: dict[str, Any] = {name: part.to(device) for name, part in parts.items() if isinstance(part, Tensor)}
         discriminant = replace(self.discriminant, **moved, in_place=own.in_place, per_token=own.per_token)
         network = Matcher.over(discriminant, int(self.description["width"]), int(self.description["layers"]))
         network.load_state_dict(self.network.state_dict())

@@ -22,12 +22,13 @@ BUG, BAD_INPUT, NOT_WRITTEN, STOPPED, NO_READER = 1, 2, 3, 130, 141
 DEBUG = "--debug"
 
 
-def ended(command: Callable[[], Any], words: list[str]) -> int:
+def ended(command: Callable[[], Any], words: list[str], stopped: str = "stopped; go on with --resume") -> int:
     """Run a command and say in one line what stopped it.
 
     Args:
         command: without arguments; what it returns is its exit code, None for 0.
         words: of the command line, for the log of a bug; ``--debug`` among them lets every error through.
+        stopped: what Ctrl-C is answered with.
 
     Returns:
         0, 1 for a bug of ours, 2 for bad input, 3 for what could not be written, 130 for Ctrl-C, 141 for output that
@@ -45,7 +46,7 @@ def ended(command: Callable[[], Any], words: list[str]) -> int:
             console.print(f"[red]error:[/] {escape(printable(line))}", soft_wrap=True)
         return code
     if code == STOPPED:  # typer turns Ctrl-C into this code
-        console.print("stopped; go on with --resume")
+        console.print(stopped)
     return int(code or 0)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -127,23 +128,56 @@ class Notebook(Results):
 
     def __init__(self, folder: Results) -> None:
         self.done, self.linked = set(folder.done), set(folder.linked)
-        self._told: list[tuple[str, Any, Any]] = []
+        self._told: list[_Line | _Rows | _Files] = []
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """Keep a line."""
-        self._told.append(("append", name, record))
+        self._told.append(_Line(name, record))
 
     def append_rows(self, name: str, rows: pd.DataFrame) -> None:
         """Keep rows."""
-        self._told.append(("append_rows", name, rows))
+        self._told.append(_Rows(name, rows))
 
     def write_folder(self, names: Sequence[str], contents: Mapping[str, bytes]) -> None:
         """Keep files."""
-        self._told.append(("write_folder", names, contents))
+        self._told.append(_Files(names, contents))
 
     def tell(self, folder: Results) -> None:
         """Write all of it into the folder."""
-        for method, name, content in self._told:
-            getattr(folder, method)(name, content)
+        for each in self._told:
+            each.tell(folder)
         folder.done |= self.done
         folder.linked |= self.linked
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of a file of JSON lines."""
+
+    name: str
+    record: Mapping[str, Any]
+
+    def tell(self, folder: Results) -> None:
+        folder.append(self.name, self.record)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a CSV file."""
+
+    name: str
+    rows: pd.DataFrame
+
+    def tell(self, folder: Results) -> None:
+        folder.append_rows(self.name, self.rows)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Files of a folder, by the steps of its path."""
+
+    names: Sequence[str]
+    contents: Mapping[str, bytes]
+
+    def tell(self, folder: Results) -> None:
+        folder.write_folder(self.names, self.contents)

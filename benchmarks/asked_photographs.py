@@ -9,18 +9,21 @@ train a projector on (docs/howto/questions.md).
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import io
 import random
 import tarfile
+import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from atm.data.question_files import split_of
+from atm.errors import AtmError, one_line
+from benchmarks.command import Parser, run
 
 NAMES = {
     "cassette_player": "cassette", "chain_saw": "chainsaw", "church": "church", "english_springer": "dog",
@@ -44,7 +47,7 @@ class Asked(NamedTuple):
 def imagenette(path: Path, split: str, draw: random.Random) -> list[Asked]:
     """Pictures of a split, as many of each class, each asked what it is, whether something is there, and its kind."""
     found, taken = list[Asked](), Counter[str]()
-    with tarfile.open(path) as tar:
+    with _opened(path) as tar:
         for file in sorted((each for each in tar if each.isfile()), key=lambda each: _mixed(each.name)):
             folder = file.name.split("/")[-2]
             if folder in NAMES and taken[folder] < OF_CLASS[split]:
@@ -62,7 +65,7 @@ def imagenette(path: Path, split: str, draw: random.Random) -> list[Asked]:
 
 def daquar(path: Path) -> list[Asked]:
     """Pictures of both splits, by their names, with people's questions."""
-    with tarfile.open(path) as tar:
+    with _opened(path) as tar:
         files = [f"daquar/data_{part}.csv" for part in ("train", "eval")]
         rows = [row for file in files for row in csv.DictReader(io.StringIO(_bytes(tar, file).decode()))]
         common = {answer for answer, _ in Counter(row["answer"] for row in rows).most_common(COMMONEST)}
@@ -88,9 +91,23 @@ def write(folder: Path, pictures: Iterable[Asked]) -> None:
         csv.writer(file).writerows(rows)
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    """A tar file; raises `AtmError` where it cannot be read."""
+    try:
+        with tarfile.open(path) as tar:
+            yield tar
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise AtmError(f"{path} cannot be read as a tar file: {one_line(error)}") from None
+
+
 def _bytes(tar: tarfile.TarFile, name: str) -> bytes:
-    file = tar.extractfile(name)
-    assert file is not None, f"{name} is no file"
+    try:
+        file = tar.extractfile(name)
+    except KeyError:
+        file = None
+    if file is None:
+        raise AtmError(f"{tar.name!r} has no file {name}")
     return file.read()
 
 
@@ -100,9 +117,11 @@ def _mixed(name: str) -> str:
 
 def main() -> None:
     """Write the three folders."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    for name in ("imagenette_train", "imagenette_test", "daquar", "out"):
-        parser.add_argument(name, type=Path)
+    parser = Parser("asked_photographs", __doc__)
+    parser.add_argument("imagenette_train", type=Path, help="tar file of the training pictures")
+    parser.add_argument("imagenette_test", type=Path, help="tar file of the test pictures")
+    parser.add_argument("daquar", type=Path, help="tar file of the pictures with their questions")
+    parser.add_argument("out", type=Path, help="folder to write")
     given = parser.parse_args()
     draw = random.Random(0)
     templated = [*imagenette(given.imagenette_train, "train", draw), *imagenette(given.imagenette_test, "test", draw)]
@@ -118,4 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

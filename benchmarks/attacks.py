@@ -13,8 +13,6 @@ many runs side by side as there are cores, each with OMP_NUM_THREADS=1.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -31,10 +29,14 @@ from attacks import Attack, require
 from audit.evaluate import evaluate
 from audit.folder import RunFolder
 from audit.setting import AttackConfig, Setting, prepare
+from benchmarks.command import Parser, positive, run
 from benchmarks.peers import PEERS
+from benchmarks.rows import markdown, show, table_of
 
 BETTER = {"psnr": "max", "ssim": "max", "lpips": "min"}
 SUITE = "standard"
+ALONE = ("victim", "threat", "policy", "attack", "seconds:", "PSNR:", "SSIM:", "LPIPS:")
+LEADS = ("victim", "threat", "policy", "best peer", "standard leads by (dB):", "lead of the best:")
 THREATS = ["server", "server-shuffled", "black-box", "eavesdropper:awgn:0"]
 
 
@@ -80,45 +82,45 @@ def _peer(name: str) -> Attack:
 
 def table(rows: Sequence[dict[str, object]]) -> str:
     """As Markdown, with the suite's lead over the best peer in PSNR."""
-    lines = [
-        "| victim | threat | policy | attack | seconds | PSNR | SSIM | LPIPS |",
-        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: |",
-    ]
+    alone, leads = [], []
     for r in rows:
         name = f"{r['attack']} (peer)" if r["peer"] else r["attack"]
-        figures = f"{r['seconds']:.0f} | {r['psnr']:.2f} | {r['ssim']:.3f} | {r['lpips']:.3f}"
-        lines.append(f"| {r['victim']} | {r['threat']} | {r['policy']} | {name} | {figures} |")
-    lines += ["", "| victim | threat | policy | best peer | standard leads by (dB) | lead of the best |"]
-    lines.append("| --- | --- | --- | --- | ---: | ---: |")
+        figures = f"{r['seconds']:.0f}", f"{r['psnr']:.2f}", f"{r['ssim']:.3f}", f"{r['lpips']:.3f}"
+        alone.append([r["victim"], r["threat"], r["policy"], name, *figures])
     frame = pd.DataFrame(rows)
     for (victim, threat, policy), group in frame.groupby(["victim", "threat", "policy"], sort=False):
         peers, ours = group[group.peer], group.set_index("attack").psnr
         if len(peers):
             best = peers.sort_values("psnr").iloc[-1]
-            alone = group[~group.peer & (group.attack != SUITE)].psnr.max()
-            leads = f"{ours[SUITE] - best.psnr:+.2f} | {alone - best.psnr:+.2f}"
-            lines.append(f"| {victim} | {threat} | {policy} | {best.attack} | {leads} |")
-    return "\n".join(lines)
+            own = group[~group.peer & (group.attack != SUITE)].psnr.max()
+            lead = f"{ours[SUITE] - best.psnr:+.2f}", f"{own - best.psnr:+.2f}"
+            leads.append([victim, threat, policy, best.attack, *lead])
+    return "\n\n".join([markdown(ALONE, alone), markdown(LEADS, leads)])
 
 
 def overview(rows: Sequence[dict[str, object]], metric: str = "ssim") -> str:
     """One table per victim: attacks down, threat models and policies across."""
     frame, parts = pd.DataFrame(rows), []
-    frame["attack"] = frame.attack.where(~frame.peer.astype(bool), frame.attack + " (peer)")
+    frame["attack"] = frame["attack"].where(~frame["peer"].astype(bool), frame["attack"] + " (peer)")
     for victim, group in frame.groupby("victim", sort=False):
         columns = list(dict.fromkeys(zip(group.threat, group.policy, strict=True)))
-        lines = [f"| {victim} | " + " | ".join(f"{threat}, {policy}" for threat, policy in columns) + " |"]
-        lines.append("| --- |" + " ---: |" * len(columns))
+        lines = []
         for attack in sorted(group.attack.unique(), key=lambda name: (name == SUITE, name.endswith("(peer)"))):
             own = group[group.attack == attack].set_index(["threat", "policy"])[metric]
             cells = [f"{own[column]:.3f}".removeprefix("0") if column in own.index else "" for column in columns]
-            lines.append(f"| {attack} | " + " | ".join(cells) + " |")
-        parts.append("\n".join(lines))
+            lines.append([attack, *cells])
+        parts.append(markdown([str(victim), *(f"{threat}, {policy}:" for threat, policy in columns)], lines))
     return "\n\n".join(parts)
 
 
+def tables(rows: Sequence[dict[str, object]]) -> str:
+    """The overview and what it is made of."""
+    return "\n\n".join([overview(rows), table(rows)])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The command line."""
+    parser = Parser("attacks", __doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object per line, as they come")
     parser.add_argument("--victim", nargs="+", default=["vit_photos"], help="as in atm attack; one or several")
     parser.add_argument("--data", nargs="+", default=["photos"], help="as in atm attack; one for each victim")
@@ -127,26 +129,24 @@ def main() -> None:
         "--peer", nargs="*", choices=list(PEERS), default=list(PEERS), help="names of peers; none: none"
     )
     parser.add_argument("--only-peers", action="store_true", help="leave the suite out")
-    parser.add_argument("--policy", nargs="+", default=["none", "moderate", "aggressive"])
-    parser.add_argument("--codec", default="auto")
-    parser.add_argument("--channel", default="awgn:10")
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--auxiliary", type=int, default=4000)
+    parser.add_argument("--policy", nargs="+", default=["none", "moderate", "aggressive"], help="merging policies")
+    parser.add_argument("--codec", default="auto", help="as in atm attack")
+    parser.add_argument("--channel", default="awgn:10", help="as in atm attack")
+    parser.add_argument("--images", type=positive, default=100, help="pictures to attack")
+    parser.add_argument("--auxiliary", type=positive, default=4000, help="the adversary's own pictures, at most")
     parser.add_argument("--budget", type=float, default=120.0, help="seconds for the suite, and for each peer")
     parser.add_argument("--quick", action="store_true", help="our attacks take few steps")
     parser.add_argument("--rows", nargs="+", type=Path, help="measure nothing; tables of rows written before")
     asked = parser.parse_args()
     if asked.rows:
-        rows = [json.loads(line) for path in asked.rows for line in path.read_text().splitlines()]
-        print(overview(rows), table(rows), sep="\n\n")
+        print(table_of(asked.rows, tables))
         return
     if len(asked.victim) != len(asked.data):
         parser.error(f"{len(asked.victim)} victims but {len(asked.data)} data sets: give --data one for each victim")
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
-    rows = []
-    for (victim, data), threat in product(zip(asked.victim, asked.data, strict=True), asked.threat):
-        config = AttackConfig(
+    configs = [
+        AttackConfig(
             policies=tuple(asked.policy),
             victim=victim,
             data=data,
@@ -158,13 +158,11 @@ def main() -> None:
             budget=asked.budget,
             quick=asked.quick,
         )
-        for row in rows_of(config, asked.peer, not asked.only_peers):
-            rows.append(row)
-            if asked.json:
-                print(json.dumps(row), flush=True)
-    if not asked.json:
-        print(overview(rows), table(rows), sep="\n\n")
+        for (victim, data), threat in product(zip(asked.victim, asked.data, strict=True), asked.threat)
+    ]
+    rows = (row for config in configs for row in rows_of(config, asked.peer, not asked.only_peers))
+    show(rows, asked.json, tables)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

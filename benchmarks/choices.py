@@ -12,8 +12,6 @@ The same decoder is trained for equally many steps with L1, with L1 and SSIM, an
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -40,6 +38,8 @@ from attacks.session import Campaign, Session
 from attacks.spread import Spread
 from attacks.training import PIXELS
 from audit.setting import AttackConfig, prepare
+from benchmarks.command import Parser, positive, run
+from benchmarks.rows import stream
 from privacy_metrics import score
 from privacy_metrics.perceptual import LpipsUnavailable, lpips
 
@@ -150,24 +150,25 @@ def _scores(rebuilt: Tensor, victims: Tensor) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The command line."""
+    parser = Parser("choices", __doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object per line, as they come")
     parser.add_argument("--victim", default="vit_photos", help="as in atm attack")
     parser.add_argument("--data", default="photos", help="as in atm attack")
-    parser.add_argument("--policy", nargs="+", default=["moderate", "aggressive"])
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--auxiliary", type=int, default=1000)
-    parser.add_argument("--training", type=int, default=300, help="steps of each decoder")
-    parser.add_argument("--descent", type=int, default=60, help="steps of each descent")
+    parser.add_argument("--policy", nargs="+", default=["moderate", "aggressive"], help="merging policies")
+    parser.add_argument("--images", type=positive, default=100, help="pictures to attack")
+    parser.add_argument("--auxiliary", type=positive, default=1000, help="the adversary's own pictures, at most")
+    parser.add_argument("--training", type=positive, default=300, help="steps of each decoder")
+    parser.add_argument("--descent", type=positive, default=60, help="steps of each descent")
     asked = parser.parse_args()
     warnings.filterwarnings("ignore")
     config = AttackConfig(
         policies=tuple(asked.policy), victim=asked.victim, data=asked.data, images=asked.images,
         auxiliary=asked.auxiliary,
     )  # fmt: skip
-    for row in rows_of(config, asked.training, asked.descent):
-        print(json.dumps(row) if asked.json else "  ".join(str(value) for value in row.values()), flush=True)
+    rows = rows_of(config, asked.training, asked.descent)
+    stream(rows, asked.json, lambda row: "  ".join(map(str, row.values())))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

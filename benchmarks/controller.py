@@ -9,9 +9,7 @@ that is here is simulated: shadowing of 6 dB with an exponential correlation ove
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,15 +19,19 @@ import numpy as np
 import torch
 
 from atm import channels
+from atm.errors import AtmError
 from attacks import available
 from attacks.session import Campaign, Session
 from audit.live.controller import Candidate, Controller, Moment, controlled, replay
 from audit.setting import AttackConfig, prepare
+from benchmarks.command import Parser, positive, run
+from benchmarks.rows import markdown, told
 from privacy_metrics.similarity import ssim
 from privacy_metrics.statistics import bootstrap_mean
 
 TRACE = Path(__file__).with_name("trace.csv")
 SNR = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
+HEADINGS = ("chosen", "expected accuracy", "symbols", "too large", "leakage at most", "switches")
 FRAMES, MEAN, SHADOWING, CORRELATION, ROOM = 600, 10.0, 6.0, 40.0, 2200
 
 
@@ -46,9 +48,21 @@ def simulated(seed: int = 0) -> list[Moment]:
 
 
 def read(path: Path) -> list[Moment]:
-    """A trace from a file."""
-    with open(path, encoding="utf-8", newline="") as file:
-        return [Moment(float(row["snr_db"]), float(row["room"])) for row in csv.DictReader(file)]
+    """A trace from a file.
+
+    Raises:
+        AtmError: it cannot be read, or is no trace.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            found = [Moment(float(row["snr_db"]), float(row["room"])) for row in csv.DictReader(file)]
+    except OSError as error:
+        raise AtmError(f"{path} cannot be read: {error.strerror}") from None
+    except (KeyError, TypeError, ValueError):
+        found = []
+    if not found:
+        raise AtmError(f"{path} is no trace: a CSV file with numbers in the columns snr_db and room")
+    return found
 
 
 def write(path: Path, trace: Sequence[Moment]) -> None:
@@ -93,28 +107,33 @@ def compared(
 
 def table(found: Sequence[dict[str, Any]]) -> str:
     """Markdown."""
-    lines = ["| chosen | expected accuracy | symbols | too large | leakage at most | switches |", "| --- " * 6 + "|"]
-    for row in found:
-        lines.append(
-            f"| {row['chosen']} | {row['accuracy']:.3f} | {row['symbols']:.0f} | {row['too_large']:.0%} | "
-            f"{row['leakage']:.3f} | {row['switches']} |"
-        )
-    return "\n".join(lines)
+    lines = [
+        [
+            row["chosen"], f"{row['accuracy']:.3f}", f"{row['symbols']:.0f}", f"{row['too_large']:.0%}",
+            f"{row['leakage']:.3f}", row["switches"],
+        ]
+        for row in found
+    ]  # fmt: skip
+    return markdown(HEADINGS, lines)
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--victim", default="vit_photos")
-    parser.add_argument("--data", default="photos")
-    parser.add_argument("--codec", default="auto")
-    parser.add_argument("--policy", nargs="+", default=["none", "moderate", "aggressive"])
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--auxiliary", type=int, default=400)
-    parser.add_argument("--floor", type=float, nargs="+", default=[1.0, 0.6, 0.5])
-    parser.add_argument("--trace", type=Path, default=TRACE)
+    parser = Parser("controller", __doc__)
+    parser.add_argument("--victim", default="vit_photos", help="as in atm attack")
+    parser.add_argument("--data", default="photos", help="as in atm attack")
+    parser.add_argument("--codec", default="auto", help="as in atm attack")
+    parser.add_argument(
+        "--policy", nargs="+", default=["none", "moderate", "aggressive"], help="merging policies to choose from"
+    )
+    parser.add_argument("--images", type=positive, default=100, help="pictures to send and attack")
+    parser.add_argument("--auxiliary", type=positive, default=400, help="the adversary's own pictures, at most")
+    parser.add_argument(
+        "--floor", type=float, nargs="+", default=[1.0, 0.6, 0.5], help="leakage that a chosen policy may have, at most"
+    )
+    parser.add_argument("--trace", type=Path, default=TRACE, help="CSV file with the columns snr_db and room")
     parser.add_argument("--write-trace", action="store_true", help="make the trace again, and nothing else")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default="auto", help="where tensors are computed, as in atm attack")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     asked = parser.parse_args()
     if asked.write_trace:
@@ -124,11 +143,12 @@ def main() -> None:
         victim=asked.victim, data=asked.data, codec=asked.codec, policies=tuple(asked.policy), attacks=("ridge",),
         images=asked.images, auxiliary=asked.auxiliary, device=asked.device,
     )  # fmt: skip
+    trace = read(asked.trace)
     with torch.no_grad():
         measured = list(candidates(config))
-    rows = list(compared(measured, read(asked.trace), asked.floor))
+    rows = list(compared(measured, trace, asked.floor))
     if asked.json:
-        print("\n".join(json.dumps(row) for row in [*map(asdict, measured), *rows]))
+        told([*map(asdict, measured), *rows], True)
         return
     for each in measured:
         print(f"{each.name}: accuracy {each.accuracy}, {each.symbols:.0f} symbols, leakage up to {each.leakage:.3f}")
@@ -136,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

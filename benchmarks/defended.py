@@ -10,8 +10,6 @@ which as many pictures are answered rightly. They are the adversary's, past thos
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,8 @@ from attacks import BASELINES, available
 from attacks.session import Campaign, Session
 from audit.compare import strongest
 from audit.setting import AttackConfig, Setting, defended, prepare
+from benchmarks.command import Parser, positive, run
+from benchmarks.rows import markdown, show, table_of
 from defenses.nopeek import distance_correlation
 from privacy_metrics import METRICS
 from privacy_metrics.leakage import leakage
@@ -37,6 +37,10 @@ from reports.level import recognised
 HALVINGS, STRONGEST = 10, 8.0  # of the range of the noise's deviation, in deviations of the tokens
 COMPARED = 200  # pictures whose distances are compared with those of their tokens
 REFITTED, AS_IT_WAS = "refitted", "not refitted"
+HEADINGS = (
+    "defence", "accuracy:", "points gained", "distance correlation:", "not refitted: SSIM", "recognised:",
+    "refitted: SSIM", "recognised:",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,11 +146,7 @@ def rows(config: AttackConfig, wanted: Sequence[str]) -> Iterator[dict[str, Any]
 
 def table(found: Sequence[dict[str, Any]]) -> str:
     """Markdown, a row for each system."""
-    lines = [
-        "| defence | accuracy | points gained | distance correlation | not refitted: SSIM | recognised "
-        "| refitted: SSIM | recognised |",
-        "| --- | ---: | --- | ---: | --- | ---: | --- | ---: |",
-    ]
+    lines = []
     for each in found:
         name = each["defence"] + (f" (as accurate as {each['beside']})" if each["beside"] else "")
         gained = f"{100 * each['gain']:+.1f} [{100 * each['gain_low']:+.1f}, {100 * each['gain_high']:+.1f}]"
@@ -154,38 +154,39 @@ def table(found: Sequence[dict[str, Any]]) -> str:
         for how in (AS_IT_WAS, REFITTED):
             cells += [f"{each[how]['ssim']:.3f} [{each[how]['low']:.3f}, {each[how]['high']:.3f}]"]
             cells += [f"{each[how]['recognised']} of {each['images']}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return markdown(HEADINGS, lines)
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--victim", default="vit_cifar10")
-    parser.add_argument("--data", default="cifar10_test.tar")
-    parser.add_argument("--channel", default="awgn:10")
-    parser.add_argument("--threat", default="server")
-    parser.add_argument("--defense", nargs="+", default=["nopeek:1", "disco:0.5", "cem:1:0.5"])
-    parser.add_argument("--attack", nargs="+", default=["ridge", "context", "decoder"])
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--auxiliary", type=int, default=2000)
-    parser.add_argument("--budget", type=float, default=60.0, help="seconds for all attacks on one system")
+    parser = Parser("defended", __doc__)
+    parser.add_argument("--victim", default="vit_cifar10", help="as in atm attack")
+    parser.add_argument("--data", default="cifar10_test.tar", help="as in atm attack")
+    parser.add_argument("--channel", default="awgn:10", help="as in atm attack")
+    parser.add_argument("--threat", default="server", help="name of a threat model")
+    parser.add_argument(
+        "--defense",
+        nargs="+",
+        default=["nopeek:1", "disco:0.5", "cem:1:0.5"],
+        help="trained ones, as in atm attack",
+    )
+    parser.add_argument("--attack", nargs="+", default=["ridge", "context", "decoder"], help="attacks by name")
+    parser.add_argument("--images", type=positive, default=100, help="pictures to attack")
+    parser.add_argument("--auxiliary", type=positive, default=2000, help="the adversary's own pictures, at most")
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds for all attacks on one system; 0: no limit")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, as they come")
     parser.add_argument("--rows", type=Path, nargs="+", help="measure nothing; the table of rows written before")
     asked = parser.parse_args()
     if asked.rows:
-        print(table([json.loads(line) for path in asked.rows for line in path.read_text().splitlines()]))
+        print(table_of(asked.rows, table))
         return
     given = {name: getattr(asked, name) for name in ("victim", "data", "channel", "threat", "images", "auxiliary")}
+    for text in asked.defense:  # a name that is unknown is told before anything is measured
+        defenses.create(text)
     config = AttackConfig(**given, policies=("none",), attacks=tuple(asked.attack), budget=asked.budget or None)
-    found = []
-    for row in rows(config, asked.defense):
-        found.append(row)
-        if asked.json:
-            print(json.dumps(row), flush=True)
-    if not asked.json:
-        print(table(found))
+    show(rows(config, asked.defense), asked.json, table)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

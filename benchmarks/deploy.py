@@ -13,7 +13,6 @@ Runs like these:
 from __future__ import annotations
 
 import argparse
-import json
 import socket
 import statistics
 import subprocess
@@ -31,6 +30,7 @@ import torch
 import zmq
 
 from atm import policy as policies
+from atm.errors import AtmError
 from atm.seeds import seed_of
 from audit.live.device import encode
 from audit.live.profiling import profile
@@ -40,6 +40,8 @@ from audit.live.sockets import DEALER, Address, network
 from audit.live.sources import Shot, Stills, shots
 from audit.live.system import Live, LiveConfig, resolve
 from audit.setting import samples
+from benchmarks.command import Parser, positive, run
+from benchmarks.rows import markdown, show
 
 SYSTEM = ("victim", "weights", "image_size", "head", "codec", "channel")
 PATIENCE = 60_000  # milliseconds for an answer
@@ -80,7 +82,7 @@ def server(words: Sequence[str], where: Address, batch: int, wait: float) -> Ite
     try:
         assert process.stderr is not None
         if not any("serving on" in line for line in process.stderr):
-            raise SystemExit("the server did not start")
+            raise AtmError("the server did not start")
         yield
     finally:
         process.terminate()
@@ -111,12 +113,12 @@ def asked(devices: Sequence[Device], sent: Sequence[Frame], count: int) -> tuple
     while waiting:
         ready = dict(poller.poll(PATIENCE))
         if not ready:
-            raise SystemExit("the server does not answer")
+            raise AtmError("the server does not answer")
         for each in ready:
             device = by_socket[each]
             reply = unpack(each.recv(), Answer, Refused)
             if isinstance(reply, Refused):
-                raise SystemExit(f"refused: {reply.words}")
+                raise AtmError(f"refused: {reply.words}")
             device.seconds.append(time.perf_counter() - device.sent_at)
             together.append(reply.together)
             waiting -= 1
@@ -200,8 +202,7 @@ def stages(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown."""
     headings = list(rows[0])[1:]
-    lines = ["| " + " | ".join(headings) + " |", "| --- " * len(headings) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(_cell(row[each]) for each in headings) + " |" for row in rows)])
+    return markdown(headings, ([_cell(row[each]) for each in headings] for row in rows))
 
 
 def _cell(value: Any) -> str:
@@ -234,7 +235,7 @@ def _written(options: argparse.Namespace, folder: Path) -> Iterator[str]:
 
 def _answer(each: zmq.Socket[bytes]) -> bytes:
     if not each.poll(PATIENCE):
-        raise SystemExit("the server does not answer")
+        raise AtmError("the server does not answer")
     return each.recv()
 
 
@@ -246,35 +247,31 @@ def _free() -> Address:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("load", "stages"))
-    parser.add_argument("--victim", default="vit_photos")
-    parser.add_argument("--weights")
-    parser.add_argument("--image-size")
-    parser.add_argument("--head")
-    parser.add_argument("--data", default="photos")
-    parser.add_argument("--codec", default="auto")
-    parser.add_argument("--channel", default="awgn:10")
-    parser.add_argument("--policy", nargs="+", default=["moderate"])
-    parser.add_argument("--exit-layer", type=int, help="default: the policies'")
-    parser.add_argument("--images", type=int, default=100)
+    parser = Parser("deploy", __doc__)
+    parser.add_argument("part", choices=("load", "stages"), help="what is measured")
+    parser.add_argument("--victim", default="vit_photos", help="as in atm serve, as are the next three")
+    parser.add_argument("--weights", help="safetensors file with the victim's weights")
+    parser.add_argument("--image-size", help="side of its pictures in pixels, 224 or 224x160")
+    parser.add_argument("--head", help="file of atm train head")
+    parser.add_argument("--data", default="photos", help="pictures that are sent, as in atm attack")
+    parser.add_argument("--codec", default="auto", help="as in atm serve")
+    parser.add_argument("--channel", default="awgn:10", help="as in atm device")
+    parser.add_argument("--policy", nargs="+", default=["moderate"], help="merging policies")
+    parser.add_argument("--exit-layer", type=positive, help="after which tokens are sent; default: the policies'")
+    parser.add_argument("--images", type=positive, default=100, help="pictures that frames are made of")
     parser.add_argument("--warmup", type=int, default=10, help="of stages: frames that do not count")
-    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--wait", type=float, default=0.0, help="milliseconds")
-    parser.add_argument("--frames", type=int, default=200, help="of load: in each turn")
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument(
+        "--devices", type=positive, nargs="+", default=[1, 2, 4, 8, 16, 32], help="of load: numbers of devices"
+    )
+    parser.add_argument("--batch", type=positive, default=16, help="of load: frames answered together, at most")
+    parser.add_argument("--wait", type=float, default=0.0, help="of load: milliseconds that a batch waits for more")
+    parser.add_argument("--frames", type=positive, default=200, help="of load: in each turn")
+    parser.add_argument("--turns", type=positive, default=3, help="of load: of which the median counts")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
-    for row in (load if options.part == "load" else stages)(options):
-        rows.append(row)
-        if options.json:
-            print(json.dumps(row), flush=True)
-    if not options.json:
-        print(table(rows))
+    show((load if options.part == "load" else stages)(options), options.json, table)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -22,11 +22,10 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -34,11 +33,18 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from atm.calibration import fixed_ratio_like, policy_saving
+from atm.errors import AtmError
 from atm.policy import MergePolicy
 from atm.victims import victims
+from benchmarks.command import Parser, fraction, positive, run
+from benchmarks.rows import head, line, stream
 from benchmarks.subjects import VITS, Subject, subject
 
 CALIBRATION_IMAGES = 32
+HEADINGS = (
+    "model", "batch:", "FLOPs saved:", "tokens left:", "images/s:", "timm:", "ToMe:", "efficiency:", "linearity:",
+    "peak MB:", "timm:",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,12 +89,11 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise AtmError("there is no CUDA device here; give --device cpu")
     if options.clock == "cpu" and (torch.get_num_threads() != 1 or options.device != "cpu"):
-        raise SystemExit("error: --clock cpu counts one thread only; add --threads 1 --device cpu")
-    if not options.json:
-        print(_header())
-    for row in measure(options.models or [*VITS, *victims()], options):
-        print(json.dumps(asdict(row)) if options.json else _line(row), flush=True)
+        raise AtmError("--clock cpu counts one thread only; add --threads 1 --device cpu")
+    stream(measure(options.models or [*VITS, *victims()], options), options.json, _line, head(HEADINGS))
 
 
 @torch.inference_mode()
@@ -96,7 +101,7 @@ def measure(models: list[str], options: argparse.Namespace) -> Iterator[Row]:
     """A row for each model, batch size and wanted saving."""
     for name in models:
         if options.device == "cuda" and Path(name).is_dir():
-            raise SystemExit(f"error: {name} is a folder of transformers, which are measured on a CPU only")
+            raise AtmError(f"{name} is a folder of transformers, which are measured on a CPU only")
         chosen = subject(name, options.data, options.image_size)
         chosen.encoder.to(options.device, torch.bfloat16 if options.device == "cuda" else torch.float32)
         for batch in options.batch:
@@ -194,27 +199,15 @@ def _status(field: str) -> float:
     return float(next(line for line in lines if line.startswith(field)).split()[1])
 
 
-def _header() -> str:
-    columns = ("model", "batch", "FLOPs saved", "tokens left", "images/s", "timm", "ToMe", "efficiency", "linearity")
-    return f"| {' | '.join(columns)} | peak MB | timm |\n| --- |{' ---: |' * (len(columns) + 1)}"
-
-
 def _line(row: Row) -> str:
-    return (
-        f"| {row.model} | {row.batch} | {row.flops_saved:.0%} | {row.tokens:g} | {row.images_per_s:g} | "
-        f"{row.images_per_s_timm:g} | {row.images_per_s_tome:g} | {row.efficiency:.2f} | {row.linearity:.2f} | "
-        f"{row.peak_mb} | {row.peak_mb_timm} |"
-    )
+    rates = (f"{rate:g}" for rate in (row.images_per_s, row.images_per_s_timm, row.images_per_s_tome))
+    ratios = f"{row.efficiency:.2f}", f"{row.linearity:.2f}"
+    saved = f"{row.flops_saved:.0%}"
+    return line([row.model, row.batch, saved, f"{row.tokens:g}", *rates, *ratios, row.peak_mb, row.peak_mb_timm])
 
 
-def _parser() -> argparse.ArgumentParser:
-    summary, _, rest = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.engine",
-        description=summary,
-        epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parser() -> Parser:
+    parser = Parser("engine", __doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object per line instead of a table")
     parser.add_argument(
         "--models",
@@ -222,14 +215,14 @@ def _parser() -> argparse.ArgumentParser:
         help="timm names, shipped victims, or folders of transformers; by default ViT-Ti/S/B and the shipped",
     )
     parser.add_argument(
-        "--saved", nargs="+", type=float, default=[0.0, 0.3, 0.5, 0.7], help="parts of the FLOPs to save"
+        "--saved", nargs="+", type=fraction, default=[0.0, 0.3, 0.5, 0.7], help="parts of the FLOPs to save"
     )
     parser.add_argument("--data", help="sentences or sounds for a folder's model, as atm attack takes them")
     parser.add_argument("--image-size", help="window of a folder's model that hears, such as 80x100")
-    parser.add_argument("--batch", nargs="+", type=int, default=[32], help="images at a time")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds of which the median counts")
+    parser.add_argument("--batch", nargs="+", type=positive, default=[32], help="images at a time")
+    parser.add_argument("--repeats", type=positive, default=5, help="rounds of which the median counts")
     parser.add_argument("--warmup", type=int, default=1, help="rounds before those that count")
-    parser.add_argument("--threads", type=int, help="CPU threads; by default torch's choice")
+    parser.add_argument("--threads", type=positive, help="CPU threads; by default torch's choice")
     parser.add_argument(
         "--clock", choices=("wall", "cpu"), default="wall", help="cpu: time of the one thread, no waiting"
     )
@@ -243,4 +236,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

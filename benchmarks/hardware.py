@@ -13,7 +13,6 @@ other: one minus the hypervolume of the front that was chosen without it over th
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 import warnings
@@ -29,6 +28,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from atm.errors import unknown
 from atm.policy import MergePolicy
 from audit.joules import joules
 from audit.pareto.config import SearchConfig
@@ -37,6 +37,7 @@ from audit.pareto.objectives import OBJECTIVES
 from audit.pareto.problem import PolicyProblem
 from audit.pareto.run import make_problem
 from audit.pareto.trials import Trial
+from benchmarks.command import Parser, positive, run
 
 COSTS = ("latency", "energy")
 
@@ -110,7 +111,9 @@ def compare(config: SearchConfig, count: int, timed_images: int, repeats: int) -
 
 
 def random_weights(name: str, folder: Path) -> str:
-    """A file with the weights that timm draws for a model before it is trained."""
+    """A file with the weights that timm draws for a model before it is trained; raises `AtmError` for no model."""
+    if not timm.is_model(name):
+        raise unknown("timm model", name, timm.list_models())
     torch.manual_seed(0)
     path = folder / f"{name}.safetensors"
     save_file(timm.create_model(name).state_dict(), path)
@@ -118,17 +121,22 @@ def random_weights(name: str, folder: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The command line."""
+    parser = Parser("hardware", __doc__)
     parser.add_argument("--json", action="store_true", help="one line")
     parser.add_argument("--victim", default="vit_photos", help="as in atm search")
     parser.add_argument("--weights", help="as in atm search, or random for a timm model that is not trained")
     parser.add_argument("--data", default="photos", help="as in atm search")
-    parser.add_argument("--objectives", nargs="*", default=["accuracy", "gflops", "tokens", "leakage"])
-    parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--policies", type=int, default=50)
-    parser.add_argument("--timed-images", type=int, default=16)
-    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument(
+        "--objectives", nargs="*", default=["accuracy", "gflops", "tokens", "leakage"], help="as in atm search"
+    )
+    parser.add_argument("--images", type=positive, default=200, help="that each policy is evaluated on")
+    parser.add_argument("--policies", type=positive, default=50, help="that are compared, 4 or more")
+    parser.add_argument("--timed-images", type=positive, default=16, help="that each policy is timed on")
+    parser.add_argument("--repeats", type=positive, default=10, help="of the timing; the median counts")
     asked = parser.parse_args()
+    if asked.policies < 4 or asked.repeats < 2:
+        parser.error(f"--policies {asked.policies} and --repeats {asked.repeats} must be at least 4 and 2")
     warnings.filterwarnings("ignore")
     with TemporaryDirectory() as folder:
         drawn = asked.weights == "random"
@@ -144,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

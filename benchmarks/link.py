@@ -13,17 +13,23 @@ Runs like these:
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 
 from atm import channels, codecs, policy
+from atm.errors import AtmError
 from atm.victims import Victim, load_victim
+from benchmarks.command import Parser, positive, run
 from benchmarks.photographs import photographs
+from benchmarks.rows import head, line, stream
+
+HEADINGS = (
+    "victim", "codec", "channel", "batch:", "policy", "tokens:", "encoder ms:", "link ms:", "overhead:",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.clock == "cpu" and torch.get_num_threads() != 1:
-        raise SystemExit("error: --clock cpu counts one thread only; add --threads 1")
-    if not options.json:
-        print("| victim | codec | channel | batch | policy | tokens | encoder ms | link ms | overhead |")
-        print("| --- | --- | --- | ---: | --- | ---: | ---: | ---: | ---: |")
-    for row in measure(options):
-        print(json.dumps(asdict(row)) if options.json else _line(row), flush=True)
+        raise AtmError("--clock cpu counts one thread only; add --threads 1")
+    stream(measure(options), options.json, _line, head(HEADINGS))
 
 
 @torch.inference_mode()
@@ -120,29 +122,21 @@ def _row(victim: Victim, batch: int, chosen: policy.MergePolicy, options: argpar
 
 
 def _line(row: Row) -> str:
-    return (
-        f"| {row.victim} | {row.codec}:{row.symbols_per_token} | {row.channel} | {row.batch} | {row.policy} | "
-        f"{row.tokens:g} | {row.encoder_s * 1e3:.1f} | {row.link_s * 1e3:.1f} | {row.overhead:.1%} |"
-    )
+    about = row.victim, f"{row.codec}:{row.symbols_per_token}", row.channel, row.batch, row.policy, f"{row.tokens:g}"
+    return line([*about, f"{row.encoder_s * 1e3:.1f}", f"{row.link_s * 1e3:.1f}", f"{row.overhead:.1%}"])
 
 
-def _parser() -> argparse.ArgumentParser:
-    summary, _, rest = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.link",
-        description=summary,
-        epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parser() -> Parser:
+    parser = Parser("link", __doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object per line instead of a table")
     parser.add_argument("--victims", nargs="+", default=["vit_cifar10"], help="shipped victims or files")
     parser.add_argument("--codec", default="auto", help="as in atm attack")
     parser.add_argument("--channel", default="awgn:10", help="as in atm attack")
     parser.add_argument("--policies", nargs="+", default=["none", "moderate", "aggressive"], help="as in atm attack")
-    parser.add_argument("--batch", nargs="+", type=int, default=[32], help="images at a time")
-    parser.add_argument("--repeats", type=int, default=15, help="rounds of which the median counts")
+    parser.add_argument("--batch", nargs="+", type=positive, default=[32], help="images at a time")
+    parser.add_argument("--repeats", type=positive, default=15, help="rounds of which the median counts")
     parser.add_argument("--warmup", type=int, default=3, help="rounds before those that count")
-    parser.add_argument("--threads", type=int, help="CPU threads; by default torch's choice")
+    parser.add_argument("--threads", type=positive, help="CPU threads; by default torch's choice")
     parser.add_argument(
         "--clock", choices=("wall", "cpu"), default="wall", help="cpu: time of the one thread, no waiting"
     )
@@ -150,4 +144,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -13,9 +13,8 @@ Runs like these:
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,10 +25,13 @@ from atm.data import splits
 from atm.policy import MergePolicy
 from atm.progress import track
 from atm.victims import Victim, load_victim
+from benchmarks.command import Parser, positive, run
+from benchmarks.rows import head, line, stream
 from privacy_metrics.statistics import paired_difference
 
 REMOVED = (2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32)
 THRESHOLDS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+HEADINGS = ("family", "policy", "accuracy:", "lost, points", "GFLOPs:", "FLOPs saved:", "tokens:", "of all:")
 COLOURS = {"one threshold": "#2f6690", "late layers": "#66a182", "per layer": "#d1495b", "ToMe": "#5c5c5c",
            "size-aware": "#c77d1e", "ToMe in place": "#a9a9a9"}  # fmt: skip
 
@@ -181,40 +183,26 @@ def draw(found: Sequence[Row], path: str) -> None:
 
 def main() -> None:
     """Print a row per policy."""
-    summary, _, rest = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.merging",
-        description=summary,
-        epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("merging", __doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object per line instead of a table")
     parser.add_argument("--victim", default="vit_cifar10", help="shipped victim or timm name")
     parser.add_argument("--data", default="torch/cifar10", help="as in atm attack")
-    parser.add_argument("--images", type=int, default=2000, help="test pictures")
-    parser.add_argument("--tuning", type=int, default=600, help="other pictures, to choose thresholds on")
-    parser.add_argument("--tries", type=int, default=64, help="thresholds per layer to choose from")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--images", type=positive, default=2000, help="test pictures")
+    parser.add_argument("--tuning", type=positive, default=600, help="other pictures, to choose thresholds on")
+    parser.add_argument("--tries", type=positive, default=64, help="thresholds per layer to choose from")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of pictures")
     parser.add_argument("--figure", help="a picture file to draw")
     options = parser.parse_args()
-    found = []
-    if not options.json:
-        print("| family | policy | accuracy | lost, points | GFLOPs | FLOPs saved | tokens | of all |")
-        print("| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |")
-    for row in rows(options):
-        found.append(row)
-        print(json.dumps(asdict(row)) if options.json else _line(row), flush=True)
+    found = stream(rows(options), options.json, _line, head(HEADINGS))
     if options.figure:
         draw(found, options.figure)
 
 
 def _line(row: Row) -> str:
-    return (
-        f"| {row.family} | {row.policy} | {row.accuracy:.1%} | "
-        f"{100 * row.lost:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}] | {row.gflops:.3f} | "
-        f"{row.flops_saved:.0%} | {row.tokens:.1f} | {row.tokens_sent:.0%} |"
-    )
+    lost = f"{100 * row.lost:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}]"
+    costs = f"{row.gflops:.3f}", f"{row.flops_saved:.0%}", f"{row.tokens:.1f}", f"{row.tokens_sent:.0%}"
+    return line([row.family, row.policy, f"{row.accuracy:.1%}", lost, *costs])
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -13,9 +13,8 @@ Runs like these:
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,9 +32,14 @@ from atm.store import make_folder
 from atm.victims import Victim, load_victim
 from audit.pareto.privacy import CrossFittedRidge
 from audit.train import with_head
+from benchmarks.command import Parser, fraction, positive, run
+from benchmarks.rows import head, line, stream
 from privacy_metrics.statistics import paired_difference
 
 PAPER = "values (the paper)"
+HEADINGS = (
+    "method", "saves:", "accuracy:", "gained, points", "FLOPs saved:", "tokens:", "leakage, SSIM:", "leaks more by",
+)  # fmt: skip
 Make = Callable[[float], MergePolicy]
 
 
@@ -206,44 +210,33 @@ def _row(method: str, saves: float, found: Measured, base: Measured, dense: Meas
 
 def main() -> None:
     """Print a row per method and saving."""
-    summary, _, rest = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.methods",
-        description=summary,
-        epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("methods", __doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object per line instead of a table")
     parser.add_argument("--victim", default="vit_photos", help="shipped victim or timm name")
     parser.add_argument("--weights", help="as in atm attack")
     parser.add_argument("--head", help="as in atm attack; fitted to training pictures where it is probe")
     parser.add_argument("--data", default="photos", help="as in atm attack; test pictures")
     parser.add_argument("--train", help="training pictures; default: those of --data")
-    parser.add_argument("--images", type=int, default=1000, help="test pictures")
-    parser.add_argument("--tuning", type=int, default=4000, help="training pictures")
-    parser.add_argument("--saves", type=float, nargs="+", default=[0.3, 0.5, 0.65], help="parts of the FLOPs")
+    parser.add_argument("--images", type=positive, default=1000, help="test pictures")
+    parser.add_argument("--tuning", type=positive, default=4000, help="training pictures")
+    parser.add_argument("--saves", type=fraction, nargs="+", default=[0.3, 0.5, 0.65], help="parts of the FLOPs")
     parser.add_argument("--equal", choices=("flops", "tokens"), default="flops", help="to those of the paper's method")
     parser.add_argument("--privacy", type=float, nargs="*", default=[0.1, 1.0], help="weights of the leak")
-    parser.add_argument("--steps", type=int, default=150, help="of training")
-    parser.add_argument("--batch", type=int, default=32, help="pictures per step")
+    parser.add_argument("--steps", type=positive, default=150, help="of training")
+    parser.add_argument("--batch", type=positive, default=32, help="pictures per step")
     parser.add_argument("--keep", default="runs/methods", help="folder for the policies that are learned")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of pictures, and of training")
     options = parser.parse_args()
-    if not options.json:
-        print("| method | saves | accuracy | gained, points | FLOPs saved | tokens | leakage, SSIM | leaks more by |")
-        print("| --- | ---: | ---: | --- | ---: | ---: | ---: | --- |")
-    for row in rows(options):
-        print(json.dumps(asdict(row)) if options.json else _line(row), flush=True)
+    stream(rows(options), options.json, _line, head(HEADINGS))
 
 
 def _line(row: Row) -> str:
     gained, low, high = (100 * part for part in row.gained)
     more, least, most = row.leaked_more
-    return (
-        f"| {row.method} | {row.saves:.0%} | {row.accuracy:.1%} | {gained:.1f} [{low:.1f}, {high:.1f}] | "
-        f"{row.flops_saved:.1%} | {row.tokens:.1f} | {row.leakage:.3f} | {more:.3f} [{least:.3f}, {most:.3f}] |"
-    )
+    judged = f"{row.accuracy:.1%}", f"{gained:.1f} [{low:.1f}, {high:.1f}]"
+    leaks = f"{row.leakage:.3f}", f"{more:.3f} [{least:.3f}, {most:.3f}]"
+    return line([row.method, f"{row.saves:.0%}", *judged, f"{row.flops_saved:.1%}", f"{row.tokens:.1f}", *leaks])
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

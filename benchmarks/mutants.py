@@ -6,7 +6,6 @@ A fault that changes nothing (an *equivalent mutant*) survives rightly; any othe
 
 from __future__ import annotations
 
-import argparse
 import ast
 import copy
 import importlib.abc
@@ -19,6 +18,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from atm.errors import unknown
+from benchmarks.command import Parser, run
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 60  # seconds for the tests of one fault
@@ -174,10 +176,13 @@ def survives(module: str, tree: ast.Module) -> bool:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("mutants", __doc__)
     parser.add_argument("modules", nargs="*", default=list(TESTS), help="such as reports/level (default: all)")
     parser.add_argument("--json", action="store_true", help="a line for every fault")
     asked = parser.parse_args()
+    for module in asked.modules:
+        if module not in TESTS:
+            raise unknown("module of the judge", module, TESTS)
     # Imported once for all children; what may hold the module under test is not.
     for name in PRELOADED.split():
         importlib.import_module(name)
@@ -198,4 +203,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

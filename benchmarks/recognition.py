@@ -9,7 +9,6 @@ of what a picture shows, or nothing at all. With ``--run FOLDER`` it looks at th
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,11 +19,15 @@ from torch.nn.functional import interpolate
 
 from atm import data
 from atm.recogniser import Recogniser
+from benchmarks.command import Parser, positive, run
+from benchmarks.rows import head, line, markdown
 from privacy_metrics import ssim
 from privacy_metrics.recognition import disordered, sighted
 from reports.level import recognised
 from reports.run import Run
 
+HEADINGS = ("degradation", "SSIM:", "recognised by SSIM:", "likeness:", "original likeliest:", "picked out:")
+OF_RUN = ("policy", "attack", "by SSIM:", "original likeliest:", "picked out:", "either:")
 Degrade = Callable[[Tensor], Tensor]
 
 
@@ -135,14 +138,14 @@ def rows(images: Tensor, look: Callable[[Tensor], Tensor], names: list[str]) -> 
 
 def table(found: list[dict[str, Any]]) -> str:
     """Markdown."""
-    lines = ["| degradation | SSIM | recognised by SSIM | likeness | original likeliest | picked out |"]
-    lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for row in found:
-        lines.append(
-            f"| {row['degradation']} | {row['ssim']:.2f} | {row['by_ssim']:.0%} | {row['likeness']:.2f} | "
-            f"{row['first']:.0%} | {row['picked']:.0%} |"
-        )
-    return "\n".join(lines)
+    lines = [
+        [
+            row["degradation"], f"{row['ssim']:.2f}", f"{row['by_ssim']:.0%}", f"{row['likeness']:.2f}",
+            f"{row['first']:.0%}", f"{row['picked']:.0%}",
+        ]
+        for row in found
+    ]  # fmt: skip
+    return markdown(HEADINGS, lines)
 
 
 def of_run(run: Run, look: Callable[[Tensor], Tensor], policies: list[str] | None = None) -> Iterator[str]:
@@ -153,8 +156,7 @@ def of_run(run: Run, look: Callable[[Tensor], Tensor], policies: list[str] | Non
     count, known = int(run.about["data"]["victims"]), run.baselines
     originals = _pictures(run, "", "original", count)
     truth, pieces = look(originals), look(disordered(originals))
-    yield "| policy | attack | by SSIM | original likeliest | picked out | either |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: |"
+    yield head(OF_RUN)
     for policy in policies or run.policies:
         blind, any_picked = run.blind_repeats(policy)[:1], torch.zeros(1, count, dtype=torch.bool)
         for attack in run.attacks:
@@ -169,8 +171,7 @@ def of_run(run: Run, look: Callable[[Tensor], Tensor], policies: list[str] | Non
 
 def _row(policy: str, attack: str, scored: Tensor, first: Tensor | None, picked: Tensor) -> str:
     likeliest = "" if first is None else str(int(first.sum()))
-    cells = [policy, attack, int(scored.sum()), likeliest, int(picked.sum()), int((scored | picked).sum())]
-    return f"| {' | '.join(map(str, cells))} |"
+    return line([policy, attack, int(scored.sum()), likeliest, int(picked.sum()), int((scored | picked).sum())])
 
 
 def _pictures(run: Run, policy: str, attack: str, count: int) -> Tensor:
@@ -183,21 +184,24 @@ def _resized(images: Tensor, side: int, mode: str) -> Tensor:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recogniser", default="vit_cifar10")
-    parser.add_argument("--recogniser-weights")
-    parser.add_argument("--data", default="photos")
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--only", nargs="+", choices=DEGRADATIONS, default=[*DEGRADATIONS])
+    parser = Parser("recognition", __doc__)
+    parser.add_argument("--recogniser", default="vit_cifar10", help="pretrained model that looks, as in atm attack")
+    parser.add_argument("--recogniser-weights", help="safetensors file with its weights")
+    parser.add_argument("--data", default="photos", help="as in atm attack")
+    parser.add_argument("--size", type=positive, default=64, help="side of the pictures in pixels")
+    parser.add_argument("--images", type=positive, default=100, help="pictures to degrade")
+    parser.add_argument(
+        "--only", nargs="+", choices=DEGRADATIONS, default=[*DEGRADATIONS], metavar="DEGRADATION",
+        help="names of degradations, as the table has them; default: all",
+    )  # fmt: skip
     parser.add_argument("--run", help="a run folder, whose reconstructions are looked at instead")
     parser.add_argument("--policy", nargs="+", help="of the run; default: all")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="a JSON list of objects")
     asked = parser.parse_args()
     recogniser = Recogniser.load(asked.recogniser, asked.recogniser_weights, ())
     if asked.run:
-        for line in of_run(Run.read(asked.run), recogniser.features, asked.policy):
-            print(line, flush=True)
+        for each in of_run(Run.read(asked.run), recogniser.features, asked.policy):
+            print(each, flush=True)
         return
     images = data.splits(asked.data, victims=asked.images, auxiliary=20, size=asked.size, seed=0).victims.inputs
     found = rows(images, recogniser.features, asked.only)
@@ -205,4 +209,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -18,6 +18,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from atm.errors import AtmError
+from benchmarks.command import Parser, positive, run
+from benchmarks.rows import stream
+
 COLUMNS = ("victim", "image_size", "auxiliary", "policies", "attacks", "seconds", "peak_rss_bytes", "device")
 
 
@@ -54,36 +58,45 @@ def _command(asked: argparse.Namespace, auxiliary: int, out: Path) -> list[str]:
 
 
 def _peak(command: list[str]) -> int:
-    """Bytes that a command held at most; it must end well."""
+    """Bytes that a command held at most; where it failed and said why, this process ends with its exit code."""
     child = os.posix_spawn(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
     _, status, usage = os.wait4(child, 0)
-    if status:
-        sys.exit(f"exit code {os.waitstatus_to_exitcode(status)} of {' '.join(command)}")
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        raise AtmError(f"signal {-code} ended {' '.join(command)}")
+    if code:
+        sys.exit(code)
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--victim", default="vit_photos")
-    for option in ("--weights", "--image-size", "--data", "--auxiliary-data", "--head", "--codec"):
-        parser.add_argument(option)
-    parser.add_argument("--images", type=int, default=20)
-    parser.add_argument("--auxiliary", type=int, nargs="+", default=[500, 1000, 2000])
-    parser.add_argument("--policy", nargs="+", default=["none", "uniform-0.8", "uniform-0.6"])
-    parser.add_argument("--attack", nargs="+", default=["ridge"])
-    parser.add_argument("--budget", type=float, default=600.0)
-    parser.add_argument("--device", default="auto")
+    parser = Parser("scale", __doc__)
+    parser.add_argument("--victim", default="vit_photos", help="as in atm attack, as are all but --auxiliary")
+    parser.add_argument("--weights", help="safetensors file with the victim's weights")
+    parser.add_argument("--image-size", help="side of its pictures in pixels, 224 or 224x160")
+    parser.add_argument("--data", help="pictures to attack")
+    parser.add_argument("--auxiliary-data", help="the adversary's pictures; default: others of --data")
+    parser.add_argument("--head", help="file of atm train head, or probe")
+    parser.add_argument("--codec", help="auto, uncoded, digital:SNR or a file")
+    parser.add_argument("--images", type=positive, default=20, help="pictures to attack")
+    parser.add_argument(
+        "--auxiliary", type=positive, nargs="+", default=[500, 1000, 2000], help="numbers of the adversary's pictures"
+    )
+    parser.add_argument("--policy", nargs="+", default=["none", "uniform-0.8", "uniform-0.6"], help="merging policies")
+    parser.add_argument("--attack", nargs="+", default=["ridge"], help="attacks by name")
+    parser.add_argument("--budget", type=float, default=600.0, help="seconds per policy for all attacks; 0: no limit")
+    parser.add_argument("--device", default="auto", help="where tensors are computed")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     asked = parser.parse_args()
-    for row in rows(asked):
-        shown = {
-            **row,
-            "attacks": " ".join(row["attacks"]),
-            "peak_rss_bytes": f"{row['peak_rss_bytes'] / 2**30:.2f} GiB",
-        }
-        print(json.dumps(row) if asked.json else "  ".join(str(shown[name]) for name in COLUMNS), flush=True)
+    stream(rows(asked), asked.json, _shown)
+
+
+def _shown(row: dict[str, Any]) -> str:
+    attacks, peak = " ".join(row["attacks"]), f"{row['peak_rss_bytes'] / 2**30:.2f} GiB"
+    shown = {**row, "attacks": attacks, "peak_rss_bytes": peak}
+    return "  ".join(str(shown[name]) for name in COLUMNS)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

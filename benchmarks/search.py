@@ -12,11 +12,11 @@ judged by what a user gets: the front that each ends with is measured again on o
 another adversary, and ``held_out_hypervolume`` is what it was really worth. Rivals evaluate all policies on the same
 pictures, and ours, where the data have more, on as many of several sets in turn (`audit.pareto.rounds`), for which the
 unmerged victim is evaluated once more for each set; its front is what its model believes after so many evaluations.
+``in_doubt`` is how many policies were measured of which no other is surely at least as good (`benchmarks.doubt`).
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import time
@@ -42,7 +42,10 @@ from audit.pareto.proposer import Proposer
 from audit.pareto.run import make_problem
 from audit.pareto.trials import Trial
 from audit.setting import samples
+from benchmarks.command import Parser, positive, run
+from benchmarks.doubt import in_doubt
 from benchmarks.rivals import METHODS, Remembering
+from benchmarks.rows import told
 from reports.run import Run
 
 CHECKED = (21, 32, 64)  # evaluations after which a search is judged
@@ -79,6 +82,7 @@ def hypervolumes(
                     for trial in chosen:
                         other.measure(policies[trial.number])
                     row |= {"front": len(chosen), "held_out_hypervolume": curve(other.asked, other_frame)[-1]}
+                    row["in_doubt"] = len(in_doubt(found[:count], objectives))
                 yield {"victim": config.victim, "images": config.images, **row}
 
 
@@ -223,25 +227,30 @@ def table(rows: list[dict[str, object]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", choices=["hypervolume", "privacy-score", "reach"])
+    """The command line."""
+    parser = Parser("search", __doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, as they come")
+    parser.add_argument("--only", choices=["hypervolume", "privacy-score", "reach"], help="default: the first two")
     parser.add_argument("--victim", default="vit_photos", help="as in atm search")
     parser.add_argument("--data", default="photos", help="as in atm search")
-    parser.add_argument("--evals", type=int, default=64)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--evals", type=positive, default=64, help="policies that each method evaluates, at most")
+    parser.add_argument("--seeds", type=positive, default=5, help="searches of each method")
     parser.add_argument("--first-seed", type=int, default=0, help="to spread the seeds over processes")
     parser.add_argument("--held-out", type=int, default=500, help="other pictures to measure fronts on again; 0: none")
     parser.add_argument("--memory", type=Path, help="begin of the names of files with evaluations, shared by runs")
     parser.add_argument("--threat", default="server", help="as in atm search")
     parser.add_argument("--lowest", type=float, default=SearchConfig.lowest, help="as in atm search")
-    parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--policies", type=int, default=24)
-    parser.add_argument("--auxiliary", type=int, default=4000)
-    parser.add_argument("--method", nargs="*", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--images", type=positive, default=200, help="that each policy is evaluated on")
+    parser.add_argument("--policies", type=positive, default=24, help="of the privacy score, 3 or more")
+    parser.add_argument("--auxiliary", type=positive, default=4000, help="of the full suite: hers, at most")
+    parser.add_argument(
+        "--method", nargs="*", choices=list(METHODS), default=list(METHODS), help="what is compared; default: all"
+    )
     parser.add_argument("--quick", action="store_true", help="the full suite with the few steps of atm attack --quick")
     parser.add_argument("--attack", nargs="*", default=[], help="attacks of the full suite; all by default")
     asked = parser.parse_args()
+    if asked.policies < 3 or asked.held_out < 0 or (asked.only == "reach" and not asked.held_out):
+        parser.error(f"--policies {asked.policies} or --held-out {asked.held_out} is too small for what is asked")
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     config = SearchConfig(
@@ -254,16 +263,11 @@ def main() -> None:
         lowest=asked.lowest,
     )
     if asked.only == "reach":
-        for row in reach(config, asked.held_out, asked.memory):
-            print(json.dumps(row), flush=True)
+        told(reach(config, asked.held_out, asked.memory), True)
         return
     if asked.only != "privacy-score":
-        rows: list[dict[str, object]] = []
         seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
-        for row in hypervolumes(config, seeds, asked.method, asked.held_out, asked.memory):
-            rows.append(row)
-            if asked.json:
-                print(json.dumps(row), flush=True)
+        rows = told(hypervolumes(config, seeds, asked.method, asked.held_out, asked.memory), asked.json)
         if not asked.json and asked.held_out:
             print(table(rows))
     if asked.only != "hypervolume":
@@ -271,4 +275,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

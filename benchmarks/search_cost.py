@@ -10,8 +10,6 @@ need no processor, so that more workers than cores show what the driver can feed
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import math
 import time
@@ -28,6 +26,8 @@ from audit.pareto.execution import Executor, InProcess, OnRay
 from audit.pareto.run import explore, open_folder
 from audit.pareto.space import Space
 from audit.pareto.trials import Measured
+from benchmarks.command import Parser, positive, run
+from benchmarks.rows import stream
 
 LAYERS = 6
 WINDOW = 20
@@ -58,7 +58,7 @@ class Analytic:
         return Measured(values, dict.fromkeys(values, 1e-6))
 
 
-def overheads(counts: Sequence[int], seed: int) -> Iterator[dict[str, object]]:
+def overheads(counts: Sequence[int], seed: int) -> Iterator[dict[str, float]]:
     """Own seconds per evaluation just before each count, and since the first."""
     stamps = [time.process_time()]
     _search(max(counts), seed, InProcess(Analytic()), stamps)
@@ -71,7 +71,7 @@ def overheads(counts: Sequence[int], seed: int) -> Iterator[dict[str, object]]:
         }
 
 
-def workers(counts: Sequence[int], evals: int, pause: float, seed: int) -> Iterator[dict[str, object]]:
+def workers(counts: Sequence[int], evals: int, pause: float, seed: int) -> Iterator[dict[str, float]]:
     """Wall time of a search with so many Ray workers, and how many times faster that is than the first count."""
     import ray
 
@@ -113,27 +113,28 @@ def _search(evals: int, seed: int, executor: Executor, stamps: list[float]) -> N
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The command line."""
+    parser = Parser("search_cost", __doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
-    parser.add_argument("--only", choices=["overhead", "workers"])
-    parser.add_argument("--evaluations", nargs="+", type=int, default=[64, 256, 1000])
-    parser.add_argument("--workers", nargs="+", type=int, default=[1, 2, 4, 8])
-    parser.add_argument("--evals", type=int, default=48, help="of a search on workers")
+    parser.add_argument("--only", choices=["overhead", "workers"], help="one part; default: both")
+    parser.add_argument(
+        "--evaluations", nargs="+", type=positive, default=[64, 256, 1000], help="after which the overhead is told"
+    )
+    parser.add_argument("--workers", nargs="+", type=positive, default=[1, 2, 4, 8], help="numbers of them")
+    parser.add_argument("--evals", type=positive, default=48, help="of a search on workers")
     parser.add_argument("--pause", type=float, default=2.0, help="seconds that an evaluation on a worker takes")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the search")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.only != "workers":
-        _show(overheads(asked.evaluations, asked.seed), asked.json)
+        stream(overheads(asked.evaluations, asked.seed), asked.json, _line)
     if asked.only != "overhead":
-        _show(workers(asked.workers, asked.evals, asked.pause, asked.seed), asked.json)
+        stream(workers(asked.workers, asked.evals, asked.pause, asked.seed), asked.json, _line)
 
 
-def _show(rows: Iterator[dict[str, object]], as_json: bool) -> None:
-    for row in rows:
-        plain = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, int | float))
-        print(json.dumps(row) if as_json else plain, flush=True)
+def _line(row: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in row.items())
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -21,14 +21,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from atm.errors import AtmError
 from atm.policy import MergePolicy
+from atm.threat import load
 from atm.victims import Answers
 from audit import AttackConfig, attack
 from audit.evaluate import evaluate
 from audit.folder import RunFolder
 from audit.setting import prepare
+from audit.suite import choose_attacks
 from audit.target import target
 from audit.train import policy
+from benchmarks.command import Parser, fraction, positive, run
+from benchmarks.rows import markdown, show, table_of
 from privacy_metrics.statistics import bootstrap_mean
 from reports.recognition import Evidence, evidence
 from reports.run import Run
@@ -41,6 +46,7 @@ OPTIONS = (
 )  # fmt: skip
 CALIBRATED_BY = ("victim", "weights", "image_size", "data", "auxiliary_data")
 HEADINGS = (
+    "victim",
     "order",
     "defence",
     "saves",
@@ -94,11 +100,15 @@ def rows(cells: dict[str, tuple[float, int]], run: Run) -> Iterator[dict[str, An
         }
 
 
-def policies(config: AttackConfig, exits: list[int], saves: list[float]) -> Iterator[MergePolicy]:
+def policies(config: AttackConfig, asked: argparse.Namespace) -> Iterator[MergePolicy]:
     """A policy for each exit and saving; all exits of a saving share its thresholds."""
     victim = target(config, config.policies).victim
-    whole = [policy(victim, config.auxiliary_data or config.data, part, 64, None, config.seed) for part in saves]
-    for layer, made in product(exits, whole):
+    for layer in asked.exits:  # what cannot be is told before anything is calibrated
+        MergePolicy.uniform(1.0, victim.encoder.depth, exit_layer=layer)
+    for threat in asked.threat:
+        choose_attacks(config.attacks, load(threat), victim.encoder.signal.name)
+    whole = [policy(victim, config.auxiliary_data or config.data, part, 64, None, config.seed) for part in asked.saves]
+    for layer, made in product(asked.exits, whole):
         yield replace(made, exit_layer=layer, name=f"{made.name}-exit-{layer}")
 
 
@@ -123,7 +133,7 @@ def _seen(found: Evidence | None) -> dict[str, Any]:
 
 def table(found: list[dict[str, Any]]) -> str:
     """Markdown, a row for each cell."""
-    lines = ["| victim | " + " | ".join(HEADINGS) + " |", "| --- |" + " --- |" * len(HEADINGS)]
+    lines = []
     for row in (row for row in found if row["attack"] == "worst case"):
         cells = [
             row["victim"], row["order"], row["defense"],
@@ -133,8 +143,8 @@ def table(found: list[dict[str, Any]]) -> str:
             f"{row['recognised'] * row['images']:.0f} of {row['images']}" + _by(row), f"{row['blind']:.3f}",
             row["verdict"],
         ]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return markdown(HEADINGS, lines)
 
 
 def _share(value: float) -> str:
@@ -152,30 +162,35 @@ def _by(row: dict[str, Any]) -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for option in (
-        "--weights",
-        "--image-size",
-        "--head",
-        "--auxiliary-data",
-        "--recogniser",
-        "--recogniser-weights",
-        "--placer",
-    ):
-        parser.add_argument(option)
-    parser.add_argument("--victim", default="vit_photos")
-    parser.add_argument("--data", default="photos")
-    parser.add_argument("--codec", default="uncoded")
-    parser.add_argument("--channel", default="awgn:10")
-    parser.add_argument("--threat", nargs="+", default=["server"])
-    parser.add_argument("--defense")
-    parser.add_argument("--exits", type=int, nargs="+", default=[3, 6, 9, 12])
-    parser.add_argument("--saves", type=float, nargs="+", default=[0.0, 0.3, 0.5])
-    parser.add_argument("--attack", nargs="+", default=["ridge"])
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--auxiliary", type=int, default=300)
-    parser.add_argument("--budget", type=float, default=600.0)
-    parser.add_argument("--device", default="auto")
+    parser = Parser("splits", __doc__)
+    parser.add_argument("--victim", default="vit_photos", help="as in atm attack, as are the next three")
+    parser.add_argument("--weights", help="safetensors file with the victim's weights")
+    parser.add_argument("--image-size", help="side of its pictures in pixels, 224 or 224x160")
+    parser.add_argument("--head", help="file of atm train head, or probe")
+    parser.add_argument("--data", default="photos", help="pictures to attack, as in atm attack")
+    parser.add_argument("--auxiliary-data", help="the adversary's pictures; default: others of --data")
+    parser.add_argument("--codec", default="uncoded", help="as in atm attack")
+    parser.add_argument("--channel", default="awgn:10", help="as in atm attack")
+    parser.add_argument("--threat", nargs="+", default=["server"], help="names of threat models, a run for each")
+    parser.add_argument("--defense", help="of the tokens, as in atm attack; default: none")
+    parser.add_argument(
+        "--exits", type=positive, nargs="+", default=[2, 4, 6], help="layers after which tokens are sent"
+    )
+    parser.add_argument(
+        "--saves",
+        type=fraction,
+        nargs="+",
+        default=[0.0, 0.3, 0.5],
+        help="parts of the encoder's FLOPs to save",
+    )
+    parser.add_argument("--attack", nargs="+", default=["ridge"], help="attacks by name")
+    parser.add_argument("--recogniser", help="pretrained model that looks at what is rebuilt, as in atm attack")
+    parser.add_argument("--recogniser-weights", help="safetensors file with its weights")
+    parser.add_argument("--placer", help="file of atm train placer, from which attacks on hidden order go on")
+    parser.add_argument("--images", type=positive, default=100, help="pictures to attack")
+    parser.add_argument("--auxiliary", type=positive, default=300, help="the adversary's own pictures, at most")
+    parser.add_argument("--budget", type=float, default=600.0, help="seconds per policy for all attacks; 0: no limit")
+    parser.add_argument("--device", default="auto", help="where tensors are computed, as in atm attack")
     parser.add_argument("--out", type=Path, help="keep the runs in this folder; those that are there go on")
     parser.add_argument("--leakage-only", action="store_true", help="neither accuracy nor provable bounds")
     parser.add_argument("--finished", action="store_true", help="measure nothing: what is finished in --out")
@@ -183,16 +198,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     asked = parser.parse_args()
     if asked.rows:
-        print(table([json.loads(line) for path in asked.rows for line in path.read_text().splitlines()]))
+        print(table_of(asked.rows, table))
         return
-    found = []
     with TemporaryDirectory() as folder:
-        for row in asked_for(asked, asked.out or Path(folder)):
-            found.append(row)
-            if asked.json:
-                print(json.dumps(row), flush=True)
-    if not asked.json:
-        print(table(found))
+        show(asked_for(asked, asked.out or Path(folder)), asked.json, table)
 
 
 def asked_for(asked: argparse.Namespace, out: Path) -> Iterator[dict[str, Any]]:
@@ -218,12 +227,12 @@ def calibrated(config: AttackConfig, asked: argparse.Namespace, out: Path, files
     """See that the policies are in a folder, calibrated for this victim on these pictures."""
     note, system = out / "calibrated.json", {name: getattr(asked, name) for name in CALIBRATED_BY}
     if note.exists() and json.loads(note.read_text()) != system:
-        raise SystemExit(f"error: policies in {out} were calibrated for another victim or data; give another --out")
+        raise AtmError(f"policies in {out} were calibrated for another victim or data; give another --out")
     if not all(file.exists() for file in files):
-        for made in policies(config, asked.exits, asked.saves):
+        for made in policies(config, asked):
             made.write(out / f"{made.name}.yaml")
         note.write_text(json.dumps(system))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,8 +8,6 @@ as many frames of her own pictures, and scored on pictures that she does not hav
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atm.channels import parse
 from atm.encoder import Encoded
 from atm.link import Link
 from atm.seeds import seed_of
@@ -25,6 +24,8 @@ from atm.threat import Observation, ThreatModel
 from attacks.base import held_out, patch_features
 from attacks.linear import Moments, chosen
 from audit.setting import AttackConfig, prepare
+from benchmarks.command import Parser, positive, run
+from benchmarks.rows import markdown, show
 from privacy_metrics.leakage import RECOGNISABLE_SSIM
 from privacy_metrics.similarity import ssim
 from privacy_metrics.statistics import bootstrap_mean
@@ -86,6 +87,8 @@ def scores(
 
 def rows(config: AttackConfig, channels: Sequence[str], frames: Sequence[int]) -> Iterator[dict[str, Any]]:
     """A row for each policy, channel of hers, number of frames and kind of average."""
+    for channel in channels:
+        parse(channel)  # one that is unknown is told before anything is loaded
     setting = prepare(config)
     hers, victims = setting.data.hers[:].to(setting.encoder.device), setting.data.victims.images
     for policy in setting.policies:
@@ -104,43 +107,39 @@ def rows(config: AttackConfig, channels: Sequence[str], frames: Sequence[int]) -
 
 def table(found: Sequence[dict[str, Any]]) -> str:
     """Markdown, a row for each policy, channel and number of frames."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "| --- " * len(HEADINGS) + "|"]
+    lines = []
     kinds = [[row for row in found if row["averaged"] == name] for name in AVERAGES]
     for pair in zip(*kinds, strict=True):
         cells = [pair[0]["policy"], f"`{pair[0]['channel']}`", str(pair[0]["frames"])]
         for row in pair:
             cells.append(f"{row['ssim']:.3f} [{row['ssim_low']:.3f}, {row['ssim_high']:.3f}]")
             cells.append(f"{row['recognised']} of {row['pictures']}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return markdown(HEADINGS, lines)
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--victim", default="vit_photos")
-    parser.add_argument("--data", default="photos")
-    parser.add_argument("--codec", default="auto")
-    parser.add_argument("--policy", nargs="+", default=["none", "moderate"])
-    parser.add_argument("--her-channel", nargs="+", default=["awgn:-10", "awgn:0"])
-    parser.add_argument("--frames", type=int, nargs="+", default=list(FRAMES))
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--auxiliary", type=int, default=400)
-    parser.add_argument("--device", default="auto")
+    parser = Parser("still", __doc__)
+    parser.add_argument("--victim", default="vit_photos", help="as in atm attack")
+    parser.add_argument("--data", default="photos", help="as in atm attack")
+    parser.add_argument("--codec", default="auto", help="as in atm attack")
+    parser.add_argument("--policy", nargs="+", default=["none", "moderate"], help="merging policies")
+    parser.add_argument(
+        "--her-channel", nargs="+", default=["awgn:-10", "awgn:0"], help="channels over which the eavesdropper hears"
+    )
+    parser.add_argument("--frames", type=positive, nargs="+", default=list(FRAMES), help="numbers of frames to average")
+    parser.add_argument("--images", type=positive, default=100, help="pictures to attack")
+    parser.add_argument("--auxiliary", type=positive, default=400, help="the adversary's own pictures, at most")
+    parser.add_argument("--device", default="auto", help="where tensors are computed, as in atm attack")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     asked = parser.parse_args()
     config = AttackConfig(
         victim=asked.victim, data=asked.data, codec=asked.codec, policies=tuple(asked.policy), attacks=("ridge",),
         images=asked.images, auxiliary=asked.auxiliary, device=asked.device, threat="eavesdropper",
     )  # fmt: skip
-    found = []
-    for row in rows(config, asked.her_channel, asked.frames):
-        found.append(row)
-        if asked.json:
-            print(json.dumps(row), flush=True)
-    if not asked.json:
-        print(table(found))
+    show(rows(config, asked.her_channel, asked.frames), asked.json, table)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from atm.data.kinds import source
 from atm.encoder import Encoder
+from atm.errors import AtmError, unknown
 from atm.text_encoder import TextEncoder
 from atm.victims import load_victim, victims
 from benchmarks.photographs import photographs
@@ -45,14 +46,19 @@ def subject(name: str, data: str | None = None, size: str | None = None) -> Subj
             BERT and its kin.
         data: what a folder's model is given, see ``atm attack --data``; others see photographs.
         size: window of a model that hears, such as ``80x100``.
+
+    Raises:
+        AtmError: there is no such model, or no data for it.
     """
     if Path(name).is_dir():
         if data is None:
-            raise SystemExit(f"error: {name} needs --data with what it reads or hears")
+            raise AtmError(f"{name} needs --data with what it reads or hears")
         return _transformers(name, data, size)
     if name in victims():
         encoder = load_victim(name).encoder
     else:
+        if not timm.is_model(name):
+            raise unknown("model", name, [*victims(), *timm.list_models()])
         torch.manual_seed(0)
         encoder = Encoder(timm.create_model(name, pretrained=False)).eval().requires_grad_(False)
     return Subject(

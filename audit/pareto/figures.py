@@ -9,6 +9,8 @@ from plotly.subplots import make_subplots
 
 from audit.pareto.objectives import Objective
 from audit.pareto.outcome import Outcome
+from audit.pareto.price import prices
+from audit.pareto.recommendation import recommended
 from audit.pareto.trials import Trial
 
 FRONT, REST, STAR = "#2f6690", "#c3ccd4", "#d1495b"
@@ -23,15 +25,15 @@ def pairwise(outcome: Outcome) -> go.Figure:
     figure = make_subplots(rows=rows, cols=columns, horizontal_spacing=0.07, vertical_spacing=0.3 / rows)
     kept = {trial.number for trial in outcome.front}
     rest = [trial for trial in outcome.trials if trial.failure is None and trial.number not in kept]
-    recommended = outcome.recommended()
+    stars = recommended(outcome)
     for index, (x, y) in enumerate(pairs):
         row, column = index // columns + 1, index % columns + 1
         shown = index == 0
         figure.add_trace(_dots(rest, x, y, "other policies", REST, 6, shown), row, column)
         figure.add_trace(_dots(outcome.front, x, y, "front", FRONT, 8, shown), row, column)
-        stars = _dots([r.trial for r in recommended], x, y, "recommended", STAR, 13, shown)
-        stars.update(marker_symbol="star", text=[f"{r.title}: {r.trial.name}" for r in recommended])
-        figure.add_trace(stars, row, column)
+        dots = _dots([r.trial for r in stars], x, y, "recommended", STAR, 13, shown)
+        dots.update(marker_symbol="star", text=[f"{r.title}: {r.trial.name}" for r in stars])
+        figure.add_trace(dots, row, column)
         figure.update_xaxes(title=outcome.heading(x), row=row, col=column)
         figure.update_yaxes(title=outcome.heading(y), row=row, col=column)
     return _plain(figure, 330 * rows + 60)
@@ -96,14 +98,14 @@ def thresholds(outcome: Outcome) -> go.Figure:
 
 def price(outcome: Outcome) -> go.Figure:
     """Leakage of the front without privacy beside that of equally good policies of the whole front."""
-    prices = outcome.price()
-    names = [p.ignoring.name for p in prices]
+    found = prices(outcome)
+    names = [p.ignoring.name for p in found]
     figure = go.Figure()
     for which, label, colour in (
         (0, "front without leakage", STAR),
         (1, "as accurate and as cheap, with leakage minded", FRONT),
     ):
-        figure.add_trace(go.Bar(x=names, y=[p.leakage[which] for p in prices], name=label, marker_color=colour))
+        figure.add_trace(go.Bar(x=names, y=[p.leakage[which] for p in found], name=label, marker_color=colour))
     figure.update_yaxes(title="leakage (SSIM)")
     return _plain(figure, 340)
 

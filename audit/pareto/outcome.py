@@ -16,8 +16,8 @@ from atm import documents, signals
 from atm.signals import Signal
 from atm.store import StoredRun
 from audit.pareto.config import SearchConfig
-from audit.pareto.front import Frame, curve, feasible, front, stagnation, unkept
-from audit.pareto.objectives import OBJECTIVES, Bound, Objective
+from audit.pareto.front import Frame, curve, front, stagnation, unkept
+from audit.pareto.objectives import Bound, Objective
 from audit.pareto.trials import Trial, read_trials
 from privacy_metrics.registry import METRICS
 
@@ -26,8 +26,6 @@ RESCORED = "rescored"
 FULL_SUITE = "the full suite"
 SUITE_IMAGES = 100  # that the full suite attacks, at most
 HALF = 1.96  # standard deviations of a 95% interval on each side
-GIVEN_UP = 0.05  # accuracy that the privacy-first and the efficiency-first recommendation may cost
-SAME_ACCURACY, SAME_COMPUTE = 0.005, 0.02  # what "equal" means when the price of ignoring privacy is asked
 
 
 class _Settings(documents.Fields):
@@ -48,15 +46,6 @@ READ = tuple(_Settings.model_fields)
 
 
 @dataclass(frozen=True)
-class Recommendation:
-    """One policy of the front, and why."""
-
-    title: str
-    trial: Trial
-    reason: str
-
-
-@dataclass(frozen=True)
 class Evidence:
     """What is known of the leakage of some policies, all by the same measurement.
 
@@ -71,25 +60,6 @@ class Evidence:
     leakage: dict[str, float]
     error: dict[str, float]
     missing: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Price:
-    """A policy of the front without privacy, and the most private one of equal accuracy and compute."""
-
-    ignoring: Trial
-    minding: Trial
-    evidence: Evidence
-
-    @property
-    def leakage(self) -> tuple[float, float]:
-        """Of the two, by the strongest evidence that there is of both."""
-        return self.evidence.leakage[self.ignoring.name], self.evidence.leakage[self.minding.name]
-
-    @property
-    def saved(self) -> float:
-        """Leakage that minding privacy saves at no cost."""
-        return self.leakage[0] - self.leakage[1]
 
 
 @dataclass(frozen=True)
@@ -263,57 +233,6 @@ class Outcome:
         found += [f"{trial.name} failed: {trial.failure}" for trial in self.failures]
         return found
 
-    def recommended(self) -> list[Recommendation]:
-        """Privacy first, balanced, efficiency first; fewer where an objective for one is missing."""
-        names = [o.name for o in self.objectives]
-        found = []
-        accurate = self._accurate()
-        allowed = f"among policies that lose at most {GIVEN_UP:.0%} of accuracy" if "accuracy" in names else "of all"
-        if "leakage" in names and accurate:
-            evidence = self.evidence(accurate)
-            trial = next(t for t in accurate if t.name == min(evidence.leakage, key=evidence.leakage.__getitem__))
-            left = f", of which {len(evidence.missing)} were not attacked by it" if evidence.missing else ""
-            found.append(
-                Recommendation("privacy first", trial, f"the least leakage by {evidence.words} {allowed}{left}")
-            )
-        if self.lasting:
-            rows = [replace(trial, values=self.known(trial)) for trial in self.lasting]
-            worst = [float(row.min()) for row in self.frame.points(rows)]
-            trial = self.lasting[max(range(len(worst)), key=worst.__getitem__)]
-            reason = "its worst objective, as a part of the range from reference to best, is better than any other's"
-            found.append(Recommendation("balanced", trial, reason))
-        cheap = next((name for name in ("gflops", "energy", "latency", "tokens", "symbols") if name in names), None)
-        if cheap and accurate:
-            trial = min(accurate, key=lambda t: self.known(t)[cheap])
-            found.append(Recommendation("efficiency first", trial, f"the least {OBJECTIVES[cheap].label} {allowed}"))
-        return [self._doubted(each) for each in _told_apart(found)]
-
-    def _doubted(self, each: Recommendation) -> Recommendation:
-        doubts = self.doubts(each.trial, self.limits)
-        return replace(each, reason="; ".join([each.reason, *doubts]))
-
-    def _accurate(self) -> list[Trial]:
-        if not self.lasting or not any(o.name == "accuracy" for o in self.objectives):
-            return self.lasting
-        accuracy = {trial.name: self.known(trial)["accuracy"] for trial in self.lasting}
-        return [t for t in self.lasting if accuracy[t.name] >= max(accuracy.values()) - GIVEN_UP]
-
-    def price(self) -> list[Price]:
-        """For each policy of the front without leakage, the most private one that is as accurate and as cheap."""
-        others = [o for o in self.objectives if o.name != "leakage"]
-        if len(others) == len(self.objectives) or not {"accuracy", "gflops"} <= {o.name for o in others}:
-            return []
-        able = [trial for trial in self.trials if feasible(trial, self.limits)]
-        found = []
-        for trial in sorted(front(able, others), key=lambda t: -t.values["gflops"]):
-            equal = _equals(trial, able)
-            evidence = self.evidence(equal, [trial])
-            if evidence.words != FULL_SUITE:  # not all of them are on the front, and only that was measured again
-                evidence = replace(self, full={}, again={}).evidence(equal)
-            least = min(evidence.leakage, key=evidence.leakage.__getitem__)
-            found.append(Price(trial, next(t for t in equal if t.name == least), evidence))
-        return found
-
     def table(self) -> pd.DataFrame:
         """A row per trial."""
         kept = {trial.number for trial in self.front}
@@ -350,24 +269,3 @@ class Outcome:
         again, noise, images = about.get("again", {}), about.get("again_noise", {}), about.get("again_images", 0)
         raw = {trial.name: dict(trial.values) for trial in read if trial.name in believed}
         return cls(stored.path, config, tuple(trials), start, notes, full, again, noise, images, made_with, raw)
-
-
-def _told_apart(found: list[Recommendation]) -> list[Recommendation]:
-    """The same, where a policy that is recommended once more says so."""
-    first: dict[int, str] = {}
-    said = []
-    for each in found:
-        same = first.setdefault(each.trial.number, each.title)
-        reason = each.reason if same == each.title else f"the same policy as {same}: {each.reason}"
-        said.append(replace(each, reason=reason))
-    return said
-
-
-def _equals(trial: Trial, others: Sequence[Trial]) -> list[Trial]:
-    accuracy, gflops = trial.values["accuracy"], trial.values["gflops"]
-    return [
-        other
-        for other in others
-        if other.values["accuracy"] >= accuracy - SAME_ACCURACY
-        and other.values["gflops"] <= gflops * (1 + SAME_COMPUTE)
-    ]

@@ -12,6 +12,8 @@ from plotly.offline import get_plotlyjs
 from atm.store import write
 from audit.pareto import figures
 from audit.pareto.outcome import SUITE_IMAGES, Outcome
+from audit.pareto.price import prices
+from audit.pareto.recommendation import recommended
 from audit.pareto.trials import Trial
 from reports.export import Export
 from reports.numbers import give_or_take, plain
@@ -37,7 +39,7 @@ def render(outcome: Outcome) -> str:
         ),
         ("Hypervolume", figures.progress, "Hypervolume after each evaluation."),
     ]
-    prices = outcome.price()
+    found = prices(outcome)
     return page(
         "search.html.j2",
         "audit.pareto",
@@ -47,9 +49,9 @@ def render(outcome: Outcome) -> str:
         command=command(outcome),
         plotly=Markup(get_plotlyjs()),
         figures=[(title, _html(draw(outcome)), caption) for title, draw, caption in drawn] if outcome.front else [],
-        prices=prices,
-        price=_html(figures.price(outcome)) if prices else "",
-        recommended=outcome.recommended(),
+        prices=found,
+        price=_html(figures.price(outcome)) if found else "",
+        recommended=recommended(outcome),
         failures=len(outcome.failures),
         errors=errors(outcome),
         lasting=lasting(outcome) if outcome.again else "",
@@ -68,18 +70,18 @@ def export(outcome: Outcome) -> Export:
             found = outcome.full.get(trial.name)
             row.append("{:.3f} [{:.3f}, {:.3f}]".format(*found) if found else "")
         rows.append([*row, " ".join(f"{t:.2f}" for t in trial.thresholds)])
-    recommended = outcome.recommended()
+    best = recommended(outcome)
     content = {
         "out": str(outcome.folder),
         "front": [{"policy": t.name, "thresholds": list(t.thresholds), **t.values} for t in outcome.front],
-        "recommended": {r.title: r.trial.name for r in recommended},
-        "reasons": {r.title: r.reason for r in recommended},
+        "recommended": {r.title: r.trial.name for r in best},
+        "reasons": {r.title: r.reason for r in best},
         "other_pictures": {"images": outcome.again_images, "front": outcome.again, "error": errors(outcome)},
         "full_suite": {n: dict(zip(("estimate", "low", "high"), v, strict=True)) for n, v in outcome.full.items()},
         "hypervolume": outcome.volumes[-1:],
         "notes": outcome.warnings,
     }
-    lines = [f"{r.title}: {r.trial.name}, {r.reason}" for r in recommended]
+    lines = [f"{r.title}: {r.trial.name}, {r.reason}" for r in best]
     if outcome.again:
         lines.append(f"on other {outcome.noun}s (in brackets, ± half of a 95% interval): {lasting(outcome)}")
     lines += [f"note: {n}" for n in outcome.warnings]

@@ -22,6 +22,7 @@ from audit.pareto.objectives import need
 from audit.pareto.outcome import RESCORED, STOPPED, SUITE_IMAGES, Outcome
 from audit.pareto.privacy import create_score
 from audit.pareto.problem import PolicyProblem, Problem
+from audit.pareto.recommendation import recommended
 from audit.pareto.rounds import ROUNDS, in_rounds
 from audit.pareto.trials import Trial, TrialLog
 from audit.setting import prepare
@@ -188,7 +189,7 @@ def rescored(
 
 def representatives(outcome: Outcome, count: int) -> list[Trial]:
     """At most ``count`` of the front: the recommended, then evenly spaced ones."""
-    chosen = list({r.trial.number: r.trial for r in outcome.recommended()}.values())[:count]
+    chosen = list({r.trial.number: r.trial for r in recommended(outcome)}.values())[:count]
     rest = [trial for trial in outcome.front if trial not in chosen]
     wanted = min(count - len(chosen), len(rest))
     steps = [round(i * (len(rest) - 1) / max(wanted - 1, 1)) for i in range(wanted)]

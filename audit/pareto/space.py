@@ -48,7 +48,7 @@ class Space:
         policy = rules or MergePolicy.uniform(1.0, encoder.depth)
         seen: list[list[np.ndarray]] = [[] for _ in range(policy.device_layers)]
         for level in LEVELS:
-            tokens = encoder.start(images.to(encoder.device), policy.order == "tome")
+            tokens = encoder.start(images.to(encoder.device))
             for layer in range(policy.device_layers):
                 tokens, projected = encoder.mix(tokens, policy, layer)
                 metric = matching.metric(policy, layer, tokens, projected)

@@ -7,6 +7,7 @@ import torch
 
 import defenses
 from atm.defence import Defence
+from attacks import BASELINES
 from audit.setting import AttackConfig
 from benchmarks import defended
 from tests.audit.conftest import pictures, victim  # noqa: F401
@@ -25,13 +26,17 @@ class Flip(Defence):
 
 
 @pytest.fixture
-def rows(victim, pictures, monkeypatch):  # noqa: F811
+def config(victim, pictures, monkeypatch):  # noqa: F811
     monkeypatch.setattr(defenses, "CALIBRATION", 20)
     monkeypatch.setattr(defenses, "create", lambda text: Flip() if text == "flip" else CREATE(text))
-    config = AttackConfig(
+    return AttackConfig(
         policies=("none",), attacks=("ridge",), victim=str(victim), data=str(pictures), images=8, auxiliary=60,
         channel="noiseless",
     )  # fmt: skip
+
+
+@pytest.fixture
+def rows(config):
     return list(defended.rows(config, ["flip"]))
 
 
@@ -45,6 +50,18 @@ def test_a_flip_hides_from_the_attack_as_it_was_and_not_from_the_refitted_one(ro
     assert torch.tensor([row["gain_low"] <= row["gain"] <= row["gain_high"] for row in rows]).all()
     assert noise["gain"] == pytest.approx(noise["accuracy"] - plain["accuracy"])
     assert len(defended.table(rows).splitlines()) == 2 + len(rows)
+
+
+def test_a_random_picture_is_no_attack_and_no_bar(config, monkeypatch):
+    """Where it is the likest by chance, the worst case is that of the attack, and the bar that of the mean picture."""
+    scores = {name: torch.full((8,), 0.2) for name in BASELINES["image"].constant}
+    scores |= {BASELINES["image"].random: torch.full((8,), 0.9), "ridge": torch.tensor([0.6] * 6 + [0.1] * 2)}
+    monkeypatch.setattr(defended, "scored", lambda *asked: scores)
+    (plain,) = defended.rows(config, [])
+    found = plain[defended.REFITTED]
+    assert found["ssim"] == pytest.approx((6 * 0.6 + 2 * 0.2) / 8) and found["low"] < found["ssim"] < found["high"]
+    assert found["recognised"] == 6 and found["blind"] == pytest.approx(0.2)
+    assert found[BASELINES["image"].random] == pytest.approx(0.9)
 
 
 def test_noise_of_equal_accuracy_is_the_strongest_that_leaves_as_many_right(monkeypatch):

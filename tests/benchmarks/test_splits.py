@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
+from atm.errors import AtmError
 from benchmarks import splits
+from reports.run import Run
 from tests.audit.conftest import pictures, victim  # noqa: F401
 
 
@@ -47,7 +50,16 @@ def test_both_orders_share_policies_and_what_is_finished_is_read_again(words, mo
     again = printed(monkeypatch, capsys, *words, "--json", "--finished", *part)
     one = [json.loads(line) for line in again.splitlines()]
     assert one == [row for row in made if row["policy"] == "saves-30-exit-2"]
-    with pytest.raises(SystemExit, match="calibrated for another victim"):
+    with pytest.raises(AtmError, match="calibrated for another victim"):
         printed(monkeypatch, capsys, *words, "--victim", "other")
     table = printed(monkeypatch, capsys, *words, "--finished").splitlines()
     assert len(table) == 2 + len(worst) and " nan" not in "".join(table)
+
+    run = Run.read(words[words.index("--out") + 1] / "server")
+    cells = {row["policy"]: (row["saves"], row["exit_layer"]) for row in worst}
+    one = (run.scores.policy == "saves-30-exit-2") & (run.scores.attack == "ridge")
+    rest = list(splits.rows(cells, replace(run, scores=run.scores[~one])))
+    whole = [row for row in made if row["order"] == "known" and row["policy"] != "saves-30-exit-2"]
+    assert [(row["policy"], row["attack"]) for row in rest] == [(row["policy"], row["attack"]) for row in whole], (
+        "a cell of which one attack is not finished is left out, and the others are not"
+    )

@@ -13,6 +13,8 @@ from audit.pareto.again import NONE_LEFT, measured_again, unseen
 from audit.pareto.config import SearchConfig
 from audit.pareto.outcome import FULL_SUITE, STOPPED, Outcome
 from audit.pareto.pick import pick_policy
+from audit.pareto.price import prices
+from audit.pareto.recommendation import accurate, recommended
 from audit.pareto.report import export, lasting, render
 from audit.pareto.run import make_problem, open_folder
 from tests.audit.pareto.toy import CONFIG, Toy, run
@@ -53,17 +55,17 @@ def again(outcome, problem, say=lambda line: None):
 
 
 def test_a_policy_that_was_lucky_is_not_recommended(outcome):
-    lucky = next(r.trial for r in outcome.recommended() if r.title == "privacy first")
+    lucky = next(r.trial for r in recommended(outcome) if r.title == "privacy first")
     found = again(outcome, OtherPictures(lucky.name))
     assert found.again_images == 50 and found.again.keys() == {trial.name for trial in outcome.front}
     assert lucky in found.front and lucky not in found.lasting
-    assert lucky not in [r.trial for r in found.recommended()]
+    assert lucky not in [r.trial for r in recommended(found)]
     assert found.known(lucky)["accuracy"] == 0.01 and lucky.values["accuracy"] > 0.5
-    chosen = found.recommended()[0].trial
+    chosen = recommended(found)[0].trial
     assert found.again[chosen.name] == pytest.approx(chosen.values)
     moved = replace(found, again={**found.again, chosen.name: {**chosen.values, "gflops": 0.012345}})
-    recommended = [r for r in moved.recommended() if r.trial == chosen]
-    assert recommended and render(moved).count("0.01235") == 1 + len(recommended), "and in the table of all"
+    named = [r for r in recommended(moved) if r.trial == chosen]
+    assert named and render(moved).count("0.01235") == 1 + len(named), "and in the table of all"
     assert str(escape(lasting(found))) in render(found) and "50 pictures that the search never saw" in lasting(found)
     assert Outcome.read(outcome.folder).again == found.again
 
@@ -71,7 +73,7 @@ def test_a_policy_that_was_lucky_is_not_recommended(outcome):
 def test_where_nothing_was_luck_the_front_stays(outcome):
     found = again(replace(outcome, again={}), OtherPictures(None))
     assert found.lasting == found.front
-    assert [r.trial for r in found.recommended()] == [r.trial for r in replace(outcome, again={}).recommended()]
+    assert [r.trial for r in recommended(found)] == [r.trial for r in recommended(replace(outcome, again={}))]
     table = found.table().set_index("policy")
     for trial in found.front:
         assert table.loc[trial.name, "leakage_again"] == pytest.approx(trial.values["leakage"])
@@ -82,19 +84,19 @@ def test_where_none_keeps_its_bounds_on_other_pictures_none_is_recommended(outco
     config = replace(outcome.config, at_least=("accuracy=0.5",))
     low = {trial.name: {**trial.values, "accuracy": 0.3} for trial in outcome.front}
     found = replace(outcome, config=config, again=low, again_images=50)
-    assert found.front and not found.lasting and not found.recommended()
+    assert found.front and not found.lasting and not recommended(found)
     assert any("no policy of the front keeps accuracy" in line for line in found.warnings) and render(found)
 
 
 def test_a_recommendation_says_where_its_measured_number_breaks_a_bound(outcome):
     """The model believes more of two policies than was measured, and a bound is kept by the very value."""
     found = replace(outcome, config=replace(outcome.config, at_least=("accuracy=0.6",)), again={}, full={})
-    first, second = list(dict.fromkeys(r.trial.name for r in found.recommended()))[:2]
+    first, second = list(dict.fromkeys(r.trial.name for r in recommended(found)))[:2]
     values = {trial.name: trial.values for trial in found.trials}
     raw = {name: {**values[name], "accuracy": a} for name, a in ((first, 0.58), (second, 0.6))}
     believing = replace(found, raw=raw)
     words = "accuracy 0.58, as the search measured it, breaks accuracy >= 0.6"
-    assert [words in r.reason for r in believing.recommended()] == [r.trial.name == first for r in found.recommended()]
+    assert [words in r.reason for r in recommended(believing)] == [r.trial.name == first for r in recommended(found)]
     assert str(escape(words)) in render(believing) and str(escape(words)) not in render(found)
     assert any(words in reason for reason in export(believing).content["reasons"].values())
 
@@ -146,13 +148,13 @@ def test_where_there_are_no_other_pictures_it_is_said(outcome):
 def test_the_full_suite_counts_more_than_the_score(folder, outcome):
     """It found less in one that the score ranks behind, and a third that it did not attack cannot be chosen."""
     outcome = replace(outcome, again={}, full={})
-    accurate = sorted(outcome._accurate(), key=lambda trial: trial.values["leakage"])
-    first, second, third = accurate[0], accurate[1], accurate[2]
+    able = sorted(accurate(outcome), key=lambda trial: trial.values["leakage"])
+    first, second, third = able[0], able[1], able[2]
     full = {second.name: (0.7, 0.6, 0.8), third.name: (0.5, 0.4, 0.6)}
-    (said,) = [r for r in replace(outcome, full=full).recommended() if r.title == "privacy first"]
+    (said,) = [r for r in recommended(replace(outcome, full=full)) if r.title == "privacy first"]
     assert said.trial == third and FULL_SUITE in said.reason
-    assert f"{len(accurate) - 2} were not attacked" in said.reason
-    (before,) = [r for r in outcome.recommended() if r.title == "privacy first"]
+    assert f"{len(able) - 2} were not attacked" in said.reason
+    (before,) = [r for r in recommended(outcome) if r.title == "privacy first"]
     assert before.trial == first and "ridge score" in before.reason
     with open_folder(folder, CONFIG, True, False) as store:
         store.update(full=full, again={})
@@ -217,19 +219,19 @@ def test_a_bound_is_kept_on_other_pictures(folder, outcome):
 def test_a_price_compares_by_one_measurement(outcome):
     """By the suite where it attacked the policy that ignores privacy, else by the score for both."""
     plain = replace(outcome, again={}, full={})
-    price = next(p for p in plain.price() if p.minding is not p.ignoring)
+    price = next(p for p in prices(plain) if p.minding is not p.ignoring)
     assert price.evidence.words == "the ridge score" and price.saved > 0
     full = {price.minding.name: (0.1, 0.0, 0.2)}
-    same = next(p for p in replace(plain, full=full).price() if p.ignoring == price.ignoring)
+    same = next(p for p in prices(replace(plain, full=full)) if p.ignoring == price.ignoring)
     assert same.evidence.words == "the ridge score" and same.saved == price.saved
     full[price.ignoring.name] = (0.9, 0.8, 1.0)
-    dear = next(p for p in replace(plain, full=full).price() if p.ignoring == price.ignoring)
+    dear = next(p for p in prices(replace(plain, full=full)) if p.ignoring == price.ignoring)
     assert dear.evidence.words == FULL_SUITE and dear.leakage == (0.9, 0.1) and dear.minding == price.minding
 
 
 def test_two_recommendations_of_one_policy_say_so(outcome):
     alone = replace(outcome, again={}, full={}, trials=outcome.trials[:1])
-    first, *others = alone.recommended()
+    first, *others = recommended(alone)
     assert len(others) == 2 and all(r.reason.startswith(f"the same policy as {first.title}: ") for r in others)
     assert "the same policy" not in first.reason
 

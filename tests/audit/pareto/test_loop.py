@@ -16,6 +16,7 @@ import pytest
 from atm.errors import AtmError
 from audit.pareto.front import front
 from audit.pareto.outcome import Outcome
+from audit.pareto.price import prices
 from audit.pareto.report import render
 from audit.pareto.trials import Trial
 from tests.audit.pareto.toy import CONFIG, Toy, run
@@ -189,8 +190,8 @@ def test_constraints_hold_on_the_front_and_steer_the_search(tmp_path):
 
 def test_every_row_of_the_report_has_as_many_cells_as_its_heads(whole):
     outcome = Outcome.read(whole)
-    prices = outcome.price()
-    assert any(p.minding is p.ignoring for p in prices) and any(p.minding is not p.ignoring for p in prices)
+    found = prices(outcome)
+    assert any(p.minding is p.ignoring for p in found) and any(p.minding is not p.ignoring for p in found)
     page = re.sub(r"<script.*?</script>", "", render(outcome), flags=re.S)
     tables = re.findall(r"<table.*?>(.*?)</table>", page, re.S)
     assert len(tables) == 3 + bool(outcome.again)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
 import torch
 
+from atm import merging
 from atm.data.kinds import source
 from atm.encoder import Encoder
 from atm.errors import AtmError
@@ -18,7 +20,7 @@ from audit.pareto.memory import peak_bytes
 from audit.pareto.objectives import OBJECTIVES, Sample
 from audit.pareto.problem import paired_variance
 from audit.pareto.run import make_problem
-from audit.pareto.space import Space
+from audit.pareto.space import LEVELS, Space
 from audit.pareto.trials import finite
 from tests.atm.models import tiny_encoder
 
@@ -109,6 +111,33 @@ def test_layers_behind_the_exit_are_no_coordinates():
     assert space.unit(space.thresholds([0.3, 0.8])) == pytest.approx([0.3, 0.8], abs=0.02)
     whole = Space.of(encoder, images, 0.0)
     assert whole.depth == 3 and whole.knots[:2] == space.knots, "what merges before is as even as without an exit"
+
+
+def test_the_space_merges_where_the_device_does(monkeypatch):
+    """At every level once in each layer before the exit, and in none behind it, which gets what is sent."""
+    encoder, merge, merged = tiny_encoder(), merging.merge, []
+    images = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(merging, "merge", lambda tokens, *rest: merged.append(len(tokens)) or merge(tokens, *rest))
+    knots = {}
+    for exit_layer, layers in ((1, 1), (2, 2), (None, 3)):
+        merged.clear()
+        knots[exit_layer] = Space.of(encoder, images, 0.0, MergePolicy((1.0,) * 3, exit_layer=exit_layer)).knots
+        assert len(merged) == layers * len(LEVELS)
+    assert knots[1] == knots[None][:1] and knots[2] == knots[None][:2]
+
+
+@pytest.mark.parametrize("order", ["place", "tome"])
+def test_the_space_matches_in_the_order_of_the_rules(order):
+    """Half of the sources of the second layer merge at its middle, on average over what merged in the first."""
+    encoder, rules = tiny_encoder(), MergePolicy((1.0,) * 3, order=order)
+    images = torch.rand(48, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    space, parts = Space.of(encoder, images, 0.0, rules), []
+    for before in LEVELS:
+        policy = replace(rules, thresholds=(*space.thresholds([before, 0.5, 0])[:2], 1.0))
+        left = encoder(images, policy).layer_tokens.double()
+        sources = ((left[1] - encoder.vit.num_prefix_tokens + 1) / 2).floor()
+        parts.append(float((left[1] - left[2]).sum() / sources.sum()))
+    assert sum(parts) / len(parts) == pytest.approx(0.5, abs=0.05), parts
 
 
 def test_the_space_is_even_where_much_has_merged_before():
