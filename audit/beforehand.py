@@ -46,8 +46,8 @@ def placer(
     found, noun = Placer.read(Path(path)), victim.encoder.signal.noun
     if found.description.get("victim") not in (victim.digest, victim.body):
         raise AtmError(f"--placer {path} was trained for another victim than {victim.name!r}")
-    _, digest = codecs.get(found.description.get("layer", 0), (None, None))
-    if found.description.get("codec") != digest:
+    trained_for = (found.description.get("layer"), found.description.get("codec"))
+    if trained_for not in [(layer, digest) for layer, (_, digest) in codecs.items()]:
         raise AtmError(f"--placer {path} was trained for another codec, or for tokens after another layer")
     known = found.knows(attacked.hashes)
     if known:

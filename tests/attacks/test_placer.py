@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from atm.errors import AtmError
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import Knowledge, ThreatModel
+from atm.weight_files import read_tensors
 from attacks.alignment import Alignment
 from attacks.placer import Placer, short
 from attacks.session import Campaign, Session
@@ -106,15 +108,57 @@ def test_what_is_no_whole_placer_is_refused_in_one_line(trained, tmp_path, broke
         about["width"] = 64
     Placer(trained.discriminant, network, about, short(HASHES)).write(path)
     if broken in ("kind", "tensor"):
-        from safetensors import safe_open
-
-        with safe_open(str(path), framework="pt") as file:
-            metadata, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata, state = read_tensors(path)
         if broken == "kind":
             metadata = {"atm": '{"kind": "head"}'}
         else:
             del state["discriminant.mean"]
         save_file(state, path, metadata)
+    _refused(path)
+
+
+@pytest.mark.parametrize(
+    ("described", "tensors"),
+    [
+        ({"width": 10**12}, {}),
+        ({"width": 34}, {}),
+        ({"width": float("inf")}, {}),
+        ({"layers": 10**9}, {}),
+        ({"layers": 0}, {}),
+        ({"closed_form": []}, {}),
+        ({"data": []}, {}),
+        ({}, {"discriminant.slopes": torch.zeros(24)}),
+        ({}, {"discriminant.slopes": torch.zeros(0, 16)}),
+        ({}, {"discriminant.mean": torch.zeros(3)}),
+        ({}, {"discriminant.held": torch.zeros(3)}),
+        ({}, {"discriminant.more\n": torch.zeros(3)}),
+        ({}, {"network.more": torch.zeros(3)}),
+        ({}, {"learned": torch.zeros(2, 8)}),  # whose bytes are those of no hash
+        ({}, {"learned": torch.zeros(16, dtype=torch.uint8)}),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_it_takes_memory(trained, tmp_path, described, tensors):
+    path = tmp_path / "placer.safetensors"
+    placer_of(trained).write(path)
+    metadata, state = read_tensors(path)
+    text = json.dumps({**json.loads(metadata["atm"]), **described})
+    save_file({**state, **tensors}, path, {"atm": text})
+    _refused(path)
+
+
+def test_a_file_of_another_type_of_numbers_is_read_as_its_own(trained, tmp_path):
+    path = tmp_path / "placer.safetensors"
+    placer_of(trained, policy="\x1b[31m").write(path)
+    metadata, state = read_tensors(path)
+    save_file(
+        {name: part.double() if part.is_floating_point() else part for name, part in state.items()}, path, metadata
+    )
+    back = Placer.read(path)
+    torch.testing.assert_close(back.discriminant.slopes, trained.discriminant.slopes, rtol=0, atol=0)
+    assert "\x1b" not in back.in_words("picture")
+
+
+def _refused(path):
     with pytest.raises(AtmError) as refused:
         Placer.read(path)
     assert "\n" not in str(refused.value) and str(path) in str(refused.value)
