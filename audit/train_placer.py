@@ -119,9 +119,11 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
         "layers": len(learned.network.blocks),
         "steps": len(learned.history.train),
         "cut": learned.history.cut,
+        "start": None if before is None else before.digest,
         **{name: round(float(each.mean()), 4) for name, each in placed.items()},
     }
-    Placer(learned.discriminant, learned.network, description, short(own.hashes)).write(path)
+    known = short(own.hashes) if before is None else torch.cat([short(own.hashes), before.learned]).unique(dim=0)
+    Placer(learned.discriminant, learned.network, description, known).write(path)
     write_card(path, {"kind": "placer", **description}, config.command(), own)
     return description
 
@@ -134,14 +136,14 @@ def _signals(config: PlacerConfig, signal: Signal, say: Callable[[str], None]) -
     )
     attacked = read.load(signal, config.test_data or config.data, "test", label_by=config.label_by)
     shared, alike = set(own.hashes) & set(attacked.hashes), 0
-    if len(shared) == len(own):
+    if config.test_data is None and len(shared) == len(own):
         say(
             f"{config.data} has no test split: attack {signal.noun}s that are not among these, or give those that "
             "will be attacked with --test-data"
         )
     else:
         own = own.distinct(list(shared))
-        own, alike = read.apart(signal, own, attacked)
+        own, alike = read.apart(signal, own, attacked) if len(own) else (own, 0)
         if shared or alike:
             say(f"{len(shared) + alike} {signal.noun}s are left out: those that may be attacked resemble them")
     if len(own) < FEWEST:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from PIL import Image
 
 from attacks.alignment import Alignment
 from reports.run import Run
@@ -62,6 +63,19 @@ def test_it_goes_on_from_an_earlier_one_if_that_places_more(atm, victim, split, 
     assert [placer.description["width"] for placer in asked] == [16]
 
 
+def test_what_an_earlier_one_learned_from_may_not_be_attacked_either(atm, victim, split, trained, tmp_path):
+    """Else a second training, on others, would wash the attacked pictures out of what the file tells."""
+    path, test = tmp_path / "more.safetensors", ("--test-data", split / "train", "--data", split / "test")
+    code, _, err = atm(
+        "train", "placer", "--victim", victim, *test, *TINY, "--steps", "2", "--start", trained, "--out", path
+    )
+    assert code == 0, err
+    attack = ("attack", "--victim", victim, *TINY, "--threat", "server-shuffled", *QUICK, "--out", tmp_path / "run")
+    for folder in ("train", "test"):
+        code, _, err = atm(*attack, "--data", split / folder, "--placer", path)
+        assert code == 2 and "attacked pictures; train it on others" in err.replace("\n", " ")
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -78,6 +92,22 @@ def test_what_cannot_be_trained_is_refused_in_one_line(atm, victim, split, tmp_p
     path = tmp_path / "placer.safetensors"
     code, _, err = atm("train", "placer", "--victim", victim, "--data", split, *TINY, "--out", path, *changed)
     assert code == 2 and said in err and len(err.strip().splitlines()) <= 2 and not path.exists()
+
+
+def test_nothing_is_learned_from_what_is_said_to_be_attacked(atm, victim, split, tmp_path):
+    path, same = tmp_path / "placer.safetensors", ("--data", split / "train", "--test-data", split / "train")
+    code, _, err = atm("train", "placer", "--victim", victim, *same, *TINY, "--out", path)
+    assert code == 2 and "0 pictures are too few to learn from" in err and not path.exists()
+
+
+def test_near_duplicates_of_what_is_attacked_are_left_out(atm, victim, split, tmp_path):
+    for name in ("cat", "dog"):
+        lighter = Image.open(min((split / "train" / name).iterdir())).point(lambda value: min(value + 2, 255))
+        (tmp_path / "attacked" / name).mkdir(parents=True)
+        lighter.save(tmp_path / "attacked" / name / "lighter.png")
+    path, test = tmp_path / "placer.safetensors", ("--test-data", tmp_path / "attacked")
+    code, _, err = atm("train", "placer", "--victim", victim, "--data", split / "train", *test, *TINY, "--out", path)
+    assert code == 2 and "38 pictures are too few to learn from" in err
 
 
 def test_it_may_not_have_seen_what_is_attacked(atm, victim, pictures, split, trained, tmp_path):
