@@ -104,8 +104,10 @@ class Alignment(Method):
         if not placer.suits(self.discriminant):
             return False
         own, loss = (self.discriminant, self.network), float(self._loss(self._told_of(held).tokens))
+        drawn = torch.get_rng_state()
         self.discriminant, self.network = placer.begin(self.discriminant)
         if float(self._loss(self._told_of(held).tokens)) < loss:
             return True
         self.discriminant, self.network = own
+        torch.set_rng_state(drawn)  # all goes on as if there had been none
         return False
