@@ -18,7 +18,9 @@ from atm.knowledge import Knowledge
 from atm.threat import Observation
 from atm.tokens import NOWHERE, TokenBatch
 from attacks.base import Method, held_out
+from attacks.budget import Budget
 from attacks.discriminant import Discriminant, completed
+from attacks.history import History
 from attacks.matcher import Matcher
 from attacks.placer import Placer
 from attacks.recorded import Recorded
@@ -38,14 +40,15 @@ COMPARED = 128  # held-out images that say whether to begin from there
 class Alignment(Method):
     """A set transformer over the tokens corrects what each token tells by itself of where it belongs.
 
-    By itself it tells it in closed form (`attacks.discriminant`); the transformer starts from that, or from one that
-    was trained before (`attacks.placer`) if that places her held-out images better. Trained on the adversary's own
-    images.
+    By itself it tells it in closed form (`attacks.discriminant`); the transformer starts from that. Trained on the
+    adversary's own images. Where she has one that was trained before (`attacks.placer`) and that places her held-out
+    images better still, the training goes on from there; it never makes her weaker, but for half of a limited time.
 
     Attributes:
         width: of the transformer.
         layers: of the transformer.
         schedule: of the training.
+        again: go on from what was trained before, whatever her own images teach.
     """
 
     name: ClassVar[str] = "alignment"
@@ -54,6 +57,7 @@ class Alignment(Method):
     width: int = 96
     layers: int = 2
     schedule: Schedule = field(default_factory=lambda: Schedule(rate=3e-3, steps=4000, patience=3))
+    again: bool = False
 
     def fit(self, oracle: Oracle) -> None:
         """Run the device on the auxiliary images, whose merge maps the adversary therefore has, and train."""
@@ -67,16 +71,24 @@ class Alignment(Method):
             Knowledge.ORDER in oracle.knows,
             oracle.signal.fills,
         )
-        self.network, schedule = Matcher.over(self.discriminant, self.width, self.layers), self.schedule
-        if oracle.placer is not None and self._begin_with(oracle.placer, oracle.rehearse(held[:COMPARED])):
-            schedule = replace(schedule, rate=AGAIN * schedule.rate)
+        self.network, rows = Matcher.over(self.discriminant, self.width, self.layers), (train_rows, held)
+        placer = oracle.placer if oracle.placer is not None and oracle.placer.suits(self.discriminant) else None
+        if placer is None or not self.again:
+            alone = oracle.budget if placer is None else oracle.budget.part(0.5, "alone")
+            self.history = self._trained(oracle, rows, self.schedule, alone)
+        if placer is not None and (self.again or self._worse_than(placer, oracle.rehearse(held[:COMPARED]))):
+            self.discriminant, self.network = placer.begin(self.discriminant)
+            slower = replace(self.schedule, rate=AGAIN * self.schedule.rate)
+            self.history = self._trained(oracle, rows, slower, oracle.budget)
 
-        told = Recorded.of(self._told_of(oracle.rehearse(rows)) for rows in oracle.batches())
+    def _trained(self, oracle: Oracle, rows: tuple[Tensor, Tensor], schedule: Schedule, budget: Budget) -> History:
+        """Train the network on some rows of her images, and choose by others."""
+        told = Recorded.of(self._told_of(oracle.rehearse(part)) for part in oracle.batches())
 
-        def loss_on(rows: Tensor) -> Tensor:
-            return self._loss(told.select(rows).tokens)
+        def loss_on(some: Tensor) -> Tensor:
+            return self._loss(told.select(some).tokens)
 
-        self.history = train(self.network, loss_on, train_rows, held, schedule, "the alignment", oracle.budget)
+        return train(self.network, loss_on, *rows, schedule, "the alignment", budget)
 
     @torch.no_grad()
     def scores(self, seen: Observation) -> Tensor:
@@ -99,13 +111,9 @@ class Alignment(Method):
         return cross_entropy(self.network.scores(tokens).flatten(0, 1), tokens.source.flatten(), ignore_index=NOWHERE)
 
     @torch.no_grad()
-    def _begin_with(self, placer: Placer, held: Observation) -> bool:
-        """Take what was trained before, if it is for tokens like these and places held-out images better."""
-        if not placer.suits(self.discriminant):
-            return False
-        own, loss = (self.discriminant, self.network), float(self._loss(self._told_of(held).tokens))
-        self.discriminant, self.network = placer.begin(self.discriminant)
-        if float(self._loss(self._told_of(held).tokens)) < loss:
-            return True
-        self.discriminant, self.network = own
-        return False
+    def _worse_than(self, placer: Placer, held: Observation) -> bool:
+        """Whether what was trained before places held-out images better than what her own images have taught her."""
+        other = Alignment(self.width, self.layers)
+        other.discriminant, other.network = placer.begin(self.discriminant)
+        losses = [float(each._loss(each._told_of(held).tokens)) for each in (other, self)]
+        return losses[0] < losses[1]

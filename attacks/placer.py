@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atm.errors import AtmError
-from atm.weight_files import HEADER, file_digest, load_state, read_weights, write_tensors
+from atm.errors import AtmError, one_line
+from atm.text import printable
+from atm.weight_files import HEADER, file_digest, read_weights, write_tensors
 from attacks.discriminant import Discriminant
 from attacks.matcher import Matcher
 
@@ -53,18 +54,21 @@ class Placer:
             AtmError: the file is missing, damaged, or holds something else.
         """
         description, state = read_weights(path, "placer")
+        parts = {name.removeprefix(TOLD): state[name].float() for name in state if name.startswith(TOLD)}
+        own = {name.removeprefix(NETWORK): state[name] for name in state if name.startswith(NETWORK)}
         try:
             closed, sizes = description["closed_form"], (int(description["width"]), int(description["layers"]))
-            parts: dict[str, Any] = {name.removeprefix(TOLD): state[name] for name in state if name.startswith(TOLD)}
-            discriminant = Discriminant(**parts, **closed)
-            learned = state[LEARNED]
+            _check(parts, own, state[LEARNED], *sizes)
+            if len(parts) + len(own) + 1 < len(state):
+                raise ValueError("it holds other tensors too")
+            kind = {name: bool(closed[name]) for name in ("ordered", "in_place")}
+            discriminant = Discriminant(**parts, **kind, per_token=closed.get("per_token"))
             _ = f"{description['data']['name']} {description['data']['signals']:,} {description['policy']}"
-        except (KeyError, TypeError, ValueError) as error:
-            raise AtmError(f"{path} is damaged: it holds no whole placer ({error})") from None
+        except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+            raise AtmError(f"{path} is damaged: it holds no whole placer ({one_line(error)})") from None
         network = Matcher.over(discriminant, *sizes)
-        own = {name.removeprefix(NETWORK): state[name] for name in state if name.startswith(NETWORK)}
-        load_state(network, own, path)
-        return cls(discriminant, network.eval(), description, learned, file_digest(path))
+        network.load_state_dict(own)
+        return cls(discriminant, network.eval(), description, state[LEARNED], file_digest(path))
 
     def write(self, path: Path) -> None:
         """Write it as safetensors, whole or not at all."""
@@ -91,15 +95,19 @@ class Placer:
         parts = {each.name: getattr(self.discriminant, each.name) for each in fields(self.discriminant)}
         moved: dict[str, Any] = {name: part.to(device) for name, part in parts.items() if isinstance(part, Tensor)}
         discriminant = replace(self.discriminant, **moved, in_place=own.in_place, per_token=own.per_token)
-        network = Matcher.over(discriminant, int(self.description["width"]), int(self.description["layers"]))
+        with torch.random.fork_rng(devices=[]):  # what draws next draws as without it
+            network = Matcher.over(discriminant, int(self.description["width"]), int(self.description["layers"]))
         network.load_state_dict(self.network.state_dict())
         return discriminant, network
 
     def in_words(self, noun: str) -> str:
-        """Of a report: what it was trained on."""
+        """Of a report, a sentence about whoever has it: what it was trained on, and what becomes of it."""
         about = self.description
-        learned = f"{about['data']['signals']:,} {noun}s of {about['data']['name']}"
-        return f"where tokens belong was learned beforehand from {learned}, under policy {about['policy']}"
+        learned = f"{about['data']['signals']:,} {noun}s of {about['data']['name']} under policy {about['policy']}"
+        return printable(
+            f"She learned beforehand where tokens belong, from {learned}, and goes on from that where the order is "
+            f"hidden and it places {noun}s of her own better than these alone teach her."
+        )
 
     def knows(self, hashes: Sequence[str]) -> int:
         """How many of some signals, by their hashes, it learned from."""
@@ -111,3 +119,22 @@ def short(hashes: Sequence[str]) -> Tensor:
     """``[N, 8]`` uint8: `Placer.learned` of signals with such hashes."""
     rows = [list(bytes.fromhex(each)[:BYTES]) for each in hashes]
     return torch.tensor(rows, dtype=torch.uint8).reshape(-1, BYTES)
+
+
+def _check(
+    parts: Mapping[str, Tensor], network: Mapping[str, Tensor], learned: Tensor, width: int, layers: int
+) -> None:
+    """Raise ``KeyError`` or ``ValueError`` unless the tensors of a file go together, before such a network is made."""
+    features, places = parts["slopes"].shape
+    wanted = {"mean": (features,), "scale": (features,), "slopes": (features, places), "offsets": (places,)}
+    wanted |= {"held": (features + 1,)} if "held" in parts else {}
+    if {name: tuple(part.shape) for name, part in parts.items()} != wanted or not features * places:
+        raise ValueError("the tensors of the closed form do not go together")
+    if width < 4 or width % 4 or not 1 <= layers <= len(network):
+        raise ValueError(f"a network of width {width} with {layers} layers is none")
+    with torch.device("meta"):  # which takes no memory
+        made = Matcher(features, places, width, layers).state_dict()
+    if {name: part.shape for name, part in network.items()} != {name: part.shape for name, part in made.items()}:
+        raise ValueError(f"its network is not of width {width} with {layers} layers")
+    if learned.dtype != torch.uint8 or learned.shape[1:] != (BYTES,):
+        raise ValueError("hashes of what it learned from are missing")

@@ -9,6 +9,7 @@ from atm.codec import Codec
 from atm.data import Samples
 from atm.errors import AtmError
 from atm.signals import Signal, TextSignal
+from atm.threat import ThreatModel
 from atm.victims import Victim
 from attacks.language import LanguageModel
 from attacks.placer import Placer
@@ -28,30 +29,41 @@ def prior(folder: str | None, signal: Signal) -> LanguageModel | None:
 
 
 def placer(
-    path: str | None, victim: Victim, codecs: Mapping[int, tuple[Codec, str]], attacked: Samples
+    path: str | None, threat: ThreatModel, victim: Victim, codecs: Mapping[int, tuple[Codec, str]], attacked: Samples
 ) -> Placer | None:
     """What places tokens and was asked for.
 
     Args:
         path: of its file.
+        threat: who has it.
         victim: whose tokens it is to place.
         codecs: with their digests, by the layer after which tokens are sent.
         attacked: signals of which it must have seen none.
 
     Raises:
-        AtmError: the file holds none, or one for another victim or codec, or one that saw what is attacked.
+        AtmError: the file holds none, or one for another victim or codec, one that saw what is attacked, or one that
+            saw more than the adversary may.
     """
     if path is None:
         return None
     found, noun = Placer.read(Path(path)), victim.encoder.signal.noun
-    if found.description.get("victim") not in (victim.digest, victim.body):
-        raise AtmError(f"--placer {path} was trained for another victim than {victim.name!r}")
-    _, digest = codecs.get(found.description.get("layer", 0), (None, None))
-    if found.description.get("codec") != digest:
-        raise AtmError(f"--placer {path} was trained for another codec, or for tokens after another layer")
+    check_fit(found, f"--placer {path}", victim, {layer: digest for layer, (_, digest) in codecs.items()})
     known = found.knows(attacked.hashes)
     if known:
         raise AtmError(
             f"--placer {path} learned from {known} of the {len(attacked)} attacked {noun}s; train it on others"
         )
+    if threat.auxiliary is not None and len(found.learned) > threat.auxiliary:
+        raise AtmError(
+            f"--placer {path} learned from {len(found.learned):,} {noun}s, and threat model {threat.name!r} has "
+            f"{threat.auxiliary} at most"
+        )
     return found
+
+
+def check_fit(placer: Placer, named: str, victim: Victim, codecs: Mapping[int, str]) -> None:
+    """Raise `AtmError` unless a placer was trained for a victim, and for one of its codecs, by layer and digest."""
+    if placer.description.get("victim") not in (victim.digest, victim.body):
+        raise AtmError(f"{named} was trained for another victim than {victim.name!r}")
+    if (placer.description.get("layer"), placer.description.get("codec")) not in list(codecs.items()):
+        raise AtmError(f"{named} was trained for another codec, or for tokens after another layer")

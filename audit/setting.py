@@ -225,7 +225,7 @@ def prepare(config: AttackConfig) -> Setting:
     attacks, denied = choose_attacks(config.attacks, threat, signal.name, prior is not None)
     wanted, unable = choose_inferences(config.attacks, threat, signal.name)
     data = samples(config, signal, threat.auxiliary)
-    placer = beforehand.placer(config.placer, victim, loaded, data.victims)
+    placer = beforehand.placer(config.placer, threat, victim, loaded, data.victims)
     taught = frozenset[str]()
     if config.head == PROBE:  # after the codecs, as all heads
         victim, taught = _probed(victim, config, data.victims)
@@ -266,7 +266,9 @@ def prepare(config: AttackConfig) -> Setting:
         "channel": str(channel),
         "defence": asked_defence,
         "threat": threat.as_dict(),
-        "threat_in_words": threat.describe(type(signal)),
+        "threat_in_words": " ".join(
+            [threat.describe(type(signal)), *([] if placer is None else [placer.in_words(signal.noun)])]
+        ),
         "data": {
             "name": data.victims.name,
             "victims": len(data.victims),
@@ -278,13 +280,7 @@ def prepare(config: AttackConfig) -> Setting:
             "validation_digest": own.validation.digest,
             "skipped": sorted({*data.victims.skipped, *data.auxiliary.skipped, *data.validation.skipped}),
             "notes": sorted(
-                {
-                    *data.victims.notes,
-                    *data.auxiliary.notes,
-                    *data.validation.notes,
-                    *[harm.UNLEARNED] * unlearned,
-                    *([] if placer is None else [placer.in_words(signal.noun)]),
-                }
+                {*data.victims.notes, *data.auxiliary.notes, *data.validation.notes, *[harm.UNLEARNED] * unlearned}
             ),
         },
         "device": str(atm.device.resolve(config.device)),

@@ -25,6 +25,7 @@ from attacks.base import held_out
 from attacks.placer import Placer, short
 from attacks.session import Campaign, Session
 from audit import harm
+from audit.beforehand import check_fit
 from audit.system import STRICT, OnAir
 from audit.target import target
 from audit.train import shown, write_card
@@ -45,7 +46,7 @@ class PlacerConfig(OnAir):
         budget: seconds for them; None sets no limit.
         width: of the transformer.
         layers: of the transformer.
-        start: a file of this command to go on from.
+        start: a file of this command to go on from, for the same tokens; width and layers are then its own.
     """
 
     COMMAND: ClassVar[str] = "atm train placer"
@@ -94,6 +95,10 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
     found = target(config, (config.policy,))
     victim, (policy,) = found.victim, found.policies
     codec, codec_digest = found.codecs[policy.device_layers]
+    if before is not None:
+        check_fit(before, f"--start {config.start}", victim, {policy.device_layers: codec_digest})
+        if before.description.get("threat") != threat.name:
+            raise AtmError(f"--start {config.start} was trained for {before.description.get('threat')}: give --threat")
     own, alike = _signals(config, victim.encoder.signal, say)
     link = Link(victim.encoder, policy, codec, channel)
     campaign = Campaign(config.seed, seed_of("placer", config.seed, own.digest), placer=before)
@@ -105,7 +110,8 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
     session.oracle().observe(torch.arange(1))  # all are sent now, which is no part of the training's time
     budget = session.budget() if config.budget is None else session.budget(config.budget)
     schedule = replace(Alignment().schedule, steps=config.steps)
-    learned = session.fitted(Alignment, budget, width=config.width, layers=config.layers, schedule=schedule)
+    sizes = {"width": config.width, "layers": config.layers}
+    learned = session.fitted(Alignment, budget, **sizes, schedule=schedule, again=before is not None)
     placed = _placed(session, learned)
     description = {
         "victim": victim.digest,
@@ -114,14 +120,17 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
         "policy": policy.name,
         "channel": str(channel),
         "threat": threat.name,
-        "data": {"name": own.name, "signals": len(own), "digest": own.digest, "alike": alike},
+        "data": {"name": own.name, "signals": len(own), "digest": own.digest},
+        "left_out": {"resembling": shown(config.test_data or config.data), "signals": alike},
         "width": learned.network.blocks[0].norm_self.normalized_shape[0],
         "layers": len(learned.network.blocks),
         "steps": len(learned.history.train),
         "cut": learned.history.cut,
+        "start": None if before is None else before.digest,
         **{name: round(float(each.mean()), 4) for name, each in placed.items()},
     }
-    Placer(learned.discriminant, learned.network, description, short(own.hashes)).write(path)
+    known = short(own.hashes) if before is None else torch.cat([short(own.hashes), before.learned]).unique(dim=0)
+    Placer(learned.discriminant, learned.network, description, known).write(path)
     write_card(path, {"kind": "placer", **description}, config.command(), own)
     return description
 
@@ -134,14 +143,14 @@ def _signals(config: PlacerConfig, signal: Signal, say: Callable[[str], None]) -
     )
     attacked = read.load(signal, config.test_data or config.data, "test", label_by=config.label_by)
     shared, alike = set(own.hashes) & set(attacked.hashes), 0
-    if len(shared) == len(own):
+    if config.test_data is None and len(shared) == len(own):
         say(
             f"{config.data} has no test split: attack {signal.noun}s that are not among these, or give those that "
             "will be attacked with --test-data"
         )
     else:
         own = own.distinct(list(shared))
-        own, alike = read.apart(signal, own, attacked)
+        own, alike = read.apart(signal, own, attacked) if len(own) else (own, 0)
         if shared or alike:
             say(f"{len(shared) + alike} {signal.noun}s are left out: those that may be attacked resemble them")
     if len(own) < FEWEST:

@@ -13,7 +13,6 @@ from atm.errors import AtmError
 from atm.text import printable
 from audit.options import (
     Device,
-    Experiment,
     Force,
     Head,
     ImageSize,
@@ -238,7 +237,6 @@ def train_projector(
 @of_system("head", "classes", "defense", "auxiliary_data", "group_by", "threat", before="images")
 def train_placer(
     context: typer.Context,
-    experiment: Experiment = None,
     threat: Annotated[
         str, typer.Option(help="Whose tokens are placed: somebody who runs the device and is not told where they go.")
     ] = "server-shuffled",
@@ -251,7 +249,9 @@ def train_placer(
     budget: Annotated[float | None, typer.Option(help="Seconds for them; default: no limit.")] = None,
     width: Annotated[int, typer.Option(help="Of the transformer.")] = 96,
     layers: Annotated[int, typer.Option(help="Of the transformer.")] = 2,
-    start: Annotated[str | None, typer.Option(help="File of this command to go on from.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="File of this command to go on from; width and layers are its own.")
+    ] = None,
     out_file: Annotated[Path, typer.Option("--out", help="Safetensors file to write; a card comes beside it.")] = Path(
         "placer.safetensors"
     ),
@@ -262,7 +262,7 @@ def train_placer(
     from audit.train_placer import PlacerConfig, placer
 
     refuse_to_replace(out_file, force)
-    config = configured(context, PlacerConfig, experiment)
+    config = configured(context, PlacerConfig, None)
     with Progress("loading", lambda line: True) as say:
         told = placer(config, out_file, say)
     if as_json:

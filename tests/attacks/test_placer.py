@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from atm.errors import AtmError
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import Knowledge, ThreatModel
+from atm.weight_files import read_tensors
 from attacks.alignment import Alignment
 from attacks.placer import Placer, short
 from attacks.session import Campaign, Session
@@ -60,10 +62,8 @@ def test_it_comes_back_from_its_file_as_it_was(link, trained, tmp_path):
     torch.testing.assert_close(fresh.scores(seen), trained.scores(seen), rtol=0, atol=0)
     assert back.description["layer"] == 3 and len(back.digest) == 64
     assert back.knows(HASHES) == 2 and back.knows([HASHES[0], "ff" * 32]) == 1
-    assert (
-        back.in_words("picture")
-        == "where tokens belong was learned beforehand from 2 pictures of others, under policy none"
-    )
+    said = "She learned beforehand where tokens belong, from 2 pictures of others under policy none, and goes on"
+    assert back.in_words("picture").startswith(said)
 
 
 def test_few_pictures_place_more_tokens_where_many_were_learned_from_before(link, trained):
@@ -75,14 +75,25 @@ def test_few_pictures_place_more_tokens_where_many_were_learned_from_before(link
 
 def test_one_that_places_nothing_is_not_gone_on_from(link, trained):
     """Whoever hands an adversary a bad placer must not weaken her."""
-    few = pictures(60, seed=3)
+    few = pictures(200, seed=3)
     torch.manual_seed(0)
     slopes = torch.randn_like(trained.discriminant.slopes)
     bad = Placer(dataclasses.replace(trained.discriminant, slopes=slopes), trained.network, ABOUT, short([]))
     alone, misled = aligned(link, few)[0], aligned(link, few, bad)[0]
+    assert alone.history.best_step and misled.history.train == alone.history.train
     for name, value in alone.network.state_dict().items():
         torch.testing.assert_close(misled.network.state_dict()[name], value)
     torch.testing.assert_close(misled.discriminant.slopes, alone.discriminant.slopes)
+
+
+def test_one_that_places_a_little_does_not_weaken_who_learns_more_from_her_own(link):
+    """It is held against what her own pictures have taught, and not against what tokens tell before."""
+    own = pictures(300, seed=5)
+    narrow, _ = aligned(link, pictures(120, seed=6), schedule=Schedule(rate=3e-3, steps=1))
+    alone, held_back = aligned(link, own)[0], aligned(link, own, placer_of(narrow))[0]
+    assert min(loss for _, loss in alone.history.validation) < alone.history.validation[0][1]
+    assert held_back.history.train == alone.history.train
+    torch.testing.assert_close(held_back.discriminant.slopes, alone.discriminant.slopes)
 
 
 def test_one_for_other_tokens_is_left_alone(link, trained):
@@ -106,15 +117,57 @@ def test_what_is_no_whole_placer_is_refused_in_one_line(trained, tmp_path, broke
         about["width"] = 64
     Placer(trained.discriminant, network, about, short(HASHES)).write(path)
     if broken in ("kind", "tensor"):
-        from safetensors import safe_open
-
-        with safe_open(str(path), framework="pt") as file:
-            metadata, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata, state = read_tensors(path)
         if broken == "kind":
             metadata = {"atm": '{"kind": "head"}'}
         else:
             del state["discriminant.mean"]
         save_file(state, path, metadata)
+    _refused(path)
+
+
+@pytest.mark.parametrize(
+    ("described", "tensors"),
+    [
+        ({"width": 10**12}, {}),
+        ({"width": 34}, {}),
+        ({"width": float("inf")}, {}),
+        ({"layers": 10**9}, {}),
+        ({"layers": 0}, {}),
+        ({"closed_form": []}, {}),
+        ({"data": []}, {}),
+        ({}, {"discriminant.slopes": torch.zeros(24)}),
+        ({}, {"discriminant.slopes": torch.zeros(0, 16)}),
+        ({}, {"discriminant.mean": torch.zeros(3)}),
+        ({}, {"discriminant.held": torch.zeros(3)}),
+        ({}, {"discriminant.more\n": torch.zeros(3)}),
+        ({}, {"network.more": torch.zeros(3)}),
+        ({}, {"learned": torch.zeros(2, 8)}),  # whose bytes are those of no hash
+        ({}, {"learned": torch.zeros(16, dtype=torch.uint8)}),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_it_takes_memory(trained, tmp_path, described, tensors):
+    path = tmp_path / "placer.safetensors"
+    placer_of(trained).write(path)
+    metadata, state = read_tensors(path)
+    text = json.dumps({**json.loads(metadata["atm"]), **described})
+    save_file({**state, **tensors}, path, {"atm": text})
+    _refused(path)
+
+
+def test_a_file_of_another_type_of_numbers_is_read_as_its_own(trained, tmp_path):
+    path = tmp_path / "placer.safetensors"
+    placer_of(trained, policy="\x1b[31m").write(path)
+    metadata, state = read_tensors(path)
+    save_file(
+        {name: part.double() if part.is_floating_point() else part for name, part in state.items()}, path, metadata
+    )
+    back = Placer.read(path)
+    torch.testing.assert_close(back.discriminant.slopes, trained.discriminant.slopes, rtol=0, atol=0)
+    assert "\x1b" not in back.in_words("picture")
+
+
+def _refused(path):
     with pytest.raises(AtmError) as refused:
         Placer.read(path)
     assert "\n" not in str(refused.value) and str(path) in str(refused.value)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from PIL import Image
 
-from attacks.alignment import Alignment
+from attacks.placer import Placer
 from reports.run import Run
 from tests.audit.conftest import parse
 
@@ -43,23 +44,48 @@ def test_an_attack_goes_on_from_it_and_says_so(atm, victim, split, trained, tmp_
     code, _, err = atm(*words, "--placer", trained, "--out", tmp_path / "run")
     assert code == 0, err
     run = Run.read(tmp_path / "run")
-    notes = [note for note in run.about["data"]["notes"] if "beforehand" in note]
-    assert len(notes) == 1 and "under policy uniform-0.9" in notes[0] and len(run.about["placer"]) == 64
+    said = run.about["threat_in_words"]
+    assert "She learned beforehand" in said and "under policy uniform-0.9" in said and len(run.about["placer"]) == 64
     code, _, err = atm(*words, "--replay", tmp_path / "run", "--out", tmp_path / "again")
     assert code == 2 and "give the same --placer" in err
 
 
-def test_it_goes_on_from_an_earlier_one_if_that_places_more(atm, victim, split, trained, tmp_path, monkeypatch):
-    path, asked = tmp_path / "more.safetensors", []
-    monkeypatch.setattr(Alignment, "_begin_with", lambda self, placer, held: asked.append(placer) or False)
-    code, out, err = atm(
-        "train", "placer", "--victim", victim, "--data", split, *TINY, "--steps", "5", "--start", trained, "--json",
-        "--out", path,
-    )  # fmt: skip
+def test_it_goes_on_from_an_earlier_one(atm, victim, split, trained, tmp_path):
+    words = (
+        "train",
+        "placer",
+        "--victim",
+        victim,
+        "--data",
+        split,
+        *TINY,
+        "--steps",
+        "5",
+        "--start",
+        trained,
+        "--json",
+    )
+    code, out, err = atm(*words, "--out", tmp_path / "more.safetensors")
     assert code == 0, err
     told = parse(out)
-    assert told["width"] == 96 and told["steps"] <= 5 and 0 <= told["placed"] <= 1
-    assert [placer.description["width"] for placer in asked] == [16]
+    assert told["width"] == 16 and told["steps"] <= 5 and told["start"] == Placer.read(trained).digest
+    code, _, err = atm(*words, "--threat", "server-no-map", "--out", tmp_path / "other.safetensors")
+    assert code == 2 and "was trained for server-shuffled" in err
+    code, _, err = atm(*words, "--codec", "digital:10", "--out", tmp_path / "other.safetensors")
+    assert code == 2 and "another codec" in err
+
+
+def test_what_an_earlier_one_learned_from_may_not_be_attacked_either(atm, victim, split, trained, tmp_path):
+    """Else a second training, on others, would wash the attacked pictures out of what the file tells."""
+    path, test = tmp_path / "more.safetensors", ("--test-data", split / "train", "--data", split / "test")
+    code, _, err = atm(
+        "train", "placer", "--victim", victim, *test, *TINY, "--steps", "2", "--start", trained, "--out", path
+    )
+    assert code == 0, err
+    attack = ("attack", "--victim", victim, *TINY, "--threat", "server-shuffled", *QUICK, "--out", tmp_path / "run")
+    for folder in ("train", "test"):
+        code, _, err = atm(*attack, "--data", split / folder, "--placer", path)
+        assert code == 2 and "attacked pictures; train it on others" in err.replace("\n", " ")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +106,22 @@ def test_what_cannot_be_trained_is_refused_in_one_line(atm, victim, split, tmp_p
     assert code == 2 and said in err and len(err.strip().splitlines()) <= 2 and not path.exists()
 
 
+def test_nothing_is_learned_from_what_is_said_to_be_attacked(atm, victim, split, tmp_path):
+    path, same = tmp_path / "placer.safetensors", ("--data", split / "train", "--test-data", split / "train")
+    code, _, err = atm("train", "placer", "--victim", victim, *same, *TINY, "--out", path)
+    assert code == 2 and "0 pictures are too few to learn from" in err and not path.exists()
+
+
+def test_near_duplicates_of_what_is_attacked_are_left_out(atm, victim, split, tmp_path):
+    for name in ("cat", "dog"):
+        lighter = Image.open(min((split / "train" / name).iterdir())).point(lambda value: min(value + 2, 255))
+        (tmp_path / "attacked" / name).mkdir(parents=True)
+        lighter.save(tmp_path / "attacked" / name / "lighter.png")
+    path, test = tmp_path / "placer.safetensors", ("--test-data", tmp_path / "attacked")
+    code, _, err = atm("train", "placer", "--victim", victim, "--data", split / "train", *test, *TINY, "--out", path)
+    assert code == 2 and "38 pictures are too few to learn from" in err
+
+
 def test_it_may_not_have_seen_what_is_attacked(atm, victim, pictures, split, trained, tmp_path):
     words = ("attack", "--victim", victim, *TINY, "--threat", "server-shuffled", *QUICK, "--out", tmp_path / "run")
     code, _, err = atm(*words, "--data", pictures, "--placer", trained)
@@ -92,6 +134,10 @@ def test_one_for_another_system_is_refused(atm, victim, split, trained, tmp_path
     assert code == 2 and "another codec" in err
     code, _, err = atm("attack", "--images", "10", "--auxiliary", "30", *words[2:])
     assert code == 2 and "another victim" in err
+    few = tmp_path / "few.yaml"
+    few.write_text("name: few\nknows: [weights, codec, policy, snr, auxiliary]\nauxiliary: 25\n")
+    code, _, err = atm("attack", "--victim", victim, "--data", split, *TINY, *words, "--threat", few)
+    assert code == 2 and "has 25 at most" in err.replace("\n", " ")
     assert not (tmp_path / "run").exists()
 
 

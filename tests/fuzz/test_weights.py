@@ -1,4 +1,4 @@
-"""Weights, heads, codecs, pickles and class names: damaged, of another kind, or signed but without sense."""
+"""Weights, heads, codecs, placers, pickles and class names: damaged, of another kind, or signed but without sense."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ WORDS = {
     "victim.safetensors": ATTACK,
     "codec.safetensors": [*ATTACK, "--codec", "codec.safetensors"],
     "head.safetensors": [*ATTACK, "--head", "head.safetensors"],
+    "placer.safetensors": [*ATTACK, "--placer", "placer.safetensors"],
     "state.pth": [*world.ACCEPTED["convert"]],
 }
 JUNK: tuple[Any, ...] = (
@@ -58,7 +59,7 @@ def test_damaged_weights(copies, name, how):
 @st.composite
 def changes(draw: st.DrawFn) -> tuple[str, tuple[str, ...], Any]:
     """A file, the way to a field of its description, and what stands there."""
-    name = draw(st.sampled_from(list(WORDS)[:3]))
+    name = draw(st.sampled_from(list(WORDS)[:4]))
     fields = {
         "victim.safetensors": [
             *(("architecture", key) for key in (*world.SHAPE, "mlp_ratio", "x")),
@@ -66,6 +67,11 @@ def changes(draw: st.DrawFn) -> tuple[str, tuple[str, ...], Any]:
             ("std",),
         ],
         "codec.safetensors": [("architecture", key) for key in ("width", "rates", "hidden", "depth", "x")],
+        "placer.safetensors": [
+            *((key,) for key in ("width", "layers", "layer", "codec", "policy", "data", "closed_form")),
+            *(("closed_form", key) for key in ("ordered", "in_place", "per_token", "x")),
+            *(("data", key) for key in ("name", "signals")),
+        ],
     }.get(name, [])
     way = draw(st.sampled_from([*fields, ("kind",), ("victim",), ("classes",), ("architecture",), ("exit_layer",), ()]))
     return name, way, draw(st.one_of(st.sampled_from(JUNK), st.sampled_from(ODD)))
@@ -122,7 +128,7 @@ def _none(state: dict[str, torch.Tensor], first: str) -> None:
     state.clear()
 
 
-@pytest.mark.parametrize("name", list(WORDS)[:3])
+@pytest.mark.parametrize("name", list(WORDS)[:4])
 @pytest.mark.parametrize("spoil", [_nan, _infinite, _missing, _more, _reshaped, _none])
 def test_tensors_that_must_be_refused(copies, name, spoil):
     with copies(name) as folder:
@@ -134,10 +140,11 @@ def test_tensors_that_must_be_refused(copies, name, spoil):
     "given", [name for name in world.FILES if name not in ("run", "swept", "compared", "searched")]
 )
 @pytest.mark.parametrize(
-    "option", ["--victim", "--codec", "--head", "--weights", "--classes", "--policy", "--threat", "--replay"]
+    "option",
+    ["--victim", "--codec", "--head", "--weights", "--classes", "--policy", "--threat", "--replay", "--placer"],
 )
 def test_a_file_of_another_kind_is_refused(copies, option, given):
-    right = {"--victim": "victim", "--codec": "codec", "--head": "head", "--policy": "policy", "--threat": "threat"}
+    right = {f"--{kind}": kind for kind in ("victim", "codec", "head", "policy", "threat", "placer")}
     if given.startswith(right.get(option, "-")):
         pytest.skip("the right kind")
     with copies() as folder:

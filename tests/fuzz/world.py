@@ -16,6 +16,9 @@ from atm.codecs import JsccCodec
 from atm.store import RunStore
 from atm.victims import load_victim
 from atm.weight_files import write_weights
+from attacks.discriminant import Discriminant
+from attacks.matcher import Matcher
+from attacks.placer import Placer, short
 from audit.compare import CompareConfig, compare
 from audit.evaluate import attack
 from audit.pareto.config import SearchConfig
@@ -29,9 +32,9 @@ from tests.audit.conftest import SHAPE
 from tests.questions import save_language, write_questions
 
 FILES = (
-    "victim.safetensors", "codec.safetensors", "head.safetensors", "classes.txt", "policy.yaml", "threat.yaml",
-    "attack.yaml", "sweep.json", "pictures", "pictures.tar", "state.pth", "run", "swept", "compared", "searched",
-    "schedule.yaml", "asked", "language", "tower.safetensors",
+    "victim.safetensors", "codec.safetensors", "head.safetensors", "placer.safetensors", "classes.txt", "policy.yaml",
+    "threat.yaml", "attack.yaml", "sweep.json", "pictures", "pictures.tar", "state.pth", "run", "swept", "compared",
+    "searched", "schedule.yaml", "asked", "language", "tower.safetensors",
 )  # fmt: skip
 FEW = ("--victim", "victim.safetensors", "--data", "pictures", "--images", "4", "--auxiliary", "20")
 OUT = ("--out", "out")
@@ -53,6 +56,8 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
     "train projector": ("train", "projector", "--victim", "test_vit", "--weights", "tower.safetensors",
                         "--image-size", "32", "--lm", "language", "--data", "asked", "--images", "8",
                         "--test-images", "4", "--out", "new"),
+    "train placer": ("train", "placer", "--victim", "victim.safetensors", "--data", "pictures",
+                     "--start", "placer.safetensors", "--out", "new.safetensors"),
     "calibrate": ("calibrate", "0.3", "--victim", "victim.safetensors", "--data", "pictures", "--images", "4",
                   "--out", "new.yaml"),
     "convert": ("convert", "state.pth", "new.safetensors"),
@@ -139,6 +144,11 @@ def _weights(folder: Path) -> None:
     about = {"kind": "codec", "victim": of, "architecture": codec.config}
     write_weights(folder / "codec.safetensors", codec, about)
     write_weights(folder / "head.safetensors", head, {"kind": "head", "victim": of, "classes": ["cat", "dog"]})
+    closed = Discriminant(torch.zeros(24), torch.ones(24), torch.randn(24, 16), torch.zeros(16), False, False)
+    learned = {"victim": of, "codec": "", "layer": SHAPE["depth"], "policy": "none", "width": 8, "layers": 1}
+    learned["data"] = {"name": "others", "signals": 1}
+    placer = Placer(closed, Matcher.over(closed, 8, 1), learned, short(["ab" * 32]))
+    placer.write(folder / "placer.safetensors")
     torch.save({"epoch": 3, "state_dict": head.state_dict()}, folder / "state.pth")
 
 
