@@ -88,10 +88,13 @@ def test_one_that_places_nothing_is_not_gone_on_from(link, trained):
 
 def test_one_that_places_a_little_does_not_weaken_who_learns_more_from_her_own(link):
     """It is held against what her own pictures have taught, and not against what tokens tell before."""
-    own = pictures(300, seed=5)
-    narrow, _ = aligned(link, pictures(120, seed=6), schedule=Schedule(rate=3e-3, steps=1))
-    alone, held_back = aligned(link, own)[0], aligned(link, own, placer_of(narrow))[0]
-    assert min(loss for _, loss in alone.history.validation) < alone.history.validation[0][1]
+    own, short_time = pictures(400, seed=5), Schedule(rate=3e-3, steps=40, batch=32, every=10)
+    little = placer_of(aligned(link, pictures(300, seed=1), schedule=short_time)[0])
+    alone, session = aligned(link, own)
+    before, _ = aligned(link, own, schedule=Schedule(steps=1, rate=0.0))
+    held = session.oracle().rehearse(torch.arange(360, 400))
+    assert before._worse_than(little, held) and not alone._worse_than(little, held)
+    held_back = aligned(link, own, little)[0]
     assert held_back.history.train == alone.history.train
     torch.testing.assert_close(held_back.discriminant.slopes, alone.discriminant.slopes)
 
