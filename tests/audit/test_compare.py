@@ -58,7 +58,7 @@ def test_compare_measures_all_and_goes_on_where_it_was_killed(atm, victim, pictu
     names = ["none", "uniform-0.5", "drop for uniform-0.5", "noise for uniform-0.5", "quantize:2"]
     result = parse(text)
     assert [p["name"] for p in result["points"]] == names and len(result["pairs"]) == 2
-    assert all("too few images" in p["sentence"].lower() for p in result["pairs"]), "six images claim nothing"
+    assert all("too few pictures" in p["sentence"].lower() for p in result["pairs"]), "six pictures claim nothing"
     for name in ("points.csv", "compare.svg", "compare.html"):
         assert (tmp_path / "whole" / name).stat().st_size > 100
     assert {"mean_image", "best_constant", "random_image", "ridge"} == set(

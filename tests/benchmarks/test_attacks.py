@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from atm.errors import AtmError
 from audit.setting import AttackConfig
 from benchmarks import attacks
 from benchmarks.peers import InversionNetwork
@@ -83,7 +84,6 @@ def test_one_call_measures_every_victim_on_its_own_data_under_every_threat_model
     assert asked == [("a", "x", "server"), ("a", "x", "black-box"), ("b", "y", "server"), ("b", "y", "black-box")]
 
 
-def test_a_victim_without_data_is_refused(monkeypatch, capsys):
-    with pytest.raises(SystemExit, match="2"):
+def test_a_victim_without_data_is_refused(monkeypatch):
+    with pytest.raises(AtmError, match="2 victims but 1 data sets"):
         run(monkeypatch, "--victim", "a", "b", "--data", "x")
-    assert "2 victims but 1 data sets" in capsys.readouterr().err
