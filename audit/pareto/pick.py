@@ -9,7 +9,7 @@ from pathlib import Path
 
 from atm.errors import AtmError
 from audit.pareto.front import feasible
-from audit.pareto.objectives import OBJECTIVES, bounds, canonical
+from audit.pareto.objectives import OBJECTIVES, Bound, bounds, canonical
 from audit.pareto.outcome import Outcome
 from audit.pareto.run import write_policy
 from audit.pareto.trials import Trial
@@ -85,12 +85,32 @@ def pick_policy(
     )
     level = [name for name in values if name != best.name and _level(best.name, name, values, error)]
     if level:
-        named = ", ".join(level[:SAID]) + (" and others" if len(level) > SAID else "")
-        notes.append(f"chance decided between it and {named}, whose {objective.name} differs by less than the error")
+        notes.append(
+            f"chance decided between it and {_named(level)}, whose {objective.name} differs by less than the error"
+        )
+    others = [trial for trial in outcome.trials if not again or trial.name in outcome.again]
+    own = sign * known[best.number][objective.name]
+    near = [t.name for t in others if t not in able and _nearly(outcome, t, limits)
+            and sign * known[t.number][objective.name] < own]  # fmt: skip
+    if near:
+        notes.append(f"{_named(near)} would be better, and misses a bound by less than the error")
     notes += outcome.doubts(best, limits)
     decided = f"{objective.name} {give_or_take(values[best.name], error[best.name])} {where}"
     numbers = {**known[best.number], objective.name: values[best.name]}
     return Picked(best, write_policy(outcome, best), numbers, decided, notes)
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:SAID]) + (" and others" if len(names) > SAID else "")
+
+
+def _nearly(outcome: Outcome, trial: Trial, limits: tuple[Bound, ...]) -> bool:
+    """Whether a policy keeps all bounds, or would within the errors of its numbers."""
+    known = {} if trial.failure is not None else outcome.known(trial)
+    return bool(known) and all(
+        bound.met(known[name]) or bound.met(known[name] + bound.sign * outcome.error(trial, name))
+        for bound, name in ((bound, bound.objective.name) for bound in limits)
+    )
 
 
 def _level(one: str, other: str, values: dict[str, float], error: dict[str, float]) -> bool:

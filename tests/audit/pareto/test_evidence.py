@@ -198,6 +198,21 @@ def test_it_is_said_which_number_decided_and_where_chance_did(folder, outcome):
     assert pick_policy(folder, maximize="accuracy").decided.endswith(" in the search")
 
 
+def test_a_better_policy_that_misses_a_bound_by_less_than_the_error_is_named(folder, outcome):
+    best, second, third = sorted(outcome.front[:3], key=lambda trial: -trial.values["leakage"])
+    with open_folder(folder, CONFIG, True, False) as store:
+        there = measured_on_others(outcome, {best.name: 0.9, second.name: 0.76, third.name: 0.65})
+        store.update(full={}, **there)
+    picked = pick_policy(folder, at_least=["accuracy=0.8"], minimize="leakage")
+    assert picked.trial.name == best.name
+    assert f"{second.name} would be better, and misses a bound by less than the error" in picked.notes
+    assert not any(
+        "misses" in note for note in pick_policy(folder, at_least=["accuracy=0.8"], maximize="leakage").notes
+    )
+    with open_folder(folder, CONFIG, True, False) as store:
+        store.update(again={}, again_noise={}, again_images=0)
+
+
 def test_the_error_on_other_pictures_is_written_down(outcome):
     found = again(replace(outcome, again={}), OtherPictures(None))
     assert (
