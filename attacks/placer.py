@@ -61,8 +61,9 @@ class Placer:
             _check(parts, own, state[LEARNED], *sizes)
             if len(parts) + len(own) + 1 < len(state):
                 raise ValueError("it holds other tensors too")
-            kind = {name: bool(closed[name]) for name in ("ordered", "in_place")}
-            discriminant = Discriminant(**parts, **kind, per_token=closed.get("per_token"))
+            known: dict[str, Any] = {**parts, "per_token": closed.get("per_token")}
+            known |= {name: bool(closed[name]) for name in ("ordered", "in_place")}
+            discriminant = Discriminant(**known)
             _ = f"{description['data']['name']} {description['data']['signals']:,} {description['policy']}"
         except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
             raise AtmError(f"{path} is damaged: it holds no whole placer ({one_line(error)})") from None
