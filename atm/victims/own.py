@@ -48,9 +48,9 @@ def load(path: Path, otherwise: str = "") -> Loaded:
     description, state = read_weights(path, "victim", otherwise)
     try:
         vit = build_vit(description["architecture"])
-        mean, std = tuple(description["mean"]), tuple(description["std"])
+        mean, std = (_numbers(description[name]) for name in ("mean", "std"))
         classes = tuple(str(name) for name in description["classes"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AssertionError):
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, AssertionError):
         raise AtmError(f"{path} describes no victim of this version; write one with 'atm train victim'") from None
     load_state(vit, state, path)
     recipe = str(description.get("spectrogram", ""))
@@ -59,3 +59,10 @@ def load(path: Path, otherwise: str = "") -> Loaded:
             f"{path} takes no spectrogram {recipe!r} of this version; write a victim with 'atm train victim'"
         )
     return Loaded(vit, mean, std, description, classes, digest=file_digest(path), spectrogram=recipe)
+
+
+def _numbers(described: Any) -> tuple[float, ...]:
+    """One for each channel; raises ``TypeError`` or ``ValueError`` where these are none."""
+    if not isinstance(described, list) or not described:
+        raise TypeError("a list of numbers is wanted")
+    return tuple(float(number) for number in described)

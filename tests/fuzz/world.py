@@ -146,6 +146,7 @@ def _weights(folder: Path) -> None:
     write_weights(folder / "head.safetensors", head, {"kind": "head", "victim": of, "classes": ["cat", "dog"]})
     closed = Discriminant(torch.zeros(24), torch.ones(24), torch.randn(24, 16), torch.zeros(16), False, False)
     learned = {"victim": of, "codec": "", "layer": SHAPE["depth"], "policy": "none", "width": 8, "layers": 1}
+    learned["threat"] = "server-shuffled"
     learned["data"] = {"name": "others", "signals": 1}
     placer = Placer(closed, Matcher.over(closed, 8, 1), learned, short(["ab" * 32]))
     placer.write(folder / "placer.safetensors")
