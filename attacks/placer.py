@@ -7,9 +7,10 @@ she only goes on from there.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,11 @@ class Placer:
 
     def write(self, path: Path) -> None:
         """Write it as safetensors, whole or not at all."""
-        parts = {each.name: getattr(self.discriminant, each.name) for each in fields(self.discriminant)}
-        tensors = {TOLD + name: part for name, part in parts.items() if isinstance(part, Tensor)}
-        closed = {name: part for name, part in parts.items() if not isinstance(part, Tensor) and part is not None}
+        parts = _tensors(self.discriminant)
+        tensors = {TOLD + name: part for name, part in parts.items()}
+        closed = {
+            name: part for name, part in vars(self.discriminant).items() if name not in parts and part is not None
+        }
         tensors |= {NETWORK + name: part for name, part in self.network.state_dict().items()}
         tensors[LEARNED] = self.learned
         description = {**self.description, "kind": "placer", "closed_form": closed}
@@ -93,13 +96,9 @@ class Placer:
         included, so that it is taken from there.
         """
         device = own.slopes.device
-        parts = {each.name: getattr(self.discriminant, each.name) for each in fields(self.discriminant)}
-        moved: dict[str, Any] = {name: part.to(device) for name, part in parts.items() if isinstance(part, Tensor)}
+        moved: dict[str, Any] = {name: part.to(device) for name, part in _tensors(self.discriminant).items()}
         discriminant = replace(self.discriminant, **moved, in_place=own.in_place, per_token=own.per_token)
-        with torch.random.fork_rng(devices=[]):  # what draws next draws as without it
-            network = Matcher.over(discriminant, int(self.description["width"]), int(self.description["layers"]))
-        network.load_state_dict(self.network.state_dict())
-        return discriminant, network
+        return discriminant, copy.deepcopy(self.network).to(device)
 
     def in_words(self, noun: str) -> str:
         """Of a report, a sentence about whoever has it: what it was trained on, and what becomes of it."""
@@ -114,6 +113,11 @@ class Placer:
         """How many of some signals, by their hashes, it learned from."""
         mine = {bytes(row) for row in self.learned.numpy()}
         return sum(bytes.fromhex(each)[:BYTES] in mine for each in hashes)
+
+
+def _tensors(discriminant: Discriminant) -> dict[str, Tensor]:
+    """Those of a closed form, by name."""
+    return {name: part for name, part in vars(discriminant).items() if isinstance(part, Tensor)}
 
 
 def short(hashes: Sequence[str]) -> Tensor:
