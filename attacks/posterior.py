@@ -14,6 +14,7 @@ from attacks.decoder import Decoder
 from attacks.objective import MEASURED, Likelihood
 from attacks.oracle import Oracle
 from attacks.spread import Spread
+from attacks.stacked import Stacked
 
 ROUNDS = 10  # of putting tokens where a reconstruction expects them, at most
 
@@ -21,8 +22,8 @@ ROUNDS = 10  # of putting tokens where a reconstruction expects them, at most
 class Posterior(Method):
     """The decoder's output as the mean of a prior, its errors on held-out images as the width, and the likelihood.
 
-    Where the decoder had too little time, on large pictures, `attacks.context` takes its place: whichever errs less on
-    the held-out images.
+    Where the decoder had too little time, on large pictures, `attacks.context` takes its place, or `attacks.stacked`:
+    whichever errs least on the held-out images.
 
     Where the merge map is hidden, each token first goes to the patches where the decoder's output, sent through the
     adversary's own device, would have put something like it; then the decoder sees the better map. How often that
@@ -33,7 +34,7 @@ class Posterior(Method):
 
     def fit(self, oracle: Oracle) -> None:
         """Fit the decoder, and measure its errors and the noise."""
-        starts: list[Attack] = [oracle.fitted(Decoder), oracle.fitted(Context)]
+        starts: list[Attack] = [oracle.fitted(make) for make in (Decoder, Context, Stacked)]
         self.likelihood = Likelihood(oracle)
         self.loss = oracle.signal.loss
         held = held_out(len(oracle.images))[1][:MEASURED]

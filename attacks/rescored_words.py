@@ -13,6 +13,7 @@ from atm.signals import TextSignal
 from atm.threat import Observation, ThreatModel
 from attacks.base import Attack, held_out, permitted, require
 from attacks.budget import Budget
+from attacks.history import History
 from attacks.oracle import Oracle
 from attacks.word_decoder import WordDecoder
 from attacks.word_ridge import WordRidge
@@ -66,6 +67,8 @@ class RescoredWords(Attack):
         first = torch.arange(min(CHOOSING, len(own)))
         known, words = self.start.candidates(seen.select(first), self.count), words[first]
         places = self._affordable(known, oracle.budget.part(1 / 3, "choosing"), 1)
+        self.hurried = places < self.places
+        self.history = History(cut=self.hurried)
         which = torch.zeros_like(known.there, dtype=torch.long)
         told = self._told(known, which, places)
         found = {w: right(known.chosen(_chosen(known, which, told, w)), words) for w in WEIGHTS}
@@ -77,6 +80,7 @@ class RescoredWords(Attack):
         which = torch.zeros_like(known.there, dtype=torch.long)
         if self.weight:
             places = self._affordable(known, self.budget, self.rounds)
+            self.history = History(cut=self.hurried or places < self.places)
             for _ in range(self.rounds):
                 which = _chosen(known, which, self._told(known, which, places), self.weight)
         return known.chosen(which)

@@ -35,6 +35,7 @@ from torch.quasirandom import SobolEngine
 from atm.policy import MergePolicy
 from audit.evaluate import attack
 from audit.pareto.config import SearchConfig
+from audit.pareto.fidelity import expected
 from audit.pareto.front import Frame, curve, front, hypervolume
 from audit.pareto.privacy import create_score
 from audit.pareto.problem import PolicyProblem
@@ -48,6 +49,7 @@ from benchmarks.rivals import METHODS, Remembering
 from benchmarks.rows import told
 from reports.run import Run
 
+TOLD = 5  # policies that the suite attacks at the end of a search
 CHECKED = (21, 32, 64)  # evaluations after which a search is judged
 
 
@@ -173,7 +175,8 @@ def privacy_score(config: SearchConfig, policies: int, attacks: Sequence[str], q
     problem = make_problem(config, rounds=1)
     units = SobolEngine(problem.space.depth, scramble=True, seed=1).draw(policies - 2).double().tolist()
     ends = [[0.0] * problem.space.depth, [1.0] * problem.space.depth]
-    thresholds = [problem.space.thresholds(unit) for unit in [*ends, *units]]
+    units = [*ends, *units]
+    thresholds = [problem.space.thresholds(unit) for unit in units]
     cheap, ratios = [], []
     for values in thresholds:
         link = problem.setting.link(MergePolicy(values))
@@ -202,6 +205,23 @@ def privacy_score(config: SearchConfig, policies: int, attacks: Sequence[str], q
         "spearman": float(spearmanr(cheap, full).statistic),
         "cost_ratio": float(np.median(ratios)),
         "suite_seconds_per_policy": suite,
+        **_foretold(units, cheap, full),
+    }
+
+
+def _foretold(units: Sequence[Sequence[float]], cheap: Sequence[float], full: Sequence[float]) -> dict[str, object]:
+    """How far from the suite's leakage the score is, and what is expected where `TOLD` policies were attacked."""
+    trials = [Trial(n, (), "", "", {"leakage": value}) for n, value in enumerate(cheap)]
+    order = np.argsort(cheap)[np.linspace(0, len(cheap) - 1, min(TOLD, len(cheap))).round().astype(int)]
+    found = expected(trials, units, {trials[n].name: (full[n],) * 3 for n in order})
+    asked = [n for n, trial in enumerate(trials) if trial.name in found]
+    truth = np.array(full)[asked]
+    ends = np.array([found[trials[n].name] for n in asked]).reshape(-1, 3)
+    return {
+        "told": len(order),
+        "score_error": float(np.sqrt(np.square(np.array(cheap)[asked] - truth).mean())) if asked else None,
+        "expected_error": float(np.sqrt(np.square(ends[:, 0] - truth).mean())) if asked else None,
+        "inside": float(((ends[:, 1] <= truth) & (truth <= ends[:, 2])).mean()) if asked else None,
     }
 
 

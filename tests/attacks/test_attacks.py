@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ from attacks.mean_image import MeanImage
 from attacks.nearest import Nearest
 from attacks.ridge import Ridge
 from attacks.session import Session
+from attacks.stacked import Stacked
 from attacks.training import Schedule
 from privacy_metrics import psnr, ssim
 from tests.atm.models import tiny_encoder
@@ -106,6 +108,49 @@ def test_context_falls_back_to_ridge_where_neighbours_only_mislead(monkeypatch):
     _, seen, _ = session.victims(victims)
     rebuilt = session.fitted(Context).reconstruct(seen)
     torch.testing.assert_close(rebuilt, session.fitted(Ridge).reconstruct(seen))
+
+
+@pytest.fixture
+def stacked(monkeypatch):
+    """Fitted on tokens that tell the half of what there is, and its session."""
+    monkeypatch.setattr(Decoder, "schedule", Schedule(steps=30, every=10))
+    link = PlantedLink(lambda p: torch.cat([(p - 0.5).abs()[..., ::2], p.roll(1, 1)[..., :64]], -1))
+    session = Session(link, SERVER, pictures(400))
+    return session.fitted(Stacked), session
+
+
+def test_weights_of_several_methods_are_those_of_least_squares(stacked, monkeypatch):
+    attack, session = stacked
+    oracle, held = session.oracle(), held_out(400)[1]
+    seen, truth = oracle.observe(held), SIGNAL.to_units(oracle.images[held])
+    rebuilt = [SIGNAL.to_units(member.reconstruct(seen)) for member in attack.members]
+    assert [member.name for member in attack.members] == ["ridge", "context", "whole", "decoder"]
+    directions, mean = attack.directions.numpy(), truth.mean(0)
+    np.testing.assert_allclose(directions.T @ directions, np.eye(len(directions)), atol=1e-4)
+    for number in (0, 90, len(directions) - 1):
+        found = np.stack([((r - mean).numpy() @ directions[:, number]).ravel() for r in rebuilt], 1).astype(float)
+        wanted = ((truth - mean).numpy() @ directions[:, number]).ravel().astype(float)
+        damped = np.sqrt(1e-3 * (found**2).sum(0).mean()) * np.eye(4)  # as rows of their own, for zeros
+        weights, *_ = np.linalg.lstsq(np.r_[found, damped], np.r_[wanted, np.zeros(4)], rcond=None)
+        np.testing.assert_allclose(attack.weights[number].numpy(), weights, atol=2e-3)
+
+
+def test_several_methods_together_rebuild_more_than_the_best_of_them(stacked):
+    attack, session = stacked
+    victims = pictures(60, seed=1)
+    _, seen, _ = session.victims(victims)
+    alone = [float((member.reconstruct(seen) - victims).square().mean()) for member in attack.members]
+    assert float((attack.reconstruct(seen) - victims).square().mean()) < 0.97 * min(alone)
+
+
+@pytest.mark.parametrize("count", [2, 12])
+def test_where_held_out_pictures_are_too_few_to_weigh_by_it_is_the_best_method(stacked, count):
+    """Of one held-out picture no half is left, and weights of noise do worse on the other half."""
+    torch.manual_seed(0)
+    found, wanted = torch.randn(count // 2, 1, 3, 4), torch.zeros(count // 2, 1, 3)
+    found[..., 2] = 0.01
+    weights = stacked[0]._chosen(found, wanted + 0.01 * torch.randn_like(wanted))
+    assert torch.equal(weights, torch.tensor([0.0, 0, 1, 0]).expand(3, -1))
 
 
 def test_tokens_that_never_change_give_the_mean_picture():

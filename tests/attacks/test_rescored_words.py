@@ -14,6 +14,7 @@ from atm.knowledge import Knowledge
 from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import ThreatModel
+from attacks.budget import Budget
 from attacks.language import LanguageModel
 from attacks.rescored_words import RescoredWords
 from attacks.session import Campaign, Session
@@ -80,6 +81,16 @@ def scores(prior):
 def test_what_tokens_leave_open_the_language_settles():
     weight, before, after = scores(Alternating(4.0))
     assert weight > 0 and before < 0.8 and after > before + 0.15
+
+
+@pytest.mark.parametrize("affordable", [2, 12])
+def test_doubtful_words_that_there_was_no_time_for_are_recorded(monkeypatch, affordable):
+    monkeypatch.setattr(Budget, "steps", lambda self, loop, most, trial, times=1: min(most, affordable))
+    link = Link(planted.reading(paired), MergePolicy.uniform(1.0, 2))
+    session = Session(link, SERVER, alternating(300, 1), campaign=Campaign(quick=True, prior=Alternating(4.0)))
+    fitted = session.fitted(RescoredWords, places=12, rounds=1)
+    fitted.reconstruct(session.victims(alternating(3, 2))[1])
+    assert fitted.weight > 0 and fitted.history.cut == (affordable < 12)
 
 
 @pytest.mark.parametrize("strength", [0.0, -4.0], ids=["knows nothing", "is wrong"])
