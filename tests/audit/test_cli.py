@@ -115,6 +115,7 @@ BAD = [
     (("--threat", "sever"), "did you mean 'server'"),
     (("--data", "no/such/folder"), "no/such/folder"),
     (("--victim", "vit_small_patch16_22"), "did you mean 'vit_small_patch16_224'"),
+    (("--victim", "nothing"), "unknown victim 'nothing': shipped are vit_cifar10 and vit_photos"),
     (("--victim", "missing.safetensors"), "no such file"),
     (("--codec", "missing.safetensors"), "no such file"),
     (("--images", 1000), "1000"),

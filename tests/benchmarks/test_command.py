@@ -105,7 +105,7 @@ def test_an_unknown_option_ends_in_one_line(name, ended):
         ("search_cost --evals none", "'none' is no whole number above 0"),
         ("splits --victim nobody", "unknown victim 'nobody'"),
         ("splits --exits 0", "'0' is no whole number above 0"),
-        ("splits --exits 99 --images 4 --auxiliary 20", "99"),
+        ("splits --exits 99 --images 4 --auxiliary 20", "--exits 99: victim 'vit_photos' has 6 layers"),
         ("splits --finished --out none", "none"),
         ("splits --rows none.jsonl", "none.jsonl cannot be read"),
         ("splits --attack rigde", "did you mean 'ridge'"),
