@@ -66,7 +66,7 @@ def test_an_unknown_option_ends_in_one_line(name, ended):
         ("attacks --victim nobody --images 4 --peer", "unknown victim 'nobody'"),
         ("attacks --rows none.jsonl", "none.jsonl cannot be read"),
         ("attacks --images many", "'many' is no whole number above 0"),
-        ("attacks --victim vit_photos vit_cifar10", "give --data one for each victim"),
+        ("attacks --victim vit_photos vit_cifar10", "give a --data for each victim"),
         ("choices --victim nobody", "unknown victim 'nobody'"),
         ("controller --trace none.csv", "none.csv cannot be read"),
         ("controller --policy nonsense", "nonsense"),
