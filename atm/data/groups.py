@@ -63,8 +63,8 @@ def divide(found: Found, by: str, victims: int, seed: int) -> tuple[Found, Found
         pictures += count[names[number]]
     if pictures < victims or len(attacked) == len(names):
         raise AtmError(
-            f"--group-by {by!r} finds {counted(len(names), 'group')} in {counted(len(found.files), 'picture')}; attacking {victims} of them "
-            "leaves no group to the adversary: attack fewer, or give --auxiliary-data"
+            f"--group-by {by!r} finds {counted(len(names), 'group')} in {counted(len(found.files), 'picture')}; attacking "
+            f"{victims} of them leaves no group to the adversary: attack fewer, or give --auxiliary-data"
         )
     sides = [name in attacked for name in groups]
     return _part(found, sides), _part(found, [not side for side in sides])
