@@ -63,7 +63,7 @@ def divide(found: Found, by: str, victims: int, seed: int) -> tuple[Found, Found
         pictures += count[names[number]]
     if pictures < victims or len(attacked) == len(names):
         raise AtmError(
-            f"--group-by {by!r} finds {counted(len(names), 'group')} in {counted(len(found.files), 'picture')}; attacking "
+            f"--group-by {by!r} finds {counted(len(names), 'group')} in {len(found.files)} pictures; attacking "
             f"{victims} of them leaves no group to the adversary: attack fewer, or give --auxiliary-data"
         )
     sides = [name in attacked for name in groups]

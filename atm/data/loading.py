@@ -166,9 +166,8 @@ def _by_groups(name: str, own_name: str | None, by: str, attack: Wanted, learn: 
         note = f"{shared} of the adversary's {len(every.files)} left out, which are of groups of the attacked ones"
     attacked = read_files(printable(path.name or path), theirs, attack)
     if attack.limit is not None and len(attacked) < attack.limit:
-        raise AtmError(
-            f"{printable(name)} has {counted(len(attacked), 'picture')} of different content to attack; ask for fewer"
-        )
+        there = counted(len(attacked), "picture")
+        raise AtmError(f"{printable(name)} has {there} of different content to attack; ask for fewer")
     learn = replace(learn, seed=learn.seed + 1, seen=attacked.hashes)
     own = read_files(printable(own_path.name or own_path), hers, learn)
     own = replace(own, notes=(*own.notes, note)) if note else own

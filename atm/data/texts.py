@@ -98,8 +98,8 @@ class Texts:
         hers, alike = apart(hers, attacked)
         if len(attacked) < victims or len(hers) < 2:
             raise AtmError(
-                f"{printable(name)} has {counted(len(attacked), 'sentence')} to attack and {len(hers)} others for the adversary; "
-                f"{victims} and at least 2 are needed"
+                f"{printable(name)} has {counted(len(attacked), 'sentence')} to attack and {len(hers)} others for the "
+                f"adversary; {victims} and at least 2 are needed"
             )
         begin = len(hers) - max(round(HELD_OUT * len(hers)), 1)
         return Splits(attacked, hers.subset(range(begin)), hers.subset(range(begin, len(hers))), copies, alike)

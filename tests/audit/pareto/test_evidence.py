@@ -17,6 +17,7 @@ from audit.pareto.price import prices
 from audit.pareto.recommendation import accurate, recommended
 from audit.pareto.report import export, lasting, render
 from audit.pareto.run import make_problem, open_folder
+from privacy_metrics.statistics import wilson
 from tests.audit.pareto.toy import CONFIG, Toy, run
 
 
@@ -138,6 +139,36 @@ def test_stopping_keeps_what_was_measured(outcome):
 
     found = again(replace(outcome, again={}), Stopped(None))
     assert len(found.again) == 2 and found.stopped and found.notes[-1].startswith(STOPPED)
+
+
+def test_the_unmerged_policy_stands_first_and_is_of_the_front_only_if_it_is(outcome):
+    plain = replace(outcome, again={}, full={})
+    assert plain.unmerged.name == "trial-0000" and plain.unmerged in plain.front
+    names = [row[0] for row in export(plain).rows]
+    assert names[0] == "trial-0000 (unmerged)" and len(names) == len(plain.front)
+    bound = replace(plain, config=replace(outcome.config, at_most=("tokens=30",)))
+    found = again(bound, OtherPictures(None))
+    assert found.unmerged not in found.front and found.unmerged not in found.lasting
+    told = export(found)
+    assert [row[0] for row in told.rows] == [
+        "trial-0000 (unmerged, not on the front)", *(trial.name for trial in found.front)
+    ]  # fmt: skip
+    assert "trial-0000" not in [row["policy"] for row in told.content["front"]]
+    assert told.content["unmerged"]["policy"] == "trial-0000"
+    assert found.again["trial-0000"] == told.content["other_pictures"]["unmerged"]
+    assert "trial-0000" not in told.content["other_pictures"]["front"]
+    assert f"of {len(found.front)} policies of the front" in lasting(found)
+    assert render(found).count("trial-0000 (unmerged, not on the front)") == 3
+
+
+def test_a_recommendation_says_on_how_many_pictures_it_rests_and_how_sure_its_accuracy_is(outcome):
+    plain = replace(outcome, again={}, full={})
+    for found, where in ((plain, "on 200 pictures, "), (again(plain, OtherPictures(None)), "on 50 other pictures, ")):
+        for each in recommended(found):
+            assert where + f"accuracy {each.trial.values['accuracy']:.2f} [" in each.reason
+    sure = wilson(45, 50)
+    ninety = replace(found, again={name: {**values, "accuracy": 0.9} for name, values in found.again.items()})
+    assert f"accuracy 0.90 [{sure.low:.2f}, {sure.high:.2f}]" in recommended(ninety)[0].reason
 
 
 def test_where_there_are_no_other_pictures_it_is_said(outcome):
