@@ -40,7 +40,7 @@ def unseen(setting: Setting, config: SearchConfig) -> Setting | None:
 def measured_again(
     outcome: Outcome, store: RunStore, make: Callable[[], PolicyProblem | None], say: Callable[[str], None]
 ) -> Outcome:
-    """The outcome with numbers of its front, and of the unmerged policy, on other pictures; the search's folder has them.
+    """The outcome with numbers of its front, and of the unmerged policy, on other pictures; its folder has them.
 
     Args:
         outcome: of a search that has ended.
