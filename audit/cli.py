@@ -26,6 +26,8 @@ from audit.training_cli import calibrate, convert, train
 
 app = typer.Typer(
     name="atm",
+    epilog="`ATM_CACHE` is the folder of what runs keep beside memory (default `~/.cache/atm-privacy`, of at most "
+    "`ATM_CACHE_LIMIT` gigabytes, 20), `TORCH_HOME` that of the weights of LPIPS and DISTS.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
