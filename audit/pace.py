@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 
+SLACK = 1.0  # seconds by which a step may be slower than those before it without a word
+
 
 class Pace:
     """Steps of several kinds that come round and round, as the attacks on one policy do on the next.
@@ -50,4 +52,4 @@ class Pace:
             sum(end(self._took[kind]) for kind in rest) + max(end(self._took[self._kinds[at % period]]) - passed, 0.0)
             for end in (min, max)
         )
-        return least, math.inf if passed > max(self._took[self._kinds[at % period]]) else most
+        return least, math.inf if passed > max(self._took[self._kinds[at % period]]) + SLACK else most

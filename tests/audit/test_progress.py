@@ -106,7 +106,7 @@ def test_what_is_left_is_drawn_anew_while_a_step_goes_on(monkeypatch):
             say(f"[{number}/3] ridge on none")
             now[0] += 20
         heard.wait_for("about 20 s left")
-        now[0] += 1
+        now[0] += 2
         heard.wait_for("longer than before, then about 20 s left")
 
 

@@ -58,7 +58,7 @@ def again(outcome, problem, say=lambda line: None):
 def test_a_policy_that_was_lucky_is_not_recommended(outcome):
     lucky = next(r.trial for r in recommended(outcome) if r.title == "privacy first")
     found = again(outcome, OtherPictures(lucky.name))
-    assert found.again_images == 50 and found.again.keys() == {trial.name for trial in outcome.front}
+    assert found.again_images == 50 and found.again.keys() == {trial.name for trial in outcome.shown}
     assert lucky in found.front and lucky not in found.lasting
     assert lucky not in [r.trial for r in recommended(found)]
     assert found.known(lucky)["accuracy"] == 0.01 and lucky.values["accuracy"] > 0.5
@@ -78,7 +78,7 @@ def test_where_nothing_was_luck_the_front_stays(outcome):
     table = found.table().set_index("policy")
     for trial in found.front:
         assert table.loc[trial.name, "leakage_again"] == pytest.approx(trial.values["leakage"])
-    assert table.leakage_again.isna().sum() == len(found.trials) - len(found.front)
+    assert table.leakage_again.isna().sum() == len(found.trials) - len(found.shown)
 
 
 def test_where_none_keeps_its_bounds_on_other_pictures_none_is_recommended(outcome):
@@ -119,7 +119,7 @@ def test_pick_says_where_the_measured_number_breaks_its_bound(folder, outcome):
 def test_a_policy_that_fails_on_other_pictures_is_out_and_the_others_stay(outcome):
     broken = outcome.front[0].name
     found = again(replace(outcome, again={}), OtherPictures(None, (broken,)))
-    assert broken not in found.again and len(found.again) == len(outcome.front) - 1
+    assert broken not in found.again and len(found.again) == len(outcome.shown) - 1
     assert broken not in [trial.name for trial in found.lasting]
 
 
@@ -142,12 +142,9 @@ def test_stopping_keeps_what_was_measured(outcome):
 
 
 def test_the_unmerged_policy_stands_first_and_is_of_the_front_only_if_it_is(outcome):
-    plain = replace(outcome, again={}, full={})
-    assert plain.unmerged.name == "trial-0000" and plain.unmerged in plain.front
-    names = [row[0] for row in export(plain).rows]
-    assert names[0] == "trial-0000 (unmerged)" and len(names) == len(plain.front)
-    bound = replace(plain, config=replace(outcome.config, at_most=("tokens=30",)))
-    found = again(bound, OtherPictures(None))
+    alone = replace(outcome, again={}, full={}, trials=outcome.trials[:1])
+    assert alone.front == [alone.unmerged] and [row[0] for row in export(alone).rows] == ["trial-0000 (unmerged)"]
+    found = again(replace(outcome, again={}, full={}), OtherPictures(None))
     assert found.unmerged not in found.front and found.unmerged not in found.lasting
     told = export(found)
     assert [row[0] for row in told.rows] == [
