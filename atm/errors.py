@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 SUGGESTIONS = 5
 MANY = 25  # names that a line still holds
+ALIKE, ALIKE_OF_MANY = 0.5, 0.8  # of many names some resemble any word by chance
 
 
 class AtmError(Exception):
@@ -35,11 +36,22 @@ def unknown(kind: str, name: str, known: Collection[str]) -> AtmError:
         known: every name that would have worked, the most usual ones first.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1 if len(names) <= MANY else SUGGESTIONS, cutoff=0.5)
-    if near:
-        hint = f"did you mean {' or '.join(map(repr, near))}?"
+    if meant := resembling(name, names):
+        hint = meant
     elif len(names) <= MANY:
         hint = f"choose one of {', '.join(names)}"
     else:
         hint = f"there are {len(names)}, such as {', '.join(list(known)[:SUGGESTIONS])}"
     return AtmError(f"unknown {kind} {name!r}: {hint}")
+
+
+def resembling(name: str, known: Collection[str]) -> str:
+    """A question for the names that are nearly written so; empty where none is.
+
+    Args:
+        name: what the user wrote.
+        known: every name that would have worked.
+    """
+    number, alike = (1, ALIKE) if len(known) <= MANY else (SUGGESTIONS, ALIKE_OF_MANY)
+    near = difflib.get_close_matches(name, sorted(known), n=number, cutoff=alike)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from atm.errors import AtmError
+from privacy_metrics.extras import extra
 
 
 def require_sionna(what: str) -> None:
     """Raise `AtmError` unless the package is there; far quicker than loading it."""
     if importlib.util.find_spec("sionna") is None:
-        raise AtmError(f"{what} needs Sionna, which is not installed; do: pip install 'atm-privacy[sionna]'")
+        raise AtmError(f"{what} needs Sionna, which is not installed; {extra('sionna')}")
 
 
 def sionna(module: str) -> Any:
@@ -28,7 +29,7 @@ def sionna(module: str) -> Any:
         try:
             return importlib.import_module("sionna.phy" + (f".{module}" if module else ""))
         except ImportError as error:
-            raise AtmError(f"Sionna cannot be loaded ({error}); do: pip install 'atm-privacy[sionna]'") from None
+            raise AtmError(f"Sionna cannot be loaded ({error}); {extra('sionna')}") from None
 
 
 def seed_sionna(generator: torch.Generator | None) -> None:

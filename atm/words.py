@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from atm.errors import AtmError, one_line
+from privacy_metrics.extras import extra
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Words:
         try:
             from tokenizers import Tokenizer
         except ImportError:
-            raise AtmError("victims that read text need transformers: pip install 'atm-privacy[hf]'") from None
+            raise AtmError(f"victims that read text need transformers; {extra('hf')}") from None
         try:
             return cls.of(Tokenizer.from_file(str(path)), vocabulary)
         except AtmError as error:

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from atm.errors import AtmError, one_line
 from atm.weight_files import state_digest
+from privacy_metrics.extras import extra
 
 AT_ONCE = 32  # sentences
 
@@ -43,7 +44,7 @@ class LanguageModel:
         try:
             from transformers import AutoModelForCausalLM, AutoTokenizer
         except ImportError:
-            raise AtmError("a language model needs transformers: pip install 'atm-privacy[hf]'") from None
+            raise AtmError(f"a language model needs transformers; {extra('hf')}") from None
         local = {"local_files_only": True, "trust_remote_code": False}
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, **local)

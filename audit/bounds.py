@@ -50,18 +50,32 @@ def bounds(link: Link, threat: ThreatModel, victims: Tensor, auxiliary: Tensor, 
     Returns:
         Columns ``bound``, ``value`` (mean squared error per pixel; NaN where there is none) and ``note``.
     """
-    if not link.signal.smooth:
-        return _none(f"no {link.signal.noun} can be changed by a little, so nothing is differentiated")
+    if reason := unbounded(link, threat, len(victims)):
+        return _none(reason)
     victims, auxiliary = victims.to(link.device), auxiliary[: sources(link)].to(link.device)
     variance = noise_variance(link, threat)
-    if variance is None:
-        return _none("without white Gaussian noise on the symbols of this tap nothing is bounded")
-    if len(victims) < FEWEST:
-        return _none(f"{len(victims)} attacked {link.signal.noun}s are too few for an interval, {FEWEST} are needed")
+    assert variance is not None
     leakage = image_dfil(link, victims[:IMAGES], variance, seed)
     if not bool((leakage > 0).all()):
         return _none("no gradient passes the codec, so its Fisher information is not known")
     return _rows(link, auxiliary, variance, leakage, seed)
+
+
+def unbounded(link: Link, threat: ThreatModel, attacked: int) -> str:
+    """Why there will be no bound, as far as it is known before anything is computed; empty where there may be one.
+
+    Args:
+        link: the system.
+        threat: whose tap it is.
+        attacked: number of attacked signals.
+    """
+    if not link.signal.smooth:
+        return f"no {link.signal.noun} can be changed by a little, so nothing is differentiated"
+    if noise_variance(link, threat) is None:
+        return "without white Gaussian noise on the symbols of this tap nothing is bounded"
+    if attacked < FEWEST:
+        return f"an interval needs {FEWEST} attacked {link.signal.noun}s, not {attacked}"
+    return ""
 
 
 def _none(reason: str) -> pd.DataFrame:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import shlex
 import sys
 import warnings
 from importlib.metadata import version
@@ -24,6 +26,8 @@ from audit.training_cli import calibrate, convert, train
 
 app = typer.Typer(
     name="atm",
+    epilog="`ATM_CACHE` is the folder of what runs keep beside memory (default `~/.cache/atm-privacy`, of at most "
+    "`ATM_CACHE_LIMIT` gigabytes, 20), `TORCH_HOME` that of the weights of LPIPS and DISTS.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -154,7 +158,7 @@ def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool,
     from audit.summary import show_judged
     from reports.judged import Judged
 
-    told = ("skipped", "--prior", *(f"{kind.noun}s:" for kind in SIGNALS.values()))
+    told = ("skipped", "no bounds", "--prior", *(f"{kind.noun}s:" for kind in SIGNALS.values()))
     with Progress(loading(config), lambda line: line.startswith(told)) as say:
         run = run_attack(config, folder, resume=resume, force=force, ray=ray, say=say)
     show_judged(Judged.of(run), folder / "report.html", as_json)
@@ -266,7 +270,24 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # of the libraries' own calls
     words = sys.argv[1:]
     sys.argv[1:] = [word for word in words if word != DEBUG]  # wherever it stands
-    sys.exit(ended(lambda: app(standalone_mode=False), words))
+    sys.exit(ended(lambda: app(standalone_mode=False), words, gone_on_with(sys.argv[1:])))
+
+
+def gone_on_with(words: list[str]) -> str:
+    """The command line that goes on with what one began; empty where its command has no ``--resume``.
+
+    Args:
+        words: of the command line, behind ``atm``.
+    """
+    group, named = (train, words[1:]) if words[:1] == ["train"] else (app, words)
+    able = {
+        command.name or command.callback.__name__
+        for command in group.registered_commands
+        if command.callback is not None and "resume" in inspect.signature(command.callback).parameters
+    }
+    if not named or named[0] not in able:
+        return ""
+    return shlex.join(["atm", *(word for word in words if word not in ("--force", "--resume")), "--resume"])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 import atm.device
 from atm.errors import AtmError, one_line
 from audit.system import System
+from privacy_metrics.extras import extra
 
 LOCAL = "local"
 RETRIES = 5  # of one task whose node or process dies
@@ -46,7 +47,7 @@ def connected(address: str | None, device: str = "cpu") -> Iterator[None]:
     try:
         import ray
     except ImportError:
-        raise AtmError("--ray needs Ray; install it with: pip install 'atm-privacy[ray]'") from None
+        raise AtmError(f"--ray needs Ray; {extra('ray')}") from None
     if ray.is_initialized():
         _see(device)
         yield

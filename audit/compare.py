@@ -106,7 +106,7 @@ def compare(
 
 
 def _compare(config: CompareConfig, folder: RunStore, say: Callable[[str], None], apart: bool) -> Comparison:
-    setting = prepare(config.attack())
+    setting = prepare(config.attack(), say)
     assert setting.victim is not None
     setting.victim.need_task("atm compare")
     unblind(setting.attacks, config.attacks, setting.signal.name)  # refuses what measures no leakage

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from types import FrameType
 from typing import Any
 
 import typer
@@ -18,26 +21,30 @@ from atm.errors import AtmError, StorageError, one_line
 from atm.text import printable
 from audit.options import console
 
-BUG, BAD_INPUT, NOT_WRITTEN, STOPPED, NO_READER = 1, 2, 3, 130, 141
+BUG, BAD_INPUT, NOT_WRITTEN, STOPPED, NO_READER, TERMINATED = 1, 2, 3, 130, 141, 143
 DEBUG = "--debug"
 
 
-def ended(command: Callable[[], Any], words: list[str], stopped: str = "stopped; go on with --resume") -> int:
+def ended(command: Callable[[], Any], words: list[str], again: str = "") -> int:
     """Run a command and say in one line what stopped it.
 
     Args:
         command: without arguments; what it returns is its exit code, None for 0.
         words: of the command line, for the log of a bug; ``--debug`` among them lets every error through.
-        stopped: what Ctrl-C is answered with.
+        again: the command line that goes on with it, for whoever stopped it; empty where nothing can be gone on with.
 
     Returns:
         0, 1 for a bug of ours, 2 for bad input, 3 for what could not be written, 130 for Ctrl-C, 141 for output that
-        nobody reads any more.
+        nobody reads any more, 143 for SIGTERM.
     """
+    code: Any
     try:
-        code = command()
+        with _terminable():
+            code = command()
     except (typer.Abort, KeyboardInterrupt):
         code = STOPPED
+    except SystemExit as stop:
+        code = TERMINATED if stop.code == signal.SIGTERM else stop.code
     except Exception as error:
         if DEBUG in words:
             raise
@@ -45,9 +52,24 @@ def ended(command: Callable[[], Any], words: list[str], stopped: str = "stopped;
         if line:
             console.print(f"[red]error:[/] {escape(printable(line))}", soft_wrap=True)
         return code
-    if code == STOPPED:  # typer turns Ctrl-C into this code
-        console.print(stopped)
+    if code in (STOPPED, TERMINATED):  # typer turns Ctrl-C into the first
+        what = "stopped" if code == STOPPED else "ended by SIGTERM"
+        console.print(escape(printable(f"{what}; go on with: {again}" if again else what)), soft_wrap=True)
     return int(code or 0)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends what runs as an error does, so that files are closed and locks given back; as Ray has it, too."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _told(error: Exception, words: list[str]) -> tuple[int, str]:

@@ -26,7 +26,7 @@ from attacks import Attack, available, inferences
 from attacks.budget import Budget, Plan, Shares
 from attacks.session import Campaign, Session
 from audit import cluster, harm
-from audit.bounds import bounds, sources
+from audit.bounds import bounds, sources, unbounded
 from audit.canary import canary
 from audit.folder import Notebook, Results, RunFolder
 from audit.notes import heading, notes
@@ -68,16 +68,21 @@ def attack(
 
 
 def _attack(config: AttackConfig, folder: RunFolder, say: Callable[[str], None], apart: bool) -> Run:
-    setting = prepare(config)
+    setting = prepare(config, say)
     for line in setting.about["data"]["skipped"]:
         say(f"skipped {line}")
     for line in setting.about["data"]["notes"]:
         say(f"{setting.signal.noun}s: {line}")
     if setting.prior is not None and not any(available()[name].needs_prior for name in setting.attacks):
         say("--prior is a language model that none of these attacks uses")
+    number = len(setting.data.victims)
+    reasons = {policy: unbounded(setting.link(policy), setting.threat, number) for policy in setting.policies}
+    for reason in sorted({*reasons.values()} - {""}):
+        say(f"no bounds will be computed: {reason}")
     evaluate(setting, folder, config, say, apart)
     for policy in setting.policies:
-        say(f"checking provable bounds of {policy.name}")
+        if not reasons[policy]:
+            say(f"checking provable bounds of {policy.name}")
         link = setting.link(policy)
         hers = setting.data.auxiliary.rows[: sources(link)]
         rows = bounds(link, setting.threat, setting.data.victims.inputs, hers, seed_of(config.seed, "bounds"))

@@ -17,6 +17,7 @@ from atm.errors import AtmError
 from atm.link import Link
 from atm.matching import merged
 from audit.live.system import Mode
+from privacy_metrics.extras import extra
 
 _MISSING = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
 OUTPUTS = ("symbols", "side", "sizes", "places")
@@ -76,7 +77,7 @@ def as_onnx(mode: Mode) -> bytes:
         AtmError: packages are missing, or the system is none that can be written.
     """
     if _MISSING:
-        raise AtmError(f"an export needs {' and '.join(_MISSING)}; do: pip install 'atm-privacy[export]'")
+        raise AtmError(f"an export needs {' and '.join(_MISSING)}; {extra('export')}")
     part = DevicePart(mode.link).eval()
     example = (torch.rand(1, *part.encoder.input_shape, generator=torch.Generator().manual_seed(0)),)
     for library in ("torch.onnx", "onnx_ir", "onnxscript"):  # what they guess is compared in the tests

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+
+SLACK = 1.0  # seconds by which a step may be slower than those before it without a word
 
 
 class Pace:
@@ -35,7 +38,10 @@ class Pace:
         self._number, self._to_come, self._begun = number, total - number, now
 
     def left(self, now: float) -> tuple[float, float] | None:
-        """Seconds at least and at most, if the rest takes as long as its kinds took; None before a round is done."""
+        """Seconds at least and at most, if the rest takes as long as its kinds took; None before a round is done.
+
+        A step that takes longer than any of its kind did has no end that is known: at most, infinity.
+        """
         first = self._kinds[0] if self._kinds else ""
         if first not in self._kinds[1:]:
             return None
@@ -46,4 +52,4 @@ class Pace:
             sum(end(self._took[kind]) for kind in rest) + max(end(self._took[self._kinds[at % period]]) - passed, 0.0)
             for end in (min, max)
         )
-        return least, most
+        return least, math.inf if passed > max(self._took[self._kinds[at % period]]) + SLACK else most

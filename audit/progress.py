@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -10,8 +11,9 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from atm.text import printable
 from audit.options import console
@@ -19,6 +21,18 @@ from audit.pace import Pace
 
 EVERY = 10.0  # seconds between two lines where there is no terminal
 COUNTED = re.compile(r"(?:(.*) )?\[([0-9]{1,9})/([0-9]{1,9})\] (.*)", re.DOTALL)  # how a line begins that says how far
+
+
+class _Left(ProgressColumn):
+    """What is left, told anew whenever the bar is drawn, and not only where a step begins."""
+
+    def __init__(self, left: Callable[[], str]) -> None:
+        super().__init__()
+        self._told = left
+
+    def render(self, task: Task) -> Text:
+        """The column of the one bar that there is."""
+        return Text(self._told())
 
 
 class Progress:
@@ -45,7 +59,7 @@ class Progress:
         self._before = self._total = 0  # steps
         self._pace = Pace()
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn(),
-                   TextColumn("{task.fields[left]}"))  # fmt: skip
+                   _Left(self.left))  # fmt: skip
         self._bars = Bars(*columns, console=to, transient=True) if to.is_terminal else None
         self._done, self._began = threading.Event(), time.monotonic()
         self._thread = threading.Thread(target=self._tick, daemon=True)
@@ -53,7 +67,7 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._bars is not None:
             self._bars.start()
-            self._task = self._bars.add_task(escape(self._line), total=None, left="")
+            self._task = self._bars.add_task(escape(self._line), total=None)
         else:
             self._console.print(escape(self._line), soft_wrap=True)
             self._thread.start()
@@ -74,7 +88,6 @@ class Progress:
                 description=escape(self._line),
                 completed=self._before,
                 total=self._total or None,
-                left=self._left(),
             )
 
     def __exit__(
@@ -88,15 +101,18 @@ class Progress:
 
     def _tick(self) -> None:
         while not self._done.wait(self._every):
-            passed, left = time.monotonic() - self._began, self._left()
+            passed, left = time.monotonic() - self._began, self.left()
             line = self._line + (f" ({left})" if left else "")
             self._console.print(f"{passed:.0f} s: {escape(line)}", soft_wrap=True)
 
-    def _left(self) -> str:
+    def left(self) -> str:
         """How long the steps that are not done may take, at least and at most; nothing until that is known."""
         found = self._pace.left(time.monotonic())
         if found is None:
             return ""
-        unit, seconds = ("s", 1) if found[1] < 90 else ("min", 60)
-        least, most = (max(round(end / seconds), 1) for end in found)
+        ended = [end for end in found if math.isfinite(end)]
+        unit, seconds = ("s", 1) if max(ended) < 90 else ("min", 60)
+        least, most = (max(round(end / seconds), 1) for end in (ended[0], ended[-1]))
+        if len(ended) < len(found):
+            return f"longer than before, then about {least} {unit} left" if ended[0] > 0 else "longer than before"
         return f"about {most} {unit} left" if least == most else f"{least} to {most} {unit} left"

@@ -193,8 +193,12 @@ def defended(link: Link, defence: str | None, data: Splits, seed: int) -> Link:
     return defenses.fitted(made, link, data.auxiliary.rows[: defenses.CALIBRATION], seed_of(seed, "defence"))
 
 
-def prepare(config: AttackConfig) -> Setting:
+def prepare(config: AttackConfig, say: Callable[[str], None] = lambda line: None) -> Setting:
     """Load and check all that a configuration names, before anything is written.
+
+    Args:
+        config: what is named.
+        say: called with a line for each step.
 
     Raises:
         AtmError: anything in it is unknown, unreadable or does not fit the rest.
@@ -218,16 +222,19 @@ def prepare(config: AttackConfig) -> Setting:
     denied_by_defence = Knowledge.NOTHING if asked_defence is None else defenses.create(asked_defence).denies
     threat, channel = _adversary(config), channels.parse(config.channel)
     threat = replace(threat, knows=threat.knows & ~denied_by_defence)
+    say(f"loading victim {config.victim}")
     found = target(config, config.policies)
     victim, policies, loaded = found.victim, found.policies, found.codecs
     signal = victim.encoder.signal
     prior = beforehand.prior(config.prior, signal)
     attacks, denied = choose_attacks(config.attacks, threat, signal.name, prior is not None)
     wanted, unable = choose_inferences(config.attacks, threat, signal.name)
+    say(f"reading {signal.noun}s of {config.data}")
     data = samples(config, signal, threat.auxiliary)
     placer = beforehand.placer(config.placer, threat, victim, loaded, data.victims)
     taught = frozenset[str]()
     if config.head == PROBE:  # after the codecs, as all heads
+        say(f"fitting a head to at most {PROBED:,} {signal.noun}s of {config.data}")
         victim, taught = _probed(victim, config, data.victims)
     own = data  # all that she has, whether or not she has queries left for it
     data, unsent = (data, None) if threat.runs_the_device else _within(threat.queries, data)
@@ -242,6 +249,7 @@ def prepare(config: AttackConfig) -> Setting:
     wires = {policy.name: links[policy.device_layers].with_policy(policy).wire for policy in policies}
     for wire in wires.values():
         wire.refuse(threat.name, threat.knows)
+    say(f"preparing what victim {victim.name} ought to answer")
     answers = victim.answers(data.victims)
     about = {
         "kind": "attack",

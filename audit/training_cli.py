@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.markup import escape
 
 from atm.errors import AtmError
 from atm.text import printable
+from audit.next_step import next_step
 from audit.options import (
     Device,
     Force,
@@ -61,6 +63,7 @@ def train_victim(
     resolve(device)  # before pictures are read
     refuse_to_replace(out_file, force)
     victim(data, test_data, recipe, epochs, size, grey, seed, device, out_file, _say)
+    next_step(victim=[out_file], data=[test_data or data])
 
 
 @train.command("codec", epilog="Example: `atm train codec --victim vit_photos --data photos --out my_jscc.safetensors`")
@@ -93,6 +96,8 @@ def train_codec(
     refuse_to_replace(out_file, force)
     target, words = _victim(victim, weights, image_size, mean, std, device)
     codec(target, words, data, test_data, label_by, symbols or RATES, exit_layer, steps, seed, out_file, _say)
+    given = _given(victim, weights, image_size, mean, std, label_by)
+    next_step(**given, data=[test_data or data], codec=[out_file])
 
 
 @train.command(
@@ -120,6 +125,8 @@ def train_head(
     refuse_to_replace(out_file, force)
     target, words = _victim(victim, weights, image_size, mean, std, device)
     head(target, words, data, test_data, label_by, seed, out_file, _say)
+    given = _given(victim, weights, image_size, mean, std, label_by)
+    next_step(**given, data=[test_data or data], head=[out_file])
 
 
 @train.command(
@@ -175,6 +182,8 @@ def train_merging(
     out.print(escape(f"{told['name']}: {told['flops']:.1%} of the FLOPs, {told['tokens']:.1f} tokens{accuracy}"))
     out.print(escape(f"policy: {told['policy']}"), soft_wrap=True)
     out.print(escape(f"card: {out_folder / CARD}"), soft_wrap=True)
+    given = _given(victim, weights, image_size, mean, std, label_by)
+    next_step(**given, head=[head], data=[test_data or data], policy=["none", told["policy"]])
 
 
 @train.command(
@@ -227,6 +236,7 @@ def train_projector(
         ),
         soft_wrap=True,
     )
+    next_step(victim=[out_folder], data=[data])
 
 
 @train.command(
@@ -276,6 +286,10 @@ def train_placer(
         ),
         soft_wrap=True,
     )
+    c = config
+    given = _given(c.victim, c.weights, c.image_size, c.mean, c.std, c.label_by)
+    air = {"codec": [c.codec], "channel": [c.channel], "threat": [threat]}
+    next_step(**given, **air, data=[test_data or c.data], policy=[policy], placer=[out_file])
 
 
 def calibrate(
@@ -305,6 +319,8 @@ def calibrate(
     found.write(out_file)
     thresholds = " ".join(f"{threshold:.3f}" for threshold in found.thresholds)
     out.print(escape(f"{out_file}: {found.name}, thresholds {thresholds}"), soft_wrap=True)
+    given = _given(victim, weights, image_size, mean, std, label_by)
+    next_step(**given, data=[data], policy=["none", out_file])
 
 
 def _victim(
@@ -338,6 +354,19 @@ def _words(
     return " ".join(shown)
 
 
+def _given(
+    victim: str,
+    weights: str | None,
+    image_size: str | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    label_by: str | None,
+) -> dict[str, Sequence[object] | None]:
+    """The same victim and classes for the next command."""
+    one = {"victim": victim, "weights": weights, "image_size": image_size, "label_by": label_by}
+    return {**{name: [value] for name, value in one.items()}, "mean": mean, "std": std}
+
+
 def convert(
     source: Annotated[Path, typer.Argument(help="PyTorch file with a state dict.")],
     target: Annotated[Path, typer.Argument(help="Safetensors file to write.")],
@@ -348,6 +377,7 @@ def convert(
 
     refuse_to_replace(target, force)
     out.print(escape(convert_pickle(source, target)), soft_wrap=True)
+    next_step(victim=["TIMM_NAME"], weights=[target])
 
 
 def refuse_to_replace(path: Path, force: bool, suffix: str = ".safetensors") -> None:

@@ -142,7 +142,7 @@ def main() -> None:
         print(table_of(asked.rows, tables))
         return
     if len(asked.victim) != len(asked.data):
-        parser.error(f"{len(asked.victim)} victims but {len(asked.data)} data sets: give --data one for each victim")
+        parser.error(f"--victim names {len(asked.victim)} and --data {len(asked.data)}: give a --data for each victim")
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     configs = [

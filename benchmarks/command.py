@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
 def run(main: Callable[[], Any]) -> NoReturn:
     """Run a benchmark and end the process as `audit.ending.ended` says."""
-    sys.exit(ended(main, sys.argv[1:], "stopped"))
+    sys.exit(ended(main, sys.argv[1:]))
 
 
 def positive(text: str) -> int:

@@ -104,7 +104,8 @@ def policies(config: AttackConfig, asked: argparse.Namespace) -> Iterator[MergeP
     """A policy for each exit and saving; all exits of a saving share its thresholds."""
     victim = target(config, config.policies).victim
     for layer in asked.exits:  # what cannot be is told before anything is calibrated
-        MergePolicy.uniform(1.0, victim.encoder.depth, exit_layer=layer)
+        if layer > victim.encoder.depth:
+            raise AtmError(f"--exits {layer}: victim {victim.name!r} has {victim.encoder.depth} layers")
     for threat in asked.threat:
         choose_attacks(config.attacks, load(threat), victim.encoder.signal.name)
     whole = [policy(victim, config.auxiliary_data or config.data, part, 64, None, config.seed) for part in asked.saves]

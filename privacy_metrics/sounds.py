@@ -11,6 +11,7 @@ import warnings
 import torch
 from torch import Tensor
 
+from privacy_metrics.extras import extra
 from privacy_metrics.metric import Metric, MetricUnavailable, as_pair, in_batches
 from privacy_metrics.similarity import structure
 from privacy_metrics.waveforms import RATE, log_mel_sound
@@ -119,7 +120,7 @@ def intelligibility(reconstruction: Tensor, original: Tensor) -> Tensor:
 
         waves = [log_mel_sound(spectrograms[:, 0], DECADES) for spectrograms in (reconstruction, original)]
     except ImportError:
-        raise MetricUnavailable("STOI needs pystoi and torchaudio: pip install 'atm-privacy[audio]'") from None
+        raise MetricUnavailable(f"STOI needs pystoi and torchaudio; {extra('audio')}") from None
     ours, theirs = (wave.repeat(1, TIMES) for wave in waves)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sounds with too little in them, which count as 0

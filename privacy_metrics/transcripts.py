@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from privacy_metrics.extras import extra
 from privacy_metrics.metric import MetricUnavailable
 
-MISSING = "word error rates need jiwer and transformers: pip install 'atm-privacy[audio]'"
+MISSING = f"word error rates need jiwer and transformers; {extra('audio')}"
 
 
 @cache

@@ -145,12 +145,12 @@ def instead(verdicts: list[Verdict], decisions: list[Decision]) -> str:
     open_yet = [v for v, decision in zip(verdicts, decisions, strict=True) if decision.answer == NOT_SHOWN]
     if open_yet:
         if unfinished:
-            return f"{unfinished}Deploy none of these yet."
+            return f"{unfinished}Deploy no policy of this run yet."
         flag = first_of(flag for v in open_yet for flag in v.flags)
         step = f"Attack more {run.signal.noun}s (--images)." if flag is None else flag.what_to_do.replace("`", "")
-        return f"Deploy none of these yet. {step}"
+        return f"Deploy no policy of this run yet. {step}"
     later = "send after a later layer, " if any(map(_leaves_early, verdicts)) else ""
-    return f"{unfinished}Deploy none of these: merge more, {later}or add a defence (atm list defenses)."
+    return f"{unfinished}Deploy no policy of this run: merge more, {later}or add a defence (atm list defenses)."
 
 
 def _leaves_early(verdict: Verdict) -> bool:

@@ -11,7 +11,7 @@ import torch
 from atm.data.folders import Found
 from atm.data.names import FOLDER, named
 from atm.errors import AtmError
-from atm.text import printable
+from atm.text import counted, printable
 
 LEAST = 0.25  # of the groups are attacked
 
@@ -63,8 +63,8 @@ def divide(found: Found, by: str, victims: int, seed: int) -> tuple[Found, Found
         pictures += count[names[number]]
     if pictures < victims or len(attacked) == len(names):
         raise AtmError(
-            f"--group-by {by!r} finds {len(names)} groups in {len(found.files)} pictures; attacking {victims} of them "
-            "leaves no group to the adversary: attack fewer, or give --auxiliary-data"
+            f"--group-by {by!r} finds {counted(len(names), 'group')} in {len(found.files)} pictures; attacking "
+            f"{victims} of them leaves no group to the adversary: attack fewer, or give --auxiliary-data"
         )
     sides = [name in attacked for name in groups]
     return _part(found, sides), _part(found, [not side for side in sides])

@@ -15,7 +15,7 @@ from atm.data.pictures import Size, fit, grey, pair
 from atm.data.reading import Wanted, read_files, read_stream
 from atm.data.sets import ImageSet, Splits, sample
 from atm.errors import AtmError, unknown
-from atm.text import printable
+from atm.text import counted, printable
 
 HELD_OUT = 0.1  # of the auxiliary images, for validation
 MOST_PIXELS = 16_384  # a side
@@ -166,7 +166,8 @@ def _by_groups(name: str, own_name: str | None, by: str, attack: Wanted, learn: 
         note = f"{shared} of the adversary's {len(every.files)} left out, which are of groups of the attacked ones"
     attacked = read_files(printable(path.name or path), theirs, attack)
     if attack.limit is not None and len(attacked) < attack.limit:
-        raise AtmError(f"{printable(name)} has {len(attacked)} pictures of different content to attack; ask for fewer")
+        there = counted(len(attacked), "picture")
+        raise AtmError(f"{printable(name)} has {there} of different content to attack; ask for fewer")
     learn = replace(learn, seed=learn.seed + 1, seen=attacked.hashes)
     own = read_files(printable(own_path.name or own_path), hers, learn)
     own = replace(own, notes=(*own.notes, note)) if note else own

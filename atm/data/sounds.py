@@ -14,6 +14,7 @@ from atm.data.pictures import Size, UnusableError, pair
 from atm.errors import AtmError
 from atm.signals.spectrogram import RATE, recipe, torchaudio
 from atm.text import printable
+from privacy_metrics.extras import extra
 
 SUFFIXES = frozenset({".wav", ".flac"})
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC")
@@ -100,5 +101,5 @@ def _library() -> Any:
     try:
         import soundfile
     except (ImportError, OSError):  # the system's own library of that name may be missing
-        raise AtmError("sounds need torchaudio and soundfile: pip install 'atm-privacy[audio]'") from None
+        raise AtmError(f"sounds need torchaudio and soundfile; {extra('audio')}") from None
     return soundfile

@@ -19,7 +19,7 @@ from atm.errors import AtmError, unknown
 from atm.rows import Held
 from atm.signals import Signal, TextSignal
 from atm.signals.text import SHORTEST
-from atm.text import printable
+from atm.text import counted, printable
 from privacy_metrics.words import NO_WORD
 
 HELD_OUT = 0.1  # of the adversary's sentences, for validation
@@ -98,8 +98,8 @@ class Texts:
         hers, alike = apart(hers, attacked)
         if len(attacked) < victims or len(hers) < 2:
             raise AtmError(
-                f"{printable(name)} has {len(attacked)} sentences to attack and {len(hers)} others for the adversary; "
-                f"{victims} and at least 2 are needed"
+                f"{printable(name)} has {counted(len(attacked), 'sentence')} to attack and {len(hers)} others for the "
+                f"adversary; {victims} and at least 2 are needed"
             )
         begin = len(hers) - max(round(HELD_OUT * len(hers)), 1)
         return Splits(attacked, hers.subset(range(begin)), hers.subset(range(begin, len(hers))), copies, alike)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from atm.errors import AtmError, unknown
+from privacy_metrics.extras import extra
 from privacy_metrics.sounds import DECADES
 from privacy_metrics.waveforms import HOP, RATE, WINDOW, energies, griffin_lim, log_mel_sound, mel_filters
 
@@ -162,5 +163,5 @@ def torchaudio() -> ModuleType:
         import torchaudio
         import torchaudio.compliance.kaldi
     except ImportError:
-        raise AtmError("sounds need torchaudio and soundfile: pip install 'atm-privacy[audio]'") from None
+        raise AtmError(f"sounds need torchaudio and soundfile; {extra('audio')}") from None
     return torchaudio

@@ -24,6 +24,7 @@ from atm.victims.hub import CONFIG, Repository
 from atm.victims.loaded import Loaded, Size, check_size, parse_size
 from atm.victims.state import tidied
 from atm.weight_files import load_state
+from privacy_metrics.extras import extra
 
 FAMILIES = ("vit", "deit", "dinov2", "dinov2_with_registers", "clip", "siglip")
 OF_SOUND = ("whisper", "audio-spectrogram-transformer")  # which have files of their own beside this one
@@ -170,7 +171,7 @@ def read_config(repository: Repository) -> Any:
     try:
         from transformers import AutoConfig
     except ImportError:
-        raise AtmError("victims in the format of transformers need it: pip install 'atm-privacy[hf]'") from None
+        raise AtmError(f"victims in the format of transformers need it; {extra('hf')}") from None
     path = repository.file(CONFIG)
     assert path is not None  # it has just been read
     try:

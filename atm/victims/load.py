@@ -8,7 +8,7 @@ from pathlib import Path
 import timm
 
 from atm.encoder import Encoder, first_kernel
-from atm.errors import AtmError, unknown
+from atm.errors import AtmError
 from atm.finite import check_finite
 from atm.victims import assembled, bert, huggingface, llava, own, probe, spectrograms, timm_models, whisper
 from atm.victims.classes import read_classes
@@ -79,7 +79,7 @@ def _from_repository(name: str, settings: Mapping[str, object], size: Size | Non
     folder = Path(name).is_dir() if name else False
     found = HUB.fullmatch(name)
     if not folder and found is None:
-        raise unknown("victim", name, [*own.victims(), *timm.list_models()])
+        raise timm_models.no_victim(name)
     if settings["weights"] is not None:
         raise AtmError(f"--weights cannot be given for victim {name!r}: it has its own")
     repository = Repository(name if folder or found is None else found[1])

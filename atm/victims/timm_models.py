@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from atm import families
 from atm.documents import F, Fields, typed
-from atm.errors import AtmError, one_line, unknown
+from atm.errors import AtmError, one_line, resembling, unknown
 from atm.victims.classes import imagenet_classes
 from atm.victims.hub import Repository, hub
 from atm.victims.loaded import Loaded, Size, check_size
@@ -113,10 +113,18 @@ def _part(model: type[F], content: Mapping[str, Any], where: str) -> F:
     return typed(model, {name: value for name, value in content.items() if name in model.model_fields}, where)
 
 
+def no_victim(name: str) -> AtmError:
+    """The error for a name that no victim has: what is shipped, where all stands, and what is nearly written so."""
+    shipped = victims()
+    meant = resembling(name, [*shipped, *timm.list_models()])
+    there = f"shipped are {' and '.join(shipped)}, and atm list victims says what else can be named"
+    return AtmError(f"unknown victim {name!r}: {there}" + (f"; {meant}" if meant else ""))
+
+
 def _blank(name: str, arguments: Mapping[str, Any] | None = None) -> Any:
     """The model without memory for its weights, found to be supported."""
     if not timm.is_model(name):
-        raise unknown("victim", name, [*victims(), *timm.list_models()])
+        raise no_victim(name)
     try:
         with torch.device("meta"):
             blank = timm.create_model(name, pretrained=False, **(arguments or {}))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib.util
 
 from atm.errors import AtmError
+from privacy_metrics.extras import extra
 
 _MISSING = [name for name in ("zmq", "msgpack", "aiohttp") if importlib.util.find_spec(name) is None]
 if _MISSING:
-    raise AtmError(f"a live link needs {' and '.join(_MISSING)}; do: pip install 'atm-privacy[live]'")
+    raise AtmError(f"a live link needs {' and '.join(_MISSING)}; {extra('live')}")

@@ -22,6 +22,7 @@ from atm.signals import Signal, arrays
 from atm.text import printable
 from audit.live.system import LiveConfig
 from audit.setting import samples
+from privacy_metrics.extras import installing
 
 CAMERA = "camera"
 
@@ -107,7 +108,7 @@ class Camera:
         try:
             import cv2
         except ImportError:
-            raise AtmError("a camera needs OpenCV: pip install opencv-python-headless") from None
+            raise AtmError(f"a camera needs OpenCV; do: {installing('opencv-python-headless')}") from None
         self._camera, self._shape = cv2.VideoCapture(number), shape
         if not self._camera.isOpened():
             raise AtmError(f"camera {number} cannot be opened; is it there, and used by nobody else?")

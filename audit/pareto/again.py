@@ -40,7 +40,7 @@ def unseen(setting: Setting, config: SearchConfig) -> Setting | None:
 def measured_again(
     outcome: Outcome, store: RunStore, make: Callable[[], PolicyProblem | None], say: Callable[[str], None]
 ) -> Outcome:
-    """The outcome with its front's numbers on other pictures, which are kept for whoever goes on with the search.
+    """The outcome with numbers of its front, and of the unmerged policy, on other pictures; its folder has them.
 
     Args:
         outcome: of a search that has ended.
@@ -48,19 +48,19 @@ def measured_again(
         make: the problem on other pictures, or None where there are none.
         say: called with a line for each policy.
     """
-    known = {trial.name: outcome.again[trial.name] for trial in outcome.front if trial.name in outcome.again}
+    known = {trial.name: outcome.again[trial.name] for trial in outcome.shown if trial.name in outcome.again}
     noise = {name: outcome.again_noise[name] for name in known if name in outcome.again_noise}
     problem: PolicyProblem | None = None
     try:
-        problem = make() if len(known) < len(outcome.front) else None
-        if problem is None and len(known) < len(outcome.front):
+        problem = make() if len(known) < len(outcome.shown) else None
+        if problem is None and len(known) < len(outcome.shown):
             return replace(outcome, notes=(*outcome.notes, NONE_LEFT))
-        for number, trial in enumerate(outcome.front, 1):
+        for number, trial in enumerate(outcome.shown, 1):
             if problem is not None and trial.name not in known:
+                say(f"other {outcome.noun}s [{number}/{len(outcome.shown)}] evaluating {trial.name}")
                 measured = evaluate(problem, trial.number, trial.policy).measured
                 if measured is not None:
                     known[trial.name], noise[trial.name] = dict(measured.values), dict(measured.noise)
-                say(f"other {outcome.noun}s [{number}/{len(outcome.front)}] {trial.name}")
     except KeyboardInterrupt:
         note = f"{STOPPED} while the front was measured on other pictures; --resume goes on with it"
         outcome = replace(outcome, notes=(*outcome.notes, note))

@@ -61,6 +61,7 @@ class Loop:
 
     def _run(self) -> list[str]:
         notes: list[str] = []
+        self._tell("evaluating a first policy" if not self.log.trials else "evaluating the next policy")
         while len(self.log.trials) < self.proposer.evals:
             while (
                 not notes
@@ -123,8 +124,13 @@ class Loop:
                 result.seconds,
             )
         )
-        self.say(f"[{len(self.log.trials)}/{self.proposer.evals}] {summary(self.log.trials[-1])}")
+        self._tell(f"evaluating the next policy; the last one: {summary(self.log.trials[-1])}")
         self._notice()
+
+    def _tell(self, line: str) -> None:
+        """Say which evaluation goes on, from its beginning on; counted, as long as there is one."""
+        done = len(self.log.trials)
+        self.say(f"[{done + 1}/{self.proposer.evals}] {line}" if done < self.proposer.evals else line)
 
     def _notice(self) -> None:
         trials, every = self.log.trials, 10

@@ -145,6 +145,25 @@ class Outcome:
         return sorted(front(self.trials, self.objectives, self.limits), key=lambda trial: trial.values[order])
 
     @cached_property
+    def unmerged(self) -> Trial | None:
+        """The evaluation that merges nothing, with which every search begins; None where it failed."""
+        able = (trial for trial in self.trials if trial.failure is None)
+        return next((trial for trial in able if min(trial.thresholds) >= 1), None)
+
+    @cached_property
+    def shown(self) -> list[Trial]:
+        """What tables show: the policy that merges nothing, by which others are judged, then the front without it."""
+        if self.unmerged is None:
+            return self.front
+        return [self.unmerged, *(trial for trial in self.front if trial != self.unmerged)]
+
+    def called(self, trial: Trial) -> str:
+        """A policy's name in a table, which says of the unmerged one what it is, and whether it is on the front."""
+        if trial != self.unmerged:
+            return trial.name
+        return f"{trial.name} (unmerged{'' if trial in self.front else ', not on the front'})"
+
+    @cached_property
     def volumes(self) -> list[float]:
         """Hypervolume after each trial."""
         return curve(self.trials, self.frame, self.limits)

@@ -80,6 +80,7 @@ class PolicyProblem:
         seed: of what is drawn.
         rules: what all policies share but for their thresholds and names; None takes the default.
         rounds: into how many the images are divided.
+        say: called with a line for each step of the preparation.
 
     Raises:
         KnowledgeError: the threat model denies what the privacy score needs.
@@ -94,6 +95,7 @@ class PolicyProblem:
         seed: int = 0,
         rules: MergePolicy | None = None,
         rounds: int = 1,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.setting, self.measured = setting, tuple(measured)
         self._defended = any(link.defence is not None for link in setting.links.values())
@@ -106,8 +108,11 @@ class PolicyProblem:
             some = every.subset(rows.tolist()) if rounds > 1 else every
             answers = setting.answers if setting.victim is None else setting.victim.answers(some)
             self.rounds.append(Round(some.inputs, answers, score(setting.signal), seed + 1 + number))
+        noun = setting.signal.noun
+        say(f"measuring how thresholds act on {len(self.images[:SPACED])} {noun}s")
         self.space = Space.of(encoder, self.images[:SPACED], lowest, self.rules)
-        for each in self.rounds:
+        for number, each in enumerate(self.rounds, 1):
+            say(f"measuring the unmerged victim on {len(each.images)} {noun}s, set {number} of {len(self.rounds)}")
             if any(objective.name == "leakage" for objective in measured):
                 each.privacy.prepare(setting.link(self._ruled(unmerged)), setting.threat, each.images)
             each.base.update(self._values(unmerged, each))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from audit.pareto.objectives import OBJECTIVES
 from audit.pareto.outcome import Outcome
 from audit.pareto.trials import Trial
+from privacy_metrics.statistics import wilson_effective
+from reports.numbers import show
 
 GIVEN_UP = 0.05  # accuracy that the privacy-first and the efficiency-first recommendation may cost
 
@@ -44,6 +46,17 @@ def recommended(outcome: Outcome) -> list[Recommendation]:
     return [_doubted(outcome, each) for each in _told_apart(found)]
 
 
+def resting(outcome: Outcome, trial: Trial) -> str:
+    """On how many signals a policy's numbers rest, and between what its accuracy surely lies."""
+    other = trial.name in outcome.again
+    number = outcome.again_images if other else outcome.config.images
+    where = f"on {number} {'other ' if other else ''}{outcome.noun}s"
+    accuracy = outcome.known(trial).get("accuracy")
+    if accuracy is None:
+        return where
+    return f"{where}, accuracy {show(wilson_effective(min(max(accuracy, 0.0), 1.0), number, number))}"
+
+
 def accurate(outcome: Outcome) -> list[Trial]:
     """What lasts of the front and loses at most `GIVEN_UP` of its best accuracy; all that lasts where there is none."""
     if not outcome.lasting or not any(o.name == "accuracy" for o in outcome.objectives):
@@ -54,7 +67,7 @@ def accurate(outcome: Outcome) -> list[Trial]:
 
 def _doubted(outcome: Outcome, each: Recommendation) -> Recommendation:
     doubts = outcome.doubts(each.trial, outcome.limits)
-    return replace(each, reason="; ".join([each.reason, *doubts]))
+    return replace(each, reason="; ".join([each.reason, resting(outcome, each.trial), *doubts]))
 
 
 def _told_apart(found: list[Recommendation]) -> list[Recommendation]:

@@ -13,7 +13,7 @@ from atm.store import write
 from audit.pareto import figures
 from audit.pareto.outcome import SUITE_IMAGES, Outcome
 from audit.pareto.price import prices
-from audit.pareto.recommendation import recommended
+from audit.pareto.recommendation import recommended, resting
 from audit.pareto.trials import Trial
 from reports.export import Export
 from reports.numbers import give_or_take, plain
@@ -52,6 +52,7 @@ def render(outcome: Outcome) -> str:
         prices=found,
         price=_html(figures.price(outcome)) if found else "",
         recommended=recommended(outcome),
+        resting=resting,
         failures=len(outcome.failures),
         errors=errors(outcome),
         lasting=lasting(outcome) if outcome.again else "",
@@ -64,26 +65,36 @@ def export(outcome: Outcome) -> Export:
     shown = [outcome.heading(o) for o in outcome.measured]
     headings = ["policy", *shown, *(["leakage, full suite"] if outcome.full else [])]
     rows = []
-    for trial in outcome.front:
-        row = [trial.name, *(_cell(outcome, trial, o.name) for o in outcome.measured)]
+    for trial in outcome.shown:
+        row = [outcome.called(trial), *(_cell(outcome, trial, o.name) for o in outcome.measured)]
         if outcome.full:
             found = outcome.full.get(trial.name)
             row.append("{:.3f} [{:.3f}, {:.3f}]".format(*found) if found else "")
         rows.append([*row, " ".join(f"{t:.2f}" for t in trial.thresholds)])
-    best = recommended(outcome)
+    best, unmerged = recommended(outcome), outcome.unmerged
+    there = [trial for trial in outcome.front if trial.name in outcome.again]
     content = {
         "out": str(outcome.folder),
         "front": [{"policy": t.name, "thresholds": list(t.thresholds), **t.values} for t in outcome.front],
+        "unmerged": None if unmerged is None else {"policy": unmerged.name, **unmerged.values},
         "recommended": {r.title: r.trial.name for r in best},
         "reasons": {r.title: r.reason for r in best},
-        "other_pictures": {"images": outcome.again_images, "front": outcome.again, "error": errors(outcome)},
+        "other_pictures": {
+            "images": outcome.again_images,
+            "front": {trial.name: outcome.again[trial.name] for trial in there},
+            "unmerged": None if unmerged is None else outcome.again.get(unmerged.name),
+            "error": errors(outcome),
+        },
         "full_suite": {n: dict(zip(("estimate", "low", "high"), v, strict=True)) for n, v in outcome.full.items()},
         "hypervolume": outcome.volumes[-1:],
         "notes": outcome.warnings,
     }
     lines = [f"{r.title}: {r.trial.name}, {r.reason}" for r in best]
     if outcome.again:
-        lines.append(f"on other {outcome.noun}s (in brackets, ± half of a 95% interval): {lasting(outcome)}")
+        lines.append(
+            f"on other {outcome.noun}s (in brackets, ± half of a 95% interval of what merging changes): "
+            f"{lasting(outcome)}"
+        )
     lines += [f"note: {n}" for n in outcome.warnings]
     title = f"Pareto front: {len(outcome.front)} of {len(outcome.trials)} policies"
     return Export(title, lines, [*headings, "thresholds"], rows, outcome.table(), content)
@@ -99,14 +110,15 @@ def _cell(outcome: Outcome, trial: Trial, objective: str) -> str:
 
 def errors(outcome: Outcome) -> dict[str, dict[str, float]]:
     """Half of the 95% interval of each number on other pictures, by policy and objective."""
-    there = [trial for trial in outcome.front if trial.name in outcome.again]
+    there = [trial for trial in outcome.shown if trial.name in outcome.again]
     return {trial.name: {o.name: outcome.error(trial, o.name) for o in outcome.measured} for trial in there}
 
 
 def lasting(outcome: Outcome) -> str:
     """What is left of the front on other pictures, in words."""
+    there = sum(trial.name in outcome.again for trial in outcome.front)
     return (
-        f"{len(outcome.lasting)} of {len(outcome.again)} policies of the front are on it on {outcome.again_images} "
+        f"{len(outcome.lasting)} of {there} policies of the front are on it on {outcome.again_images} "
         f"{outcome.noun}s that the search never saw"
     )
 

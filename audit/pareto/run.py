@@ -76,7 +76,7 @@ def search(
             f"of policies, not {budget}, {config.auxiliary} and {rescore}"
         )
     with reserve(out, config, resume, force) as store, cluster.connected(ray, config.device):
-        problem = make_problem(config)
+        problem = make_problem(config, say=say)
         theirs = cluster.placed(config)
         executor = OnRay(partial(make_problem, theirs), theirs.device) if ray else InProcess(problem)
         made_with = {key: problem.setting.about[key] for key in MADE_WITH}
@@ -84,34 +84,39 @@ def search(
         store.begin({"config": config.as_dict(), "made_with": made_with})
         outcome = explore(problem, config, store, executor, say)
         if held_out and outcome.front and not outcome.stopped:
-            outcome = measured_again(outcome, store, partial(_on_other_pictures, config, problem), say)
+            outcome = measured_again(outcome, store, partial(_on_other_pictures, config, problem, say), say)
         if rescore and outcome.front and not outcome.stopped:
             outcome = rescored(outcome, store, rescore, say, budget, ray)
         finish(outcome)
     return outcome
 
 
-def make_problem(config: SearchConfig, rounds: int = ROUNDS) -> PolicyProblem:
-    """Load everything that a configuration names; policies take turns with at most so many sets of pictures."""
+def make_problem(config: SearchConfig, rounds: int = ROUNDS, say: Say = lambda line: None) -> PolicyProblem:
+    """Load everything that a configuration names; policies take turns with at most so many sets of pictures.
+
+    ``say`` is called with a line for each step, of which some take minutes on a large victim.
+    """
     objectives, limits, _ = config.asked()
     measured = tuple(dict.fromkeys([*objectives, *(limit.objective for limit in limits)]))
     score = create_score(config.score)  # an unknown name is told before anything is loaded
     rules = config.rules()
-    setting = prepare(config.attack(policies=(config.like or "none",), auxiliary=20))
+    setting = prepare(config.attack(policies=(config.like or "none",), auxiliary=20), say)
     need(measured, setting.encoder.device)
     if any(each.name == "accuracy" for each in measured):
         assert setting.victim is not None
         setting.victim.need_task("atm search")
+    say(f"drawing {setting.signal.noun}s to take turns with")
     setting, found = in_rounds(setting, config, rounds)
-    return PolicyProblem(setting, measured, score, config.lowest, config.seed, rules, found)
+    return PolicyProblem(setting, measured, score, config.lowest, config.seed, rules, found, say)
 
 
-def _on_other_pictures(config: SearchConfig, problem: PolicyProblem) -> PolicyProblem | None:
+def _on_other_pictures(config: SearchConfig, problem: PolicyProblem, say: Say) -> PolicyProblem | None:
+    say(f"drawing {problem.setting.signal.noun}s that the search did not see")
     setting = unseen(problem.setting, config)
     if setting is None:
         return None
     score, seed = create_score(config.score), config.seed + 1
-    return PolicyProblem(setting, problem.measured, score, config.lowest, seed, problem.rules)
+    return PolicyProblem(setting, problem.measured, score, config.lowest, seed, problem.rules, say=say)
 
 
 def explore(problem: Problem, config: SearchConfig, store: RunStore, executor: Executor, say: Say) -> Outcome:

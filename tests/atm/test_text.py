@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atm.text import examples, printable
+from atm.text import counted, examples, printable
 
 
 @given(st.binary(max_size=40))
@@ -36,3 +36,8 @@ def test_examples_are_part_of_a_sentence() -> None:
     assert examples(["a"]) == "a"
     assert examples(["a", "b", "c"]) == "a, b and c"
     assert examples(["a", "b", "c", "d\n", "e"]) == "a, b, c and 2 more"
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 pictures"), (1, "1 picture"), (2, "2 pictures")])
+def test_one_of_a_thing_is_told_in_the_singular(number, said):
+    assert counted(number, "picture") == said

@@ -69,7 +69,7 @@ def test_more_noise_raises_every_bound_and_no_noise_gives_none():
 def test_too_few_pictures_give_a_reason_and_no_number():
     images = pictures(60)
     few = bounds(link(), ThreatModel("server"), images[:49], images)
-    assert few.value.isna().all() and few.note.str.contains("49 attacked pictures are too few").all()
+    assert few.value.isna().all() and few.note.str.contains("needs 50 attacked pictures, not 49").all()
     prior = bounds(link(), ThreatModel("server"), images[:50], images[:19])
     assert prior.value.notna().tolist() == [True, False, False]
     assert prior.note[1:].str.contains("patches of 19 pictures are too few").all()

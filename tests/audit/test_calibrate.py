@@ -26,7 +26,9 @@ def test_a_policy_saves_about_what_it_was_asked_for_on_other_pictures(atm, victi
 def test_it_is_attacked_after_the_layer_that_was_asked_for(atm, victim, pictures, tmp_path):
     out = tmp_path / "mine.yaml"
     asked = ("calibrate", 0.3, "--victim", victim, "--data", pictures, "--exit-layer", 2, "--out", out)
-    assert atm(*asked)[0] == 0 and MergePolicy.read(out).device_layers == 2
+    code, _, err = atm(*asked)
+    assert code == 0 and MergePolicy.read(out).device_layers == 2
+    assert err.splitlines()[-1] == f"next: atm attack --victim {victim} --data {pictures} --policy none --policy {out}"
     code, _, err = atm(*asked)
     assert code == 2 and "--force" in err
     few = ("--images", 4, "--auxiliary", 40, "--attack", "ridge", "--out", tmp_path / "run")

@@ -35,8 +35,9 @@ def ask(victim, pictures, out):
 
 
 def test_attack_writes_a_whole_run_and_says_what_it_found(atm, victim, pictures, tmp_path):
-    code, out, _ = atm(*ask(victim, pictures, tmp_path / "run"), "--json")
+    code, out, err = atm(*ask(victim, pictures, tmp_path / "run"), "--json")
     assert code == 0
+    assert "no bounds will be computed: an interval needs 50 attacked pictures, not 6" in err
     result = parse(out)
     assert [p["policy"] for p in result["policies"]] == ["none", "uniform-0.5"]
     assert result["policies"][0]["flags"], "six pictures are too few for a verdict of privacy"
@@ -115,6 +116,7 @@ BAD = [
     (("--threat", "sever"), "did you mean 'server'"),
     (("--data", "no/such/folder"), "no/such/folder"),
     (("--victim", "vit_small_patch16_22"), "did you mean 'vit_small_patch16_224'"),
+    (("--victim", "nothing"), "unknown victim 'nothing': shipped are vit_cifar10 and vit_photos"),
     (("--victim", "missing.safetensors"), "no such file"),
     (("--codec", "missing.safetensors"), "no such file"),
     (("--images", 1000), "1000"),

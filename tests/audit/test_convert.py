@@ -23,6 +23,7 @@ def test_a_fine_tuned_model_runs_from_its_checkpoint(atm, pictures, tmp_path):
     weights = tmp_path / "weights.safetensors"
     code, out, err = atm("convert", tmp_path / "checkpoint.pth", weights)
     assert code == 0 and "found under ['state_dict']" in out, err
+    assert err == f"next: atm attack --victim TIMM_NAME --weights {weights}\n"
     assert atm("convert", tmp_path / "checkpoint.pth", weights)[0] == 2, "it is there already"
     code, out, err = atm("attack", *words, "--weights", weights, "--out", tmp_path / "run")
     assert code == 0, err
@@ -34,6 +35,7 @@ def test_a_head_is_fitted_and_kept(atm, pictures, tmp_path, classes):
     weights = save(model(num_classes=classes).state_dict(), tmp_path / "w.safetensors")
     named, head = ("--victim", NAME, "--weights", weights), tmp_path / "head.safetensors"
     code, _, err = atm("train", "head", *named, "--data", pictures, "--out", head)
+    assert f"next: atm attack --victim {NAME} --weights {weights} --head {head} --data {pictures}" in err
     assert code == 0 and "no test accuracy" in err, err  # a folder without a split gives the same pictures for both
     card = head.with_suffix(".md").read_text()
     assert "atm train head" in card and str(tmp_path) not in card

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+import shlex
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atm.errors import AtmError, StorageError
+from audit.cli import gone_on_with
 from audit.ending import ended
 
 
@@ -31,12 +36,13 @@ def raising(error: BaseException):
         (OSError(errno.ENOSPC, "No space left on device", "/full/x"), 3, "/full/x: No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied"), 3, "Permission denied"),
         (MemoryError(), 2, "out of memory"),
-        (KeyboardInterrupt(), 130, "stopped; go on with --resume"),
-        (typer.Abort(), 130, "stopped; go on with --resume"),
+        (KeyboardInterrupt(), 130, "stopped; go on with: atm attack --resume"),
+        (typer.Abort(), 130, "stopped; go on with: atm attack --resume"),
+        (SystemExit(signal.SIGTERM), 143, "ended by SIGTERM; go on with: atm attack --resume"),
     ],
 )
 def test_every_end_has_its_code_and_its_line(capsys, error, code, said):
-    assert ended(raising(error), []) == code
+    assert ended(raising(error), [], "atm attack --resume") == code
     line = capsys.readouterr().err
     assert said in line and line.count("\n") == 1
 
@@ -47,7 +53,44 @@ def test_a_clean_end_says_nothing(capsys):
 
 
 def test_ctrl_c_that_typer_turned_into_a_code_is_said(capsys):
-    assert ended(lambda: 130, []) == 130 and "--resume" in capsys.readouterr().err
+    assert ended(lambda: 130, [], "atm attack --resume") == 130 and "--resume" in capsys.readouterr().err
+
+
+def test_what_cannot_be_gone_on_with_says_only_that_it_was_stopped(capsys):
+    assert ended(lambda: 130, []) == 130 and capsys.readouterr().err == "stopped\n"
+
+
+def test_sigterm_is_said_and_has_a_code_of_its_own(capsys):
+    before, closed = signal.getsignal(signal.SIGTERM), []
+
+    def command():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            closed.append(True)
+
+    assert ended(command, [], "atm attack --resume") == 143 and closed
+    assert capsys.readouterr().err == "ended by SIGTERM; go on with: atm attack --resume\n"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "again"),
+    [
+        ("attack --policy 'my policy.yaml' --out runs/a", "atm attack --policy 'my policy.yaml' --out runs/a --resume"),
+        ("demo --force", "atm demo --resume"),
+        ("search runs/a/search.json --resume", "atm search runs/a/search.json --resume"),
+        ("train merging --steps 4", "atm train merging --steps 4 --resume"),
+        ("train victim --data photos", ""),
+        ("serve", ""),
+        ("list attacks", ""),
+        ("train", ""),
+        ("", ""),
+    ],
+)
+def test_a_command_is_gone_on_with_where_it_can(words, again):
+    assert gone_on_with(shlex.split(words)) == again
 
 
 def test_a_bug_is_one_line_and_a_file_with_the_trace(capsys, monkeypatch, tmp_path):

@@ -77,20 +77,37 @@ def test_a_counted_line_fills_the_bar_and_tells_what_is_left(monkeypatch):
         say("[2/6] decoder on none")
         now[0] += 30
         task = say._bars.tasks[0]
-        assert (task.completed, task.fields["left"]) == (1, ""), "what nobody has seen may take long"
+        assert (task.completed, say.left()) == (1, ""), "what nobody has seen may take long"
         say("[3/6] ridge on moderate")
-        assert (task.completed, task.total, task.fields["left"]) == (2, 6, "about 62 s left")
+        assert (task.completed, task.total, say.left()) == (2, 6, "about 62 s left")
         now[0] += 3
         say("[4/6] decoder on moderate")
-        assert task.fields["left"] == "61 to 63 s left"
+        assert say.left() == "61 to 63 s left"
         now[0] += 20
         say("note: not counted")
-        assert task.completed == 3 and task.fields["left"] == "41 to 43 s left"
-        now[0] += 100
+        assert task.completed == 3 and say.left() == "41 to 43 s left"
+        now[0] += 5
+        assert say.left() == "36 to 38 s left", "it goes on while nothing is said"
+        now[0] += 10
+        assert say.left() == "longer than before, then about 31 s left"
+        now[0] += 85
         say("[5/6] ridge on aggressive")
-        assert task.fields["left"] == "1 to 2 min left"
+        assert say.left() == "1 to 2 min left"
         say("other pictures [1/3] trial-0001")
-        assert task.fields["left"] == "", "another count"
+        assert say.left() == "", "another count"
+
+
+def test_what_is_left_is_drawn_anew_while_a_step_goes_on(monkeypatch):
+    heard = Heard()
+    now = [100.0]
+    monkeypatch.setattr("audit.progress.time.monotonic", lambda: now[0])
+    with Progress("loading", to=Console(file=heard, force_terminal=True, width=100)) as say:
+        for number in (1, 2):
+            say(f"[{number}/3] ridge on none")
+            now[0] += 20
+        heard.wait_for("about 20 s left")
+        now[0] += 2
+        heard.wait_for("longer than before, then about 20 s left")
 
 
 def test_without_a_terminal_the_line_says_what_is_left():

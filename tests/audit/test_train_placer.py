@@ -35,6 +35,8 @@ def trained(atm, victim, split, tmp_path):
     )
     assert code == 0, err
     assert out.startswith(str(path)) and "held-out" in out
+    assert f"next: atm attack --victim {victim} " in err
+    assert err.endswith(f" --threat server-shuffled --data {split} --policy none --placer {path}\n")
     return path
 
 

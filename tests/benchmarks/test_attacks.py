@@ -85,5 +85,5 @@ def test_one_call_measures_every_victim_on_its_own_data_under_every_threat_model
 
 
 def test_a_victim_without_data_is_refused(monkeypatch):
-    with pytest.raises(AtmError, match="2 victims but 1 data sets"):
+    with pytest.raises(AtmError, match="--victim names 2 and --data 1: give a --data for each"):
         run(monkeypatch, "--victim", "a", "b", "--data", "x")

@@ -117,10 +117,14 @@ def test_an_unfinished_run_is_gone_on_with_before_anything_else(tmp_path):
     few = {"mean_image": BLIND[:9], "ridge": HARMLESS[:9]}
     assert "--images" in advice(make_run(tmp_path / "few", few))
     resume = "This run is unfinished: go on with the same command and --resume. "
-    assert advice(make_run(tmp_path / "a", few, attacks=[*few, "decoder"])) == f"{resume}Deploy none of these yet."
+    assert (
+        advice(make_run(tmp_path / "a", few, attacks=[*few, "decoder"])) == f"{resume}Deploy no policy of this run yet."
+    )
     policies = [MergePolicy.uniform(1.0, 3, name=name).as_dict() for name in ("none", "not begun")]
     leaking = {"mean_image": [0.1] * 120, "ridge": [0.9] * 120}
-    assert advice(make_run(tmp_path / "b", leaking, policies=policies)).startswith(f"{resume}Deploy none of these: ")
+    assert advice(make_run(tmp_path / "b", leaking, policies=policies)).startswith(
+        f"{resume}Deploy no policy of this run: "
+    )
 
 
 def test_attacks_that_the_time_cut_get_more_of_it_first(tmp_path):

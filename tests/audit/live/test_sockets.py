@@ -157,6 +157,6 @@ def test_without_its_packages_it_says_what_to_install(monkeypatch):
     there = importlib.util.find_spec
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda name: None if name == "zmq" else there(name))
-        with pytest.raises(AtmError, match=r"needs zmq; do: pip install 'atm-privacy\[live\]'"):
+        with pytest.raises(AtmError, match=r"needs zmq; in the checkout, do: (uv )?pip install -e '\.\[live\]'"):
             importlib.reload(audit.live)
     importlib.reload(audit.live)

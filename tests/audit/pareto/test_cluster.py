@@ -110,5 +110,8 @@ def test_no_cluster_is_one_clear_error():
 
 def test_without_ray_there_is_one_clear_error(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(AtmError, match=r"pip install 'atm-privacy\[ray\]'"), cluster.connected("local"):
+    with (
+        pytest.raises(AtmError, match=r"needs Ray; in the checkout, do: (uv )?pip install -e '\.\[ray\]'"),
+        cluster.connected("local"),
+    ):
         pass

@@ -17,6 +17,7 @@ from audit.pareto.price import prices
 from audit.pareto.recommendation import accurate, recommended
 from audit.pareto.report import export, lasting, render
 from audit.pareto.run import make_problem, open_folder
+from privacy_metrics.statistics import wilson
 from tests.audit.pareto.toy import CONFIG, Toy, run
 
 
@@ -57,7 +58,7 @@ def again(outcome, problem, say=lambda line: None):
 def test_a_policy_that_was_lucky_is_not_recommended(outcome):
     lucky = next(r.trial for r in recommended(outcome) if r.title == "privacy first")
     found = again(outcome, OtherPictures(lucky.name))
-    assert found.again_images == 50 and found.again.keys() == {trial.name for trial in outcome.front}
+    assert found.again_images == 50 and found.again.keys() == {trial.name for trial in outcome.shown}
     assert lucky in found.front and lucky not in found.lasting
     assert lucky not in [r.trial for r in recommended(found)]
     assert found.known(lucky)["accuracy"] == 0.01 and lucky.values["accuracy"] > 0.5
@@ -77,7 +78,7 @@ def test_where_nothing_was_luck_the_front_stays(outcome):
     table = found.table().set_index("policy")
     for trial in found.front:
         assert table.loc[trial.name, "leakage_again"] == pytest.approx(trial.values["leakage"])
-    assert table.leakage_again.isna().sum() == len(found.trials) - len(found.front)
+    assert table.leakage_again.isna().sum() == len(found.trials) - len(found.shown)
 
 
 def test_where_none_keeps_its_bounds_on_other_pictures_none_is_recommended(outcome):
@@ -118,7 +119,7 @@ def test_pick_says_where_the_measured_number_breaks_its_bound(folder, outcome):
 def test_a_policy_that_fails_on_other_pictures_is_out_and_the_others_stay(outcome):
     broken = outcome.front[0].name
     found = again(replace(outcome, again={}), OtherPictures(None, (broken,)))
-    assert broken not in found.again and len(found.again) == len(outcome.front) - 1
+    assert broken not in found.again and len(found.again) == len(outcome.shown) - 1
     assert broken not in [trial.name for trial in found.lasting]
 
 
@@ -138,6 +139,33 @@ def test_stopping_keeps_what_was_measured(outcome):
 
     found = again(replace(outcome, again={}), Stopped(None))
     assert len(found.again) == 2 and found.stopped and found.notes[-1].startswith(STOPPED)
+
+
+def test_the_unmerged_policy_stands_first_and_is_of_the_front_only_if_it_is(outcome):
+    alone = replace(outcome, again={}, full={}, trials=outcome.trials[:1])
+    assert alone.front == [alone.unmerged] and [row[0] for row in export(alone).rows] == ["trial-0000 (unmerged)"]
+    found = again(replace(outcome, again={}, full={}), OtherPictures(None))
+    assert found.unmerged not in found.front and found.unmerged not in found.lasting
+    told = export(found)
+    assert [row[0] for row in told.rows] == [
+        "trial-0000 (unmerged, not on the front)", *(trial.name for trial in found.front)
+    ]  # fmt: skip
+    assert "trial-0000" not in [row["policy"] for row in told.content["front"]]
+    assert told.content["unmerged"]["policy"] == "trial-0000"
+    assert found.again["trial-0000"] == told.content["other_pictures"]["unmerged"]
+    assert "trial-0000" not in told.content["other_pictures"]["front"]
+    assert f"of {len(found.front)} policies of the front" in lasting(found)
+    assert render(found).count("trial-0000 (unmerged, not on the front)") == 3
+
+
+def test_a_recommendation_says_on_how_many_pictures_it_rests_and_how_sure_its_accuracy_is(outcome):
+    plain = replace(outcome, again={}, full={})
+    for found, where in ((plain, "on 200 pictures, "), (again(plain, OtherPictures(None)), "on 50 other pictures, ")):
+        for each in recommended(found):
+            assert where + f"accuracy {each.trial.values['accuracy']:.2f} [" in each.reason
+    sure = wilson(45, 50)
+    ninety = replace(found, again={name: {**values, "accuracy": 0.9} for name, values in found.again.items()})
+    assert f"accuracy 0.90 [{sure.low:.2f}, {sure.high:.2f}]" in recommended(ninety)[0].reason
 
 
 def test_where_there_are_no_other_pictures_it_is_said(outcome):
