@@ -16,7 +16,7 @@ from atm import documents, signals
 from atm.signals import Signal
 from atm.store import StoredRun
 from audit.pareto.config import SearchConfig
-from audit.pareto.front import Frame, curve, front, stagnation, unkept
+from audit.pareto.front import Frame, curve, feasible, front, stagnation, unkept
 from audit.pareto.objectives import Bound, Objective
 from audit.pareto.trials import Trial, read_trials
 from privacy_metrics.registry import METRICS
@@ -28,13 +28,17 @@ SUITE_IMAGES = 100  # that the full suite attacks, at most
 HALF = 1.96  # standard deviations of a 95% interval on each side
 
 
+Three = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
 class _Settings(documents.Fields):
     """What is read of ``search.json``, which anybody may write."""
 
     config: dict[str, Any]
     start: int = 0
     notes: list[str] = Field(default_factory=list)
-    full: dict[str, Annotated[list[float], Field(min_length=3, max_length=3)]] = Field(default_factory=dict)
+    full: dict[str, Three] = Field(default_factory=dict)
+    expected: dict[str, Three] = Field(default_factory=dict)
     believed: dict[str, dict[str, float]] = Field(default_factory=dict)
     again: dict[str, dict[str, float]] = Field(default_factory=dict)
     again_noise: dict[str, dict[str, float]] = Field(default_factory=dict)
@@ -74,6 +78,7 @@ class Outcome:
         start: how many of them were starting policies.
         notes: on how it ended.
         full: leakage by the full suite ``(estimate, low, high)`` by policy name, where it was re-scored.
+        expected: likewise of the other policies, as `audit.pareto.fidelity` foretells it.
         again: objectives by policy name, measured on pictures that the search never saw (`audit.pareto.again`).
         again_noise: variances of the errors of these.
         again_images: how many pictures these were.
@@ -88,6 +93,7 @@ class Outcome:
     start: int
     notes: tuple[str, ...] = ()
     full: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    expected: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     again: dict[str, dict[str, float]] = field(default_factory=dict)
     again_noise: dict[str, dict[str, float]] = field(default_factory=dict)
     again_images: int = 0
@@ -174,6 +180,17 @@ class Outcome:
         """
         return {**trial.values, **self.again.get(trial.name, {})}
 
+    def cautious(self, trial: Trial) -> dict[str, float]:
+        """The numbers that bounds are held against: `known`, and leakage by the full suite where it attacked a policy,
+        and where it is only foretold, the upper end of what it may find.
+        """
+        values = self.known(trial)
+        if "leakage" in values and trial.name in self.full:
+            values["leakage"] = self.full[trial.name][0]
+        elif "leakage" in values and trial.name in self.expected:
+            values["leakage"] = self.expected[trial.name][2]
+        return values
+
     def error(self, trial: Trial, objective: str) -> float:
         """Half of the 95% interval of a number of `known`, beside that of the unmerged victim on the same pictures.
 
@@ -184,12 +201,13 @@ class Outcome:
 
     @cached_property
     def lasting(self) -> list[Trial]:
-        """Policies of the front that are on it on other pictures too; all of the front where there were none."""
-        if not self.again:
-            return self.front
+        """Policies of the front that are on it on other pictures too, if there were any, and that keep the constraints
+        by the full suite as well, if it attacked.
+        """
         there = [replace(trial, values=self.known(trial)) for trial in self.front if trial.name in self.again]
-        kept = {trial.number for trial in front(there, self.objectives, self.limits)}
-        return [trial for trial in self.front if trial.number in kept]
+        kept = {trial.number for trial in (front(there, self.objectives, self.limits) if self.again else self.front)}
+        able = [trial for trial in self.front if trial.number in kept]
+        return [trial for trial in able if feasible(replace(trial, values=self.cautious(trial)), self.limits)]
 
     def doubts(self, trial: Trial, limits: Sequence[Bound]) -> list[str]:
         """Bounds that a policy breaks by the very number that was measured, whatever the model believes of it."""
@@ -244,7 +262,8 @@ class Outcome:
             found.append(f"no policy keeps {', '.join(map(str, self.limits))}")
         if self.front and not self.lasting:
             bounds = ", ".join(map(str, self.limits))
-            found.append(f"no policy of the front keeps {bounds} on other {self.noun}s: none is recommended")
+            where = [f"on other {self.noun}s"] * bool(self.again) + [f"by {FULL_SUITE}"] * bool(self.full)
+            found.append(f"no policy of the front keeps {bounds} {' and '.join(where)}: none is recommended")
         if unkept(self.starting, self.limits):
             found.append(
                 "no starting policy keeps all constraints, so policies that break them set the hypervolume's reference"
@@ -261,6 +280,10 @@ class Outcome:
             row |= {o.name: trial.values.get(o.name, float("nan")) for o in self.measured}
             if self.full:
                 row["leakage_full_suite"] = self.full.get(trial.name, (float("nan"),))[0]
+                ends = self.expected.get(trial.name, (float("nan"),) * 3)
+                row |= dict(
+                    zip(("leakage_expected", "leakage_expected_low", "leakage_expected_high"), ends, strict=True)
+                )
             if self.again:
                 found = self.again.get(trial.name, {})
                 row |= {f"{o.name}_again": found.get(o.name, float("nan")) for o in self.measured}
@@ -282,9 +305,13 @@ class Outcome:
         believed = about.get("believed", {})
         read = sorted(read_trials(stored), key=lambda trial: trial.number)
         trials = [replace(trial, values={**trial.values, **believed.get(trial.name, {})}) for trial in read]
-        full = {name: (v[0], v[1], v[2]) for name, v in about.get("full", {}).items()}
+        full, foretold = (
+            {name: (v[0], v[1], v[2]) for name, v in about.get(key, {}).items()} for key in ("full", "expected")
+        )
         start = about.get("start", 0)  # a search that was killed while it loaded has not got that far
         notes, made_with = (*about.get("notes", ()), *stored.notes), about.get("made_with", {})
         again, noise, images = about.get("again", {}), about.get("again_noise", {}), about.get("again_images", 0)
         raw = {trial.name: dict(trial.values) for trial in read if trial.name in believed}
-        return cls(stored.path, config, tuple(trials), start, notes, full, again, noise, images, made_with, raw)
+        return cls(
+            stored.path, config, tuple(trials), start, notes, full, foretold, again, noise, images, made_with, raw
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 from atm.errors import AtmError
 from audit.pareto.front import feasible
 from audit.pareto.objectives import OBJECTIVES, Bound, bounds, canonical
-from audit.pareto.outcome import Outcome
+from audit.pareto.outcome import FULL_SUITE, Outcome
 from audit.pareto.run import write_policy
 from audit.pareto.trials import Trial
 from reports.numbers import give_or_take
@@ -62,7 +62,7 @@ def pick_policy(
         if asked.name not in measured:
             raise AtmError(f"{folder} did not measure {asked.name}; it has {', '.join(measured)}")
     known = {trial.number: outcome.known(trial) for trial in outcome.trials}
-    able = [trial for trial in outcome.trials if feasible(replace(trial, values=known[trial.number]), limits)]
+    able = [trial for trial in outcome.trials if feasible(replace(trial, values=outcome.cautious(trial)), limits)]
     again = [trial for trial in able if trial.name in outcome.again]
     able = again or able  # numbers on other pictures and on the search's own do not compare
     if not able:
@@ -79,6 +79,8 @@ def pick_policy(
         notes.append(f"leakage by {evidence.words}")
         if evidence.missing:
             notes.append(f"{len(evidence.missing)} more policies that keep the bounds were not attacked by it")
+    if any(limit.objective.name == "leakage" for limit in limits):
+        notes.append(_held_against(outcome))
     best = min(
         (trial for trial in able if trial.name in values),
         key=lambda t: (sign * values[t.name], t.number not in front, t.number),
@@ -100,13 +102,22 @@ def pick_policy(
     return Picked(best, write_policy(outcome, best), numbers, decided, notes)
 
 
+def _held_against(outcome: Outcome) -> str:
+    """What a bound on leakage was held against."""
+    score = f"the {outcome.config.score} score, which lies below what {FULL_SUITE} finds"
+    if not outcome.full:
+        return f"bounds on leakage were held against {score}"
+    others = f"the upper end of what it is expected to find in others ({len(outcome.expected)})"
+    return f"bounds on leakage were held against {FULL_SUITE}, and against {others if outcome.expected else score}"
+
+
 def _named(names: list[str]) -> str:
     return ", ".join(names[:SAID]) + (" and others" if len(names) > SAID else "")
 
 
 def _nearly(outcome: Outcome, trial: Trial, limits: tuple[Bound, ...]) -> bool:
     """Whether a policy keeps all bounds, or would within the errors of its numbers."""
-    known = {} if trial.failure is not None else outcome.known(trial)
+    known = {} if trial.failure is not None else outcome.cautious(trial)
     return bool(known) and all(
         bound.met(known[name]) or bound.met(known[name] + bound.sign * outcome.error(trial, name))
         for bound, name in ((bound, bound.objective.name) for bound in limits)

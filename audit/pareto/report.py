@@ -19,6 +19,8 @@ from reports.export import Export
 from reports.numbers import give_or_take, plain
 from reports.page import page
 
+ENDS = ("estimate", "low", "high")
+
 
 def write_report(outcome: Outcome) -> Path:
     """Write ``report.html``, whole or not at all, and say where."""
@@ -53,6 +55,7 @@ def render(outcome: Outcome) -> str:
         price=_html(figures.price(outcome)) if found else "",
         recommended=recommended(outcome),
         resting=resting,
+        suite=suite,
         failures=len(outcome.failures),
         errors=errors(outcome),
         lasting=lasting(outcome) if outcome.again else "",
@@ -68,8 +71,7 @@ def export(outcome: Outcome) -> Export:
     for trial in outcome.shown:
         row = [outcome.called(trial), *(_cell(outcome, trial, o.name) for o in outcome.measured)]
         if outcome.full:
-            found = outcome.full.get(trial.name)
-            row.append("{:.3f} [{:.3f}, {:.3f}]".format(*found) if found else "")
+            row.append(suite(outcome, trial))
         rows.append([*row, " ".join(f"{t:.2f}" for t in trial.thresholds)])
     best, unmerged = recommended(outcome), outcome.unmerged
     there = [trial for trial in outcome.front if trial.name in outcome.again]
@@ -85,7 +87,8 @@ def export(outcome: Outcome) -> Export:
             "unmerged": None if unmerged is None else outcome.again.get(unmerged.name),
             "error": errors(outcome),
         },
-        "full_suite": {n: dict(zip(("estimate", "low", "high"), v, strict=True)) for n, v in outcome.full.items()},
+        "full_suite": {name: dict(zip(ENDS, ends, strict=True)) for name, ends in outcome.full.items()},
+        "full_suite_expected": {name: dict(zip(ENDS, ends, strict=True)) for name, ends in outcome.expected.items()},
         "hypervolume": outcome.volumes[-1:],
         "notes": outcome.warnings,
     }
@@ -98,6 +101,15 @@ def export(outcome: Outcome) -> Export:
     lines += [f"note: {n}" for n in outcome.warnings]
     title = f"Pareto front: {len(outcome.front)} of {len(outcome.trials)} policies"
     return Export(title, lines, [*headings, "thresholds"], rows, outcome.table(), content)
+
+
+def suite(outcome: Outcome, trial: Trial) -> str:
+    """Leakage of a policy by the full suite, or what it is expected to find, with 95% intervals; empty if neither."""
+    if trial.name in outcome.full:
+        return "{:.3f} [{:.3f}, {:.3f}]".format(*outcome.full[trial.name])
+    if trial.name in outcome.expected:
+        return "expected {:.3f} [{:.3f}, {:.3f}]".format(*outcome.expected[trial.name])
+    return ""
 
 
 def _cell(outcome: Outcome, trial: Trial, objective: str) -> str:

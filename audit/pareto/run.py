@@ -24,6 +24,7 @@ from audit.pareto.privacy import create_score
 from audit.pareto.problem import PolicyProblem, Problem
 from audit.pareto.recommendation import recommended
 from audit.pareto.rounds import ROUNDS, in_rounds
+from audit.pareto.space import Space
 from audit.pareto.trials import Trial, TrialLog
 from audit.setting import prepare
 from reports.verdict import verdicts
@@ -87,6 +88,8 @@ def search(
             outcome = measured_again(outcome, store, partial(_on_other_pictures, config, problem, say), say)
         if rescore and outcome.front and not outcome.stopped:
             outcome = rescored(outcome, store, rescore, say, budget, ray)
+        if outcome.full:
+            outcome = foretold(outcome, store, problem.space)
         finish(outcome)
     return outcome
 
@@ -190,6 +193,15 @@ def rescored(
     full = {v.policy: (v.leakage.estimate, v.leakage.low, v.leakage.high) for v in verdicts(run)}
     store.update(full=full)
     return replace(outcome, full=full)
+
+
+def foretold(outcome: Outcome, store: RunStore, space: Space) -> Outcome:
+    """With what the full suite would find in the policies that it did not attack, as far as that can be said."""
+    from audit.pareto.fidelity import expected  # BoTorch takes seconds to import
+
+    found = expected(outcome.trials, [space.unit(trial.thresholds) for trial in outcome.trials], outcome.full)
+    store.update(expected=found)
+    return replace(outcome, expected=found)
 
 
 def representatives(outcome: Outcome, count: int) -> list[Trial]:

@@ -9,7 +9,14 @@ import torch
 from torch.quasirandom import SobolEngine
 
 from audit.pareto.fidelity import FEWEST, expected
+from audit.pareto.outcome import Outcome
+from audit.pareto.pick import pick_policy
+from audit.pareto.recommendation import recommended
+from audit.pareto.report import export, render
+from audit.pareto.run import foretold, open_folder
+from audit.pareto.space import Space
 from audit.pareto.trials import Trial
+from tests.audit.pareto.toy import CONFIG, run
 
 LAYERS, COUNT = 3, 24
 UNITS = SobolEngine(LAYERS, scramble=True, seed=3).draw(COUNT).double()
@@ -78,3 +85,61 @@ def test_it_is_the_same_again_and_leaves_the_random_generator_alone():
     state = torch.get_rng_state()
     assert expected(known, UNITS.tolist(), full) == expected(known, UNITS.tolist(), full)
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A search of which the suite attacked four policies, and found 0.2 more than the score in each."""
+    folder = tmp_path_factory.mktemp("search") / "s"
+    run(folder, say=lambda line: None)
+    outcome = Outcome.read(folder)
+    front = outcome.front
+    chosen = [front[round(part * (len(front) - 1))] for part in (0, 0.3, 0.6, 1)]
+    full = {t.name: tuple(t.values["leakage"] + 0.2 + off for off in (0, -0.02, 0.02)) for t in chosen}
+    with open_folder(folder, CONFIG, True, False) as store:
+        store.update(full=full)
+        foretold(replace(outcome, full=full), store, Space.plain(len(front[0].thresholds), 0.0))
+    return folder
+
+
+def test_it_is_kept_and_shown_beside_what_was_attacked(searched):
+    outcome = Outcome.read(searched)
+    assert outcome.expected.keys() == {trial.name for trial in outcome.trials} - outcome.full.keys()
+    off = [outcome.expected[t.name][0] - t.values["leakage"] for t in outcome.trials if t.name in outcome.expected]
+    assert sum(off) / len(off) == pytest.approx(0.2, abs=0.03)
+    shown = {row[0].split()[0]: row[-2] for row in export(outcome).rows}
+    for trial in outcome.front:
+        assert shown[trial.name].startswith("expected ") == (trial.name in outcome.expected)
+    table = outcome.table().set_index("policy")
+    for name, ends in outcome.expected.items():
+        assert table.loc[name, "leakage_expected"] == ends[0] and table.loc[name, "leakage_expected_high"] == ends[2]
+    page = render(outcome)
+    assert all(shown[trial.name] in page for trial in outcome.front) and "not run" not in page
+    assert export(outcome).content["full_suite_expected"].keys() == outcome.expected.keys()
+
+
+def test_a_bound_on_leakage_is_held_against_the_suite_and_the_upper_end_of_what_is_expected_of_it(searched):
+    outcome = Outcome.read(searched)
+    limit = sorted(outcome.cautious(trial)["leakage"] for trial in outcome.front)[len(outcome.front) // 2] + 1e-6
+    by_score = [trial for trial in outcome.trials if trial.values["leakage"] <= limit]
+    picked = pick_policy(searched, at_most=[f"leakage={limit}"], maximize="accuracy")
+    strict = outcome.full.get(picked.trial.name, (0, 0, outcome.expected.get(picked.trial.name, (0, 0, 0))[2]))
+    assert (strict[0] or strict[2]) <= limit
+    assert picked.trial != max(by_score, key=lambda trial: trial.values["accuracy"]), "which the score alone allows"
+    assert any("the full suite, and against the upper end" in note for note in picked.notes)
+    bounded = replace(outcome, config=replace(outcome.config, at_most=(f"leakage={limit}",)))
+    assert bounded.lasting and all(bounded.cautious(trial)["leakage"] <= limit for trial in bounded.lasting)
+    assert {r.trial.number for r in recommended(bounded)} <= {trial.number for trial in bounded.lasting}
+    none = replace(outcome, config=replace(outcome.config, at_most=("leakage=0.5",)))
+    assert none.front and not none.lasting
+    assert any("by the full suite: none is recommended" in line for line in none.warnings)
+
+
+def test_without_the_suite_a_bound_says_that_the_score_is_below_it(searched):
+    with open_folder(searched, CONFIG, True, False) as store:
+        before = dict(store.about)
+        store.update(full={}, expected={})
+    picked = pick_policy(searched, at_most=["leakage=0.9"], maximize="accuracy")
+    assert any("held against the ridge score, which lies below" in note for note in picked.notes)
+    with open_folder(searched, CONFIG, True, False) as store:
+        store.update(full=before["full"], expected=before["expected"])
