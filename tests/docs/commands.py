@@ -35,7 +35,7 @@ def check(words: list[str]) -> None:
         check_python(words[1:])
     elif program == "pip":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        for extra in re.findall(r"atm-privacy\[(\w+)\]", " ".join(words)):
+        for extra in re.findall(r"(?<=[\[,])\w+(?=[\],])", " ".join(words)):
             assert extra in project["optional-dependencies"], extra
     else:
         assert program in FREE, words
