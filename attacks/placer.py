@@ -84,6 +84,11 @@ class Placer:
         description = {**self.description, "kind": "placer", "closed_form": closed}
         write_tensors(path, tensors, {HEADER: json.dumps(description, sort_keys=True)})
 
+    @property
+    def layer(self) -> int | None:
+        """After which the tokens leave the device that it was trained for, where its file says so."""
+        return self.description.get("layer")
+
     def suits(self, own: Discriminant) -> bool:
         """Whether it reads tokens of such a kind: as many features and places, in an order that means as much."""
         mine = self.discriminant

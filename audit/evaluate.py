@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import product
@@ -23,6 +23,7 @@ from atm.seeds import seed_of
 from atm.store import StoredRun
 from atm.threat import ThreatModel
 from attacks import Attack, available, inferences
+from attacks.beginning import ELSEWHERE, Beginning
 from attacks.budget import Budget, Plan, Shares
 from attacks.session import Campaign, Session
 from audit import cluster, harm
@@ -153,7 +154,7 @@ def _evaluate_policy(
         labels=harm.labels(setting.data),
         unsent=setting.unsent,
         encoded=setting.encodings(policy),
-        campaign=campaign,
+        campaign=campaign if setting.suited(policy) else replace(campaign, placer=None),
     )
     say(f"sending the {setting.signal.noun}s that are attacked by {policy.name}{_again(repeat)}")
     transmission, seen, true_map = session.victims(originals)
@@ -171,6 +172,9 @@ def _evaluate_policy(
     shares = Shares(config.budget, {name: _share(name, session.threat) for name in setting.attacks})
     total = len(setting.policies) * config.repeats * len(setting.attacks)
     before = (number * config.repeats + repeat) * len(setting.attacks)
+    told = None if setting.placer is None or setting.suited(policy) else Beginning(ELSEWHERE)
+    if told is not None:
+        results.add_placer(policy.name, repeat, told.as_dict())
     for place, name in enumerate(setting.attacks):
         if results.finished(policy.name, name, repeat):
             continue
@@ -193,6 +197,9 @@ def _evaluate_policy(
             scores = {**scores, **harm.placed(found.cpu(), true_map.cpu())}
         if attack.history is not None:
             results.add_history(policy.name, name, repeat, attack.history.as_dict())
+        if session.beginning is not None and session.beginning != told:
+            told = session.beginning
+            results.add_placer(policy.name, repeat, told.as_dict())
         results.add_scores(policy.name, name, scores, (rebuilt, setting.signal), repeat)
     for name in setting.inferences:
         if results.finished(policy.name, name, repeat):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from atm.signals import Signal
 from atm.store import RunStore, inside
-from reports.run import HISTORY, LINK, LINKS, REPEAT, SCORE, SCORES, SECOND, SECONDS
+from reports.run import HISTORY, LINK, LINKS, PLACERS, REPEAT, SCORE, SCORES, SECOND, SECONDS
 from reports.transcripts import TRANSCRIPT, TRANSCRIPTS
 
 
@@ -72,6 +72,10 @@ class Results(ABC):
     def add_history(self, policy: str, attack: str, repeat: int, history: Mapping[str, Any]) -> None:
         """Add what happened while an attack was trained."""
         self.append(HISTORY, {"policy": policy, "attack": attack, REPEAT: repeat, **history})
+
+    def add_placer(self, policy: str, repeat: int, beginning: Mapping[str, Any]) -> None:
+        """Add what became of the placer; of several lines the last counts."""
+        self.append(PLACERS, {"policy": policy, REPEAT: repeat, **beginning})
 
     def add_scores(
         self,

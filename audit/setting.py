@@ -144,6 +144,10 @@ class Setting:
         """The names of the metrics that are taken."""
         return metrics_of(self.signal.name) if self.metrics is None else list(self.metrics)
 
+    def suited(self, policy: MergePolicy) -> bool:
+        """Whether the placer, if there is one, is for tokens that leave where those of a policy do."""
+        return self.placer is None or self.placer.layer == policy.device_layers
+
     def link(self, policy: MergePolicy) -> Link:
         """The system under one of the policies, or another that sends after the same layer."""
         return self.links[policy.device_layers].with_policy(policy)

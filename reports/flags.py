@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from atm.signals import ImageSignal
+from attacks.beginning import GONE_ON
 from privacy_metrics.significance import SURE, paired_p_value
 from reports.case import TELLING, Case
 from reports.findings import told_places
@@ -18,6 +19,7 @@ from reports.flag import EITHER, GRAVER, Flag, Raised, page_of
 from reports.history import Record
 from reports.level import FEWEST_IMAGES, measured_level
 from reports.peers import differs_only_in, number, stronger, surely_higher, twice_the_budget
+from reports.placers import handed
 from reports.recognition import picked, recogniser_of, vouches
 from reports.run import Run
 
@@ -160,14 +162,37 @@ def _not_heard(case: Case) -> str | None:
 
 @_flag(
     "tokens not placed",
-    raised_if="the adversary has to find out to which places tokens belong; she does so surely better than by guessing "
-    f"blindly, and for fewer than {PLACED:.0%} of the {{parts}}. Hidden order is a search, which more {{noun}}s and "
-    "time improve: published attacks rebuild shuffled tokens nearly as well as ordered ones (SARA, 2026).",
+    raised_if="the adversary has no placer and has to find out to which places tokens belong; she does so surely "
+    f"better than by guessing blindly, and for fewer than {PLACED:.0%} of the {{parts}}. Hidden order is a search, "
+    "which more {noun}s and time improve: published attacks rebuild shuffled tokens nearly as well as ordered ones "
+    "(SARA, 2026).",
     what_to_do="Train a placer on many {noun}s (`atm train placer`) and go on from it (`--placer`), give her more "
     "(`--auxiliary`, `--budget`) until placing improves no more, and see what leaks where the order is known "
     "(`--threat server`): a hidden order alone protects from nobody.",
 )
 def _not_placed(case: Case) -> str | None:
+    return None if case.run.about.get("placer") else _unplaced(case)
+
+
+@_flag(
+    "placer too weak",
+    raised_if=f"the adversary has a placer, and still finds the places of fewer than {PLACED:.0%} of the {{parts}}, "
+    "surely better than by guessing blindly.",
+    what_to_do="Train the placer longer or on more {noun}s (`atm train placer --start FILE`, with more `--steps` and "
+    "`--images`), or for this very system: under its `--policy` and `--channel`, with its `--threat`. See what leaks "
+    "where the order is known, too (`--threat server`).",
+)
+def _weak_placer(case: Case) -> str | None:
+    found = _unplaced(case) if case.run.about.get("placer") else None
+    if found is None or (placer := handed(case.run).get(case.policy)) is None:
+        return found
+    return f"{found}; the placer was {placer.outcome}" + (
+        "" if placer.outcome == GONE_ON else ", so that it was of no use"
+    )
+
+
+def _unplaced(case: Case) -> str | None:
+    """What is not placed of hidden order, though some of it is."""
     pairs = {a: [case.run.values(case.policy, a, name) for name in PLACING] for a in case.scored}
     pairs = {attack: pair for attack, pair in pairs.items() if pair[0].numel() > 1}
     if not pairs or told_places(case.run, case.policy):

@@ -15,6 +15,7 @@ from atm import documents
 from atm.errors import AtmError
 from atm.text import printable
 from atm.threat import ThreatModel
+from reports.placers import handed
 from reports.run import Run
 
 
@@ -161,6 +162,7 @@ def check_settings(run: Run) -> None:
     ThreatModel.from_dict(threat, where)
     if not run.policies:
         raise AtmError(f"{where} names none of the policies that were attacked")
+    handed(run)
 
 
 def check_comparison(about: dict[str, Any], where: Path) -> None:
