@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import platform
-import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -36,6 +35,7 @@ from attacks import Attack
 from attacks.language import LanguageModel
 from attacks.placer import Placer
 from audit import beforehand, harm
+from audit.command_lines import command_line, in_words
 from audit.recognition import Recognition
 from audit.suite import choose_attacks, choose_inferences, left_out, useful
 from audit.system import STRICT, Names, OnAir, System
@@ -86,17 +86,7 @@ class AttackConfig(OnAir):
 
     def command(self, out: str) -> str:
         """The command line that asks for the same."""
-        words = ["atm", "attack"]
-        for key, value in asdict(self).items():
-            if isinstance(value, bool):
-                words += [f"--{key}"] * value
-                continue
-            if key == "budget" and value is None:
-                value = 0  # the command line has a limit unless told otherwise
-            values = value if isinstance(value, tuple) else (value,)
-            flag = "--" + {"policies": "policy", "attacks": "attack"}.get(key, key.replace("_", "-"))
-            words += [word for v in values if v is not None for word in (flag, str(v))]
-        return shlex.join([*words, "--out", out])
+        return f"{command_line(self.COMMAND, self)} {in_words({'out': out})}"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +25,10 @@ from attacks.placer import Placer, short
 from attacks.session import Campaign, Session
 from audit import harm
 from audit.beforehand import check_fit
+from audit.command_lines import command_line, without_folders
 from audit.system import STRICT, OnAir
 from audit.target import target
-from audit.train import shown, write_card
+from audit.train import write_card
 
 FEWEST = 40  # signals, of which a tenth is held out
 
@@ -63,12 +63,7 @@ class PlacerConfig(OnAir):
 
     def command(self) -> str:
         """The command line that asks for the same, without the folders of this machine."""
-        words, usual = ["atm", "train", "placer"], PlacerConfig()
-        for name, value in self.as_dict().items():
-            if value != getattr(usual, name):
-                values = value if isinstance(value, list) else [value]
-                words += [word for each in values for word in (f"--{name.replace('_', '-')}", shown(str(each)))]
-        return shlex.join(words)
+        return command_line(self.COMMAND, self, without_folders)
 
 
 def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -121,7 +116,7 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
         "channel": str(channel),
         "threat": threat.name,
         "data": {"name": own.name, "signals": len(own), "digest": own.digest},
-        "left_out": {"resembling": shown(config.test_data or config.data), "signals": alike},
+        "left_out": {"resembling": without_folders(config.test_data or config.data), "signals": alike},
         "width": learned.network.blocks[0].norm_self.normalized_shape[0],
         "layers": len(learned.network.blocks),
         "steps": len(learned.history.train),

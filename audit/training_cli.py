@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from atm.errors import AtmError
 from atm.text import printable
+from audit.command_lines import in_words, without_folders
 from audit.options import (
     Device,
     Force,
@@ -160,7 +161,7 @@ def train_merging(
     from audit.train import with_head
     from audit.train_merging import CARD, MergingConfig, merging
 
-    words = _words(victim, weights, image_size, mean, std) + (f" --head {Path(head).name}" if head else "")
+    words = _words(victim, weights, image_size, mean, std, head)
     config = MergingConfig(
         words, data, test_data, target_flops, learn, privacy, exit_layer, steps, batch, images, seed, label_by
     )
@@ -326,16 +327,18 @@ def _victim(
 
 
 def _words(
-    name: str, weights: str | None, image_size: str | None, mean: list[float] | None, std: list[float] | None
+    name: str,
+    weights: str | None,
+    image_size: str | None,
+    mean: list[float] | None,
+    std: list[float] | None,
+    head: str | None = None,
 ) -> str:
     """The options that name a victim, without the folders of this machine."""
-    given = {"weights": weights, "image-size": image_size}
-    shown = [f"--victim {Path(name).name if Path(name).exists() else name}"]
-    shown += [f"--{option} {Path(value).name}" for option, value in given.items() if value]
-    shown += [
-        f"--{option} {number:g}" for option, numbers in (("mean", mean), ("std", std)) for number in numbers or ()
-    ]
-    return " ".join(shown)
+    files = {
+        name: None if file is None else without_folders(file) for name, file in (("weights", weights), ("head", head))
+    }
+    return in_words({"victim": without_folders(name), "image_size": image_size, "mean": mean, "std": std, **files})
 
 
 def convert(
