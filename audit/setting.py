@@ -219,7 +219,7 @@ def prepare(config: AttackConfig) -> Setting:
     attacks, denied = choose_attacks(config.attacks, threat, signal.name, prior is not None)
     wanted, unable = choose_inferences(config.attacks, threat, signal.name)
     data = samples(config, signal, threat.auxiliary)
-    placer = beforehand.placer(config.placer, threat, victim, loaded, data.victims)
+    placer = beforehand.placer(config.placer, threat, victim, loaded, data.victims, config.group_by)
     taught = frozenset[str]()
     if config.head == PROBE:  # after the codecs, as all heads
         victim, taught = _probed(victim, config, data.victims)

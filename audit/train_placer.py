@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass as configuration
 import atm.threat
 from atm import channels
 from atm.data import Samples
+from atm.data.asked import Choice
 from atm.data.kinds import source
 from atm.errors import AtmError
 from atm.knowledge import Knowledge
@@ -21,7 +22,7 @@ from atm.seeds import seed_of
 from atm.signals import Signal
 from attacks.alignment import ALIGNABLE, Alignment
 from attacks.base import held_out
-from attacks.placer import Placer, short
+from attacks.placer import Placer, of_groups, short
 from attacks.session import Campaign, Session
 from audit import harm
 from audit.beforehand import check_fit
@@ -94,6 +95,8 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
         check_fit(before, f"--start {config.start}", victim, {policy.device_layers: codec_digest})
         if before.description.get("threat") != threat.name:
             raise AtmError(f"--start {config.start} was trained for {before.description.get('threat')}: give --threat")
+        if before.description.get("group_by") != config.group_by:
+            raise AtmError(f"--start {config.start} was trained with another --group-by or none; give the same")
     own, alike = _signals(config, victim.encoder.signal, say)
     link = Link(victim.encoder, policy, codec, channel)
     campaign = Campaign(config.seed, seed_of("placer", config.seed, own.digest), placer=before)
@@ -116,6 +119,7 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
         "channel": str(channel),
         "threat": threat.name,
         "data": {"name": own.name, "signals": len(own), "digest": own.digest},
+        "group_by": config.group_by,
         "left_out": {"resembling": without_folders(config.test_data or config.data), "signals": alike},
         "width": learned.network.blocks[0].norm_self.normalized_shape[0],
         "layers": len(learned.network.blocks),
@@ -124,19 +128,20 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
         "start": None if before is None else before.digest,
         **{name: round(float(each.mean()), 4) for name, each in placed.items()},
     }
-    known = short(own.hashes) if before is None else torch.cat([short(own.hashes), before.learned]).unique(dim=0)
-    Placer(learned.discriminant, learned.network, description, known).write(path)
+    known, groups = short(own.hashes), of_groups(own.groups)
+    if before is not None:
+        known, groups = (torch.cat(both).unique(dim=0) for both in ((known, before.learned), (groups, before.groups)))
+    Placer(learned.discriminant, learned.network, description, known, groups).write(path)
     write_card(path, {"kind": "placer", **description}, config.command(), own)
     return description
 
 
 def _signals(config: PlacerConfig, signal: Signal, say: Callable[[str], None]) -> tuple[Samples, int]:
     """Those to learn from, without near-duplicates of those that may be attacked, and how many these were."""
-    read = source(signal)
-    own = read.load(
-        signal, config.data, "train", limit=config.images, seed=config.seed, distinct=True, label_by=config.label_by
-    )
-    attacked = read.load(signal, config.test_data or config.data, "test", label_by=config.label_by)
+    read, by = source(signal), Choice(label_by=config.label_by, group_by=config.group_by)
+    choice = Choice(limit=config.images, seed=config.seed, distinct=True)
+    own = read.load(signal, config.data, "train", **choice, **by)
+    attacked = read.load(signal, config.test_data or config.data, "test", **by)
     shared, alike = set(own.hashes) & set(attacked.hashes), 0
     if config.test_data is None and len(shared) == len(own):
         say(
@@ -144,6 +149,9 @@ def _signals(config: PlacerConfig, signal: Signal, say: Callable[[str], None]) -
             "will be attacked with --test-data"
         )
     else:
+        if config.group_by is not None:
+            own = read.load(signal, config.data, "train", **choice, **by, strange=attacked.groups)
+        shared &= set(own.hashes)
         own = own.distinct(list(shared))
         own, alike = read.apart(signal, own, attacked) if len(own) else (own, 0)
         if shared or alike:

@@ -235,7 +235,7 @@ def train_projector(
     epilog="Example: `atm train placer --victim vit_cifar10 --data cifar10_train.tar --test-data cifar10_test.tar "
     "--out placer.safetensors`, then `atm attack --threat server-shuffled --placer placer.safetensors ...`",
 )
-@of_system("head", "classes", "defense", "auxiliary_data", "group_by", "threat", before="images")
+@of_system("head", "classes", "defense", "auxiliary_data", "threat", before="images")
 def train_placer(
     context: typer.Context,
     threat: Annotated[

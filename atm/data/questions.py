@@ -74,10 +74,11 @@ class Questions:
         """Pictures of a split with their questions; see `atm.data.load`.
 
         Raises:
-            AtmError: there is no such folder or tar, or nothing in it can be used; or labels in paths.
+            AtmError: there is no such folder or tar, or nothing in it can be used; or labels or groups in paths.
         """
-        if choice.pop("label_by", None) is not None:
+        if choice.pop("label_by", None) is not None or choice.pop("group_by", None) is not None:
             raise AtmError(NO_PATHS)
+        choice.pop("strange", None)  # groups, of which there are none
         if split not in loading.SPLITS:
             raise unknown("split", split, loading.SPLITS)
         path = _path(name)

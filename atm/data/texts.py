@@ -26,6 +26,7 @@ HELD_OUT = 0.1  # of the adversary's sentences, for validation
 AT_ONCE = 4096  # sentences that are cut into words at a time
 ALIKE = 0.8  # of the words of two sentences together are in both: near-duplicates
 
+NO_GROUPS = "--group-by reads groups from paths of pictures; sentences have none"
 NO_PATHS = "--label-by reads classes from paths; sentences have them in a column of their file"
 
 
@@ -65,8 +66,12 @@ class Texts:
         """Sentences of a file, or of the file of a split in a folder; see `atm.data.load`.
 
         Raises:
-            AtmError: there is no such file, it cannot be read, or nothing in it can be used; or labels in paths.
+            AtmError: there is no such file, it cannot be read, or nothing in it can be used; or labels or groups in
+                paths.
         """
+        if choice.pop("group_by", None) is not None:
+            raise AtmError(NO_GROUPS)
+        choice.pop("strange", None)  # groups, of which there are none
         if choice.get("label_by") is not None:
             raise AtmError(NO_PATHS)
         if split not in sentences.PARTS:
@@ -82,7 +87,7 @@ class Texts:
             AtmError: too few sentences, or groups, which sentences have not.
         """
         if division.get("group_by") is not None:
-            raise AtmError("--group-by reads groups from paths of pictures; sentences have none")
+            raise AtmError(NO_GROUPS)
         if division.get("label_by") is not None:
             raise AtmError(NO_PATHS)
         victims, auxiliary, seed = division["victims"], division["auxiliary"], division.get("seed", 0)
