@@ -27,11 +27,12 @@ from attacks.beginning import ELSEWHERE, Beginning
 from attacks.budget import Budget, Plan, Shares
 from attacks.session import Campaign, Session
 from audit import cluster, harm
+from audit.attack_config import AttackConfig
 from audit.bounds import bounds, sources
 from audit.canary import canary
 from audit.folder import Notebook, Results, RunFolder
 from audit.notes import heading, notes
-from audit.setting import AttackConfig, Setting, prepare
+from audit.setting import Setting, prepare
 from audit.steps import plan_of, steps_of
 from privacy_metrics import score
 from reports.bounds import add_bounds

@@ -21,7 +21,7 @@ from atm.victims import Victim, probe
 from atm.victims.loaded import check_size, parse_size
 from atm.weight_files import file_digest, write_weights
 from audit.command_lines import in_words, without_folders
-from audit.setting import PROBED
+from audit.probing import PROBED
 from audit.target import DECODER, PROBE
 
 PHOTOGRAPHS = (
@@ -177,7 +177,7 @@ def head(
 
 
 def with_head(target: Victim, head: str | None, data: str, seed: int, label_by: str | None = None) -> Victim:
-    """The victim with a task head: of a file, or fitted to training samples (`audit.setting.PROBE`); None keeps it.
+    """The victim with a task head: of a file, or fitted to training samples (`audit.target.PROBE`); None keeps it.
 
     Raises:
         AtmError: a file that holds no head of this victim, or data that cannot be read.
