@@ -15,12 +15,13 @@ from rich.table import Table
 
 from audit import export_cli, live_cli
 from audit.ending import DEBUG, ended
+from audit.files_cli import calibrate, convert
 from audit.options import Accept, Budget, Experiment, Force, Json, Quick, Ray, Resume, configured, of_system, out
 from audit.progress import Progress
 from audit.report_cli import leaderboard, report
 from audit.search_cli import pick, search
 from audit.selfcheck_cli import selfcheck
-from audit.training_cli import calibrate, convert, train
+from audit.training_cli import train
 
 app = typer.Typer(
     name="atm",

@@ -1,17 +1,16 @@
-"""``atm train ...`` and ``atm convert``: what makes the files that other commands read."""
+"""``atm train ...``: what makes the files that other commands read."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from atm.errors import AtmError
 from atm.text import printable
-from audit.command_lines import in_words, without_folders
+from audit.making import Replace, refuse_to_replace, victim_of, words_of
 from audit.options import (
     Device,
     Force,
@@ -23,7 +22,6 @@ from audit.options import (
     Resume,
     Seed,
     Std,
-    Victim,
     Weights,
     configured,
     console,
@@ -33,8 +31,6 @@ from audit.options import (
 from audit.progress import Progress
 
 TestData = Annotated[str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")]
-Replace = Annotated[bool, typer.Option("--force", help="Replace the file.")]
-
 train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec, a task head, merging or a placer for one.")
 
 
@@ -92,7 +88,7 @@ def train_codec(
     from audit.train import codec
 
     refuse_to_replace(out_file, force)
-    target, words = _victim(victim, weights, image_size, mean, std, device)
+    target, words = victim_of(victim, weights, image_size, mean, std, device)
     codec(target, words, data, test_data, label_by, symbols or RATES, exit_layer, steps, seed, out_file, _say)
 
 
@@ -119,7 +115,7 @@ def train_head(
     from audit.train import head
 
     refuse_to_replace(out_file, force)
-    target, words = _victim(victim, weights, image_size, mean, std, device)
+    target, words = victim_of(victim, weights, image_size, mean, std, device)
     head(target, words, data, test_data, label_by, seed, out_file, _say)
 
 
@@ -161,12 +157,12 @@ def train_merging(
     from audit.train import with_head
     from audit.train_merging import CARD, MergingConfig, merging
 
-    words = _words(victim, weights, image_size, mean, std, head)
+    words = words_of(victim, weights, image_size, mean, std, head)
     config = MergingConfig(
         words, data, test_data, target_flops, learn, privacy, exit_layer, steps, batch, images, seed, label_by
     )
     with Progress("loading") as say:
-        target, _ = _victim(victim, weights, image_size, mean, std, device)
+        target, _ = victim_of(victim, weights, image_size, mean, std, device)
         target = with_head(target, head, data, seed, label_by)
         told = merging(target, config, out_folder, resume=resume, force=force, say=say)
     if as_json:
@@ -277,91 +273,6 @@ def train_placer(
         ),
         soft_wrap=True,
     )
-
-
-def calibrate(
-    saves: Annotated[float, typer.Argument(min=0, max=0.99, help="Part of the encoder's FLOPs to save, such as 0.3.")],
-    victim: Victim = "vit_photos",
-    weights: Weights = None,
-    image_size: ImageSize = None,
-    mean: Mean = None,
-    std: Std = None,
-    data: Annotated[str, typer.Option(help="Pictures whose tokens are compared; of their training split.")] = "photos",
-    label_by: LabelBy = None,
-    images: Annotated[int, typer.Option(min=1, help="So many of them.")] = 64,
-    exit_layer: Annotated[
-        int | None, typer.Option(help="Layer after which the tokens leave the device; default: the last.")
-    ] = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    out_file: Annotated[Path, typer.Option("--out", help="YAML file to write, for --policy.")] = Path("policy.yaml"),
-    force: Replace = False,
-) -> None:
-    """Choose a victim's merging policy by what it saves: the presets fit only the victims that they were made for."""
-    from audit.train import policy
-
-    refuse_to_replace(out_file, force, ".yaml")
-    target, _ = _victim(victim, weights, image_size, mean, std, device)
-    found = policy(target, data, saves, images, exit_layer, seed, label_by)
-    found.write(out_file)
-    thresholds = " ".join(f"{threshold:.3f}" for threshold in found.thresholds)
-    out.print(escape(f"{out_file}: {found.name}, thresholds {thresholds}"), soft_wrap=True)
-
-
-def _victim(
-    name: str,
-    weights: str | None,
-    image_size: str | None,
-    mean: list[float] | None,
-    std: list[float] | None,
-    device: str,
-) -> tuple[Any, str]:
-    """A victim on its device, and the options that name it, without the folders of this machine."""
-    from atm.device import resolve
-    from atm.victims import load_victim
-
-    place = resolve(device)
-    victim = load_victim(name, weights, image_size=image_size, mean=mean, std=std)
-    victim.encoder.to(place)
-    return victim, _words(name, weights, image_size, mean, std)
-
-
-def _words(
-    name: str,
-    weights: str | None,
-    image_size: str | None,
-    mean: list[float] | None,
-    std: list[float] | None,
-    head: str | None = None,
-) -> str:
-    """The options that name a victim, without the folders of this machine."""
-    files = {
-        name: None if file is None else without_folders(file) for name, file in (("weights", weights), ("head", head))
-    }
-    return in_words({"victim": without_folders(name), "image_size": image_size, "mean": mean, "std": std, **files})
-
-
-def convert(
-    source: Annotated[Path, typer.Argument(help="PyTorch file with a state dict.")],
-    target: Annotated[Path, typer.Argument(help="Safetensors file to write.")],
-    force: Replace = False,
-) -> None:
-    """Turn a pickled state dict into safetensors, for --weights; nothing but tensors is read from the pickle."""
-    from atm.victims.pickles import convert as convert_pickle
-
-    refuse_to_replace(target, force)
-    out.print(escape(convert_pickle(source, target)), soft_wrap=True)
-
-
-def refuse_to_replace(path: Path, force: bool, suffix: str = ".safetensors") -> None:
-    """Raise `AtmError` unless a file of such a name may be written."""
-    from atm.store import check_writable
-
-    if path.suffix != suffix:
-        raise AtmError(f"{path} must end in {suffix}")
-    if path.exists() and not force:
-        raise AtmError(f"{path} is there already; use --force to replace it")
-    check_writable(path.parent)
 
 
 def _say(line: str) -> None:
