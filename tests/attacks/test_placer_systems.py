@@ -20,11 +20,12 @@ from tests.systems import CHAINS, CODECS, DEFENCES, EXITS, pictures, system
 
 ABOUT = {"width": 8, "layers": 1, "data": {"name": "others", "signals": 40}, "policy": "none"}
 BRIEF = {"width": 8, "layers": 1, "schedule": Schedule(steps=3, batch=8, every=1)}
-HIDDEN = ("server-shuffled", "server-no-map", "stranger", "before-codec")
+OTHERS = ("server-no-map", "stranger", "before-codec")
+# Every defence against hidden order and one other adversary; codec and exit take turns.
 CELLS = [
-    (defence, threat, CODECS[(d + t) % len(CODECS)], EXITS[(d + t // 2) % len(EXITS)])
+    (defence, threat, CODECS[d % len(CODECS)], EXITS[d // len(CODECS) % len(EXITS)])
     for d, defence in enumerate(("", *DEFENCES, *CHAINS))
-    for t, threat in enumerate(HIDDEN)
+    for threat in ("server-shuffled", OTHERS[(d + d // 3) % len(OTHERS)])
 ]
 
 

@@ -20,6 +20,8 @@ from reports.judged import Judged
 from reports.placers import handed, sentences
 from reports.run import PLACERS, Run
 from tests.audit.conftest import cli_metrics, parse
+from tests.sounds import folder, whisper
+from tests.texts import save_transformers, write_tsv
 
 GROUPS = r"/(p\d)_"
 
@@ -188,3 +190,37 @@ def test_whose_pictures_are_of_another_distribution_has_none_from_the_attacked_o
         prepare(ask(**others))
     own = trained(asked, tmp_path / "photos.safetensors", data="photos", images=60, test_data=str(split))
     assert prepare(ask(**others, placer=str(own))).placer is not None
+
+
+def test_sentences_have_placers_too(tmp_path):
+    save_transformers(tmp_path / "reader")
+    (tmp_path / "texts").mkdir()
+    write_tsv(tmp_path / "texts" / "train.tsv", 160, 1)
+    write_tsv(tmp_path / "texts" / "dev.tsv", 40, 2)
+    reader = {"victim": str(tmp_path / "reader"), "data": str(tmp_path / "texts"), "codec": "uncoded"}
+    file = trained(reader, tmp_path / "placer.safetensors", policy="none")
+    with pytest.raises(AtmError, match="--group-by reads groups from paths"):
+        trained(reader, tmp_path / "groups.safetensors", group_by="x")
+    _goes_on(reader, file, tmp_path, "none", "word_ridge", "words of sentences of hers")
+
+
+def test_sounds_have_placers_too(tmp_path):
+    whisper(tmp_path / "model")
+    for number, path in enumerate(sorted(folder(tmp_path / "recordings", 90).iterdir())):
+        to = tmp_path / "speech" / ("train" if number % 3 else "test") / "voices"
+        to.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, to / path.name)
+    speech = {"victim": str(tmp_path / "model"), "data": str(tmp_path / "speech"), "codec": "uncoded",
+              "label_by": r"(\d)_s"}  # fmt: skip
+    file = trained(speech, tmp_path / "placer.safetensors", policy="uniform-0.6")
+    _goes_on(speech, file, tmp_path, "uniform-0.6", "ridge", "of sounds of hers")
+
+
+def _goes_on(system, file, root, policy, name, said):
+    found = attack(
+        AttackConfig(**system, policies=(policy,), attacks=(name,), images=8, auxiliary=40, quick=True, budget=None,
+                     threat="server-shuffled", placer=str(file)),
+        root / "run",
+    )  # fmt: skip
+    assert found.finished and handed(found)[policy].outcome in (GONE_ON, LEFT)
+    assert said in sentences(found)[0]
