@@ -28,8 +28,10 @@ def test_options_are_left_out_repeated_and_quoted():
          "atm attack --policy none --policy 'a b' --attack ridge --quick --budget 0 --out o"),
         (PlacerConfig().command(), "atm train placer"),
         (PlacerConfig(budget=5.0, images=10).command(), "atm train placer --images 10 --budget 5.0"),
-        (MergingConfig("--victim v", "d", exit_layer=2).command(), "atm train merging --victim v --data d --exit-layer 2"),
-        (ProjectorConfig("v", "l", "d", layers=3).command(), "atm train projector --victim v --lm l --data d --layers 3"),
+        (MergingConfig("--victim v", "d", exit_layer=2).command(),
+         "atm train merging --victim v --data d --exit-layer 2"),
+        (ProjectorConfig("v", "l", "d", layers=3).command(),
+         "atm train projector --victim v --lm l --data d --layers 3"),
     ],
 )  # fmt: skip
 def test_what_is_as_by_default_is_left_out(said, words):
