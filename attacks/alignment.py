@@ -88,10 +88,8 @@ class Alignment(Method):
         if not self.again:
             self.history = self._trained(oracle, rows, self.schedule, oracle.budget.part(0.5, "alone"))
             alone = self._placed(oracle, held)
-        before, gone_on = (
-            given._placed(oracle, held),
-            self.again or self._worse_than(placer, oracle.rehearse(held[:COMPARED])),
-        )
+        before = given._placed(oracle, held)
+        gone_on = self.again or self._worse_than(placer, oracle.rehearse(held[:COMPARED]))
         if gone_on:
             self.discriminant, self.network = given.discriminant, given.network
             slower = replace(self.schedule, rate=AGAIN * self.schedule.rate)

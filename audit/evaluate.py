@@ -173,9 +173,7 @@ def _evaluate_policy(
     shares = Shares(config.budget, {name: _share(name, session.threat) for name in setting.attacks})
     total = len(setting.policies) * config.repeats * len(setting.attacks)
     before = (number * config.repeats + repeat) * len(setting.attacks)
-    told = None if setting.placer is None or setting.suited(policy) else Beginning(ELSEWHERE)
-    if told is not None:
-        results.add_placer(policy.name, repeat, told.as_dict())
+    results.add_placer(policy.name, repeat, None if setting.suited(policy) else Beginning(ELSEWHERE))
     for place, name in enumerate(setting.attacks):
         if results.finished(policy.name, name, repeat):
             continue
@@ -198,9 +196,7 @@ def _evaluate_policy(
             scores = {**scores, **harm.placed(found.cpu(), true_map.cpu())}
         if attack.history is not None:
             results.add_history(policy.name, name, repeat, attack.history.as_dict())
-        if session.beginning is not None and session.beginning != told:
-            told = session.beginning
-            results.add_placer(policy.name, repeat, told.as_dict())
+        results.add_placer(policy.name, repeat, session.beginning)
         results.add_scores(policy.name, name, scores, (rebuilt, setting.signal), repeat)
     for name in setting.inferences:
         if results.finished(policy.name, name, repeat):
@@ -209,6 +205,7 @@ def _evaluate_policy(
         torch.manual_seed(session.seeded(name))
         with _named(name, policy):
             scores = harm.run(inferences()[name](), session.oracle(), setting.data, seen)
+        results.add_placer(policy.name, repeat, session.beginning)
         results.add_scores(policy.name, name, scores, None, repeat)
 
 

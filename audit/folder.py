@@ -19,6 +19,7 @@ from torch import Tensor
 
 from atm.signals import Signal
 from atm.store import RunStore, inside
+from attacks.beginning import Beginning
 from reports.run import HISTORY, LINK, LINKS, PLACERS, REPEAT, SCORE, SCORES, SECOND, SECONDS
 from reports.transcripts import TRANSCRIPT, TRANSCRIPTS
 
@@ -73,9 +74,10 @@ class Results(ABC):
         """Add what happened while an attack was trained."""
         self.append(HISTORY, {"policy": policy, "attack": attack, REPEAT: repeat, **history})
 
-    def add_placer(self, policy: str, repeat: int, beginning: Mapping[str, Any]) -> None:
-        """Add what became of the placer; of several lines the last counts."""
-        self.append(PLACERS, {"policy": policy, REPEAT: repeat, **beginning})
+    def add_placer(self, policy: str, repeat: int, beginning: Beginning | None) -> None:
+        """Add what became of the placer, where that is known; of several lines the last counts."""
+        if beginning is not None:
+            self.append(PLACERS, {"policy": policy, REPEAT: repeat, **beginning.as_dict()})
 
     def add_scores(
         self,

@@ -186,6 +186,7 @@ def prepare(config: AttackConfig) -> Setting:
         "recogniser": None if recognition is None else recognition.about,
         "prior": None if prior is None else prior.digest,
         "placer": None if placer is None else placer.digest,
+        "placer_learned_from": None if placer is None else placer.knows(data.validation.hashes),
         "signal": signal.name,
         "source_values": math.prod(signal.shape),
         "codec": {

@@ -108,10 +108,12 @@ def sentences(run: Run) -> list[str]:
     """One for each policy of a run whose adversary has a placer; empty where she has none."""
     if not run.about.get("placer"):
         return []
-    known = handed(run)
+    known, of = handed(run), run.signal.noun
+    learned = run.about.get("placer_learned_from")
+    better = f"It learned from {learned} of her held-out {of}s themselves, and places these better than others."
     return [
         known[policy].sentence(policy, run.signal)
         if policy in known
         else f"{policy}: no attack had to find out where tokens belong, and none used the placer."
         for policy in run.policies
-    ]
+    ] + [better] * bool(learned and known)

@@ -143,6 +143,8 @@ class _Settings(_Part):
     proven: dict[str, float] = {}
     signal: Line = "image"
     recogniser: _Recogniser | None = None
+    placer: str | None = None
+    placer_learned_from: Count | None = None
 
 
 def check_settings(run: Run) -> None:

@@ -92,6 +92,8 @@ def test_a_run_says_of_each_policy_what_became_of_it(run):
     assert said[0].startswith(f"uniform-0.9: the placer was {first.outcome} in {first.repeats} of 2 repeats, since")
     assert f"{first.alone:.0%} by what her own taught her alone" in said[0]
     assert said[1].startswith("early: the placer was for another layer")
+    learned = run.about["placer_learned_from"]  # all of hers, as both come from the training split
+    assert learned == 3 and said[2].startswith(f"It learned from {learned} of her held-out pictures themselves")
     page, card = ((run.folder / name).read_text() for name in ("report.html", "card.json"))
     assert all(line in page for line in said)
     assert [each["placer"]["outcome"] for each in json.loads(card)["policies"]] == [first.outcome, ELSEWHERE]
