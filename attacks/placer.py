@@ -71,6 +71,7 @@ class Placer:
             known |= {name: bool(closed[name]) for name in ("ordered", "in_place")}
             discriminant = Discriminant(**known)
             _ = f"{description['data']['name']} {description['data']['signals']:,} {description['policy']}"
+            _ = description.get("left_out", {}).get("resembling")
         except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
             raise AtmError(f"{path} is damaged: it holds no whole placer ({one_line(error)})") from None
         network = Matcher.over(discriminant, *sizes)
@@ -93,6 +94,11 @@ class Placer:
     def layer(self) -> int | None:
         """After which the tokens leave the device that it was trained for, where its file says so."""
         return self.description.get("layer")
+
+    @property
+    def apart_from(self) -> str | None:
+        """The data of whose near-duplicates it learned from none, by name, where its file says so."""
+        return self.description.get("left_out", {}).get("resembling")
 
     def suits(self, own: Discriminant) -> bool:
         """Whether it reads tokens of such a kind: as many features and places, in an order that means as much."""

@@ -80,6 +80,13 @@ def placer(
     return found
 
 
+def notes(placer: Placer | None, attacked: Samples, noun: str) -> list[str]:
+    """What there is to say of a placer and what is attacked."""
+    if placer is None or placer.apart_from == attacked.name:
+        return []
+    return [f"the placer was not kept apart from near-duplicates of the attacked {noun}s: train it with --test-data"]
+
+
 def check_fit(placer: Placer, named: str, victim: Victim, codecs: Mapping[int, str]) -> None:
     """Raise `AtmError` unless a placer was trained for a victim, and for one of its codecs, by layer and digest."""
     if placer.description.get("victim") not in (victim.digest, victim.body):

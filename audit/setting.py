@@ -211,7 +211,13 @@ def prepare(config: AttackConfig) -> Setting:
             "validation_digest": own.validation.digest,
             "skipped": sorted({*data.victims.skipped, *data.auxiliary.skipped, *data.validation.skipped}),
             "notes": sorted(
-                {*data.victims.notes, *data.auxiliary.notes, *data.validation.notes, *[harm.UNLEARNED] * unlearned}
+                {
+                    *data.victims.notes,
+                    *data.auxiliary.notes,
+                    *data.validation.notes,
+                    *[harm.UNLEARNED] * unlearned,
+                    *beforehand.notes(placer, data.victims, signal.noun),
+                }
             ),
         },
         "device": str(atm.device.resolve(config.device)),

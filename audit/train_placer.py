@@ -97,7 +97,7 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
             raise AtmError(f"--start {config.start} was trained for {before.description.get('threat')}: give --threat")
         if before.description.get("group_by") != config.group_by:
             raise AtmError(f"--start {config.start} was trained with another --group-by or none; give the same")
-    own, alike = _signals(config, victim.encoder.signal, say)
+    own, left_out = _signals(config, victim.encoder.signal, say)
     link = Link(victim.encoder, policy, codec, channel)
     campaign = Campaign(config.seed, seed_of("placer", config.seed, own.digest), placer=before)
     session = Session(link, threat, own.rows, campaign=campaign)
@@ -111,6 +111,11 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
     sizes = {"width": config.width, "layers": config.layers}
     learned = session.fitted(Alignment, budget, **sizes, schedule=schedule, again=before is not None)
     placed = _placed(session, learned)
+    known, groups = short(own.hashes), of_groups(own.groups)
+    if before is not None:
+        if before.apart_from != left_out["resembling"]:
+            left_out["resembling"] = None  # of what both were kept apart from
+        known, groups = (torch.cat(both).unique(dim=0) for both in ((known, before.learned), (groups, before.groups)))
     description = {
         "victim": victim.digest,
         "codec": codec_digest,
@@ -120,7 +125,7 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
         "threat": threat.name,
         "data": {"name": own.name, "signals": len(own), "digest": own.digest},
         "group_by": config.group_by,
-        "left_out": {"resembling": without_folders(config.test_data or config.data), "signals": alike},
+        "left_out": left_out,
         "width": learned.network.blocks[0].norm_self.normalized_shape[0],
         "layers": len(learned.network.blocks),
         "steps": len(learned.history.train),
@@ -128,27 +133,26 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
         "start": None if before is None else before.digest,
         **{name: round(float(each.mean()), 4) for name, each in placed.items()},
     }
-    known, groups = short(own.hashes), of_groups(own.groups)
-    if before is not None:
-        known, groups = (torch.cat(both).unique(dim=0) for both in ((known, before.learned), (groups, before.groups)))
     Placer(learned.discriminant, learned.network, description, known, groups).write(path)
     write_card(path, {"kind": "placer", **description}, config.command(), own)
     return description
 
 
-def _signals(config: PlacerConfig, signal: Signal, say: Callable[[str], None]) -> tuple[Samples, int]:
-    """Those to learn from, without near-duplicates of those that may be attacked, and how many these were."""
+def _signals(config: PlacerConfig, signal: Signal, say: Callable[[str], None]) -> tuple[Samples, dict[str, Any]]:
+    """Those to learn from, without near-duplicates of those that may be attacked, and which and how many these were."""
     read, by = source(signal), Choice(label_by=config.label_by, group_by=config.group_by)
     choice = Choice(limit=config.images, seed=config.seed, distinct=True)
     own = read.load(signal, config.data, "train", **choice, **by)
     attacked = read.load(signal, config.test_data or config.data, "test", **by)
-    shared, alike = set(own.hashes) & set(attacked.hashes), 0
+    shared, alike, resembling = set(own.hashes) & set(attacked.hashes), 0, None
     if config.test_data is None and len(shared) == len(own):
+        shared = set()
         say(
             f"{config.data} has no test split: attack {signal.noun}s that are not among these, or give those that "
             "will be attacked with --test-data"
         )
     else:
+        resembling = attacked.name
         if config.group_by is not None:
             own = read.load(signal, config.data, "train", **choice, **by, strange=attacked.groups)
         shared &= set(own.hashes)
@@ -158,7 +162,7 @@ def _signals(config: PlacerConfig, signal: Signal, say: Callable[[str], None]) -
             say(f"{len(shared) + alike} {signal.noun}s are left out: those that may be attacked resemble them")
     if len(own) < FEWEST:
         raise AtmError(f"{len(own)} {signal.noun}s are too few to learn from; give {FEWEST} or more with --data")
-    return own, len(shared) + alike
+    return own, {"resembling": resembling, "signals": len(shared) + alike}
 
 
 def _placed(session: Session, learned: Alignment) -> dict[str, Any]:

@@ -180,6 +180,8 @@ def test_groups_that_are_attacked_are_left_out(ask, asked, split, file, tmp_path
     mixed = trained(asked, tmp_path / "mixed.safetensors", group_by=GROUPS, test_data=str(elsewhere.parent))
     with pytest.raises(AtmError, match="learned from 1 of the attacked groups"):
         prepare(ask(group_by=GROUPS, placer=str(mixed)))
+    notes = [prepare(ask(placer=str(each))).about["data"]["notes"] for each in (file, mixed)]
+    assert [any("not kept apart from near-duplicates" in line for line in each) for each in notes] == [False, True]
 
 
 def test_whose_pictures_are_of_another_distribution_has_none_from_the_attacked_one(
