@@ -15,7 +15,7 @@ from privacy_metrics.statistics import Interval
 from reports.judged import Judged
 from reports.measure import NO_TASK
 from reports.numbers import NO_NUMBER, show
-from reports.placers import handed
+from reports.placers import handed, sentences
 from reports.run import Run
 from reports.verdict import Verdict
 
@@ -55,6 +55,8 @@ def show_judged(judged: Judged, report: Path, as_json: bool) -> None:
             out.print(f"  {finding.about}, {finding.level}: {escape(finding.sentence)}")
         for flag in v.flags:
             out.print(f"  [yellow]flag[/] {escape(str(flag))}")
+    for line in sentences(run):
+        out.print(escape(line))
     out.print(f"[bold]{escape(judged.advice)}[/]")
     for note in run.about["notes"]:
         out.print(f"[yellow]note[/]: {escape(note)}")
