@@ -141,8 +141,8 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
 def _signals(config: PlacerConfig, signal: Signal, say: Callable[[str], None]) -> tuple[Samples, dict[str, Any]]:
     """Those to learn from, without near-duplicates of those that may be attacked, and which and how many these were."""
     read, by = source(signal), Choice(label_by=config.label_by, group_by=config.group_by)
-    choice = Choice(limit=config.images, seed=config.seed, distinct=True)
-    own = read.load(signal, config.data, "train", **choice, **by)
+    choice: Choice = {**by, "limit": config.images, "seed": config.seed, "distinct": True}
+    own = read.load(signal, config.data, "train", **choice)
     attacked = read.load(signal, config.test_data or config.data, "test", **by)
     shared, alike, resembling = set(own.hashes) & set(attacked.hashes), 0, None
     if config.test_data is None and len(shared) == len(own):
@@ -154,7 +154,8 @@ def _signals(config: PlacerConfig, signal: Signal, say: Callable[[str], None]) -
     else:
         resembling = attacked.name
         if config.group_by is not None:
-            own = read.load(signal, config.data, "train", **choice, **by, strange=attacked.groups)
+            others: Choice = {**choice, "strange": attacked.groups}
+            own = read.load(signal, config.data, "train", **others)
         shared &= set(own.hashes)
         own = own.distinct(list(shared))
         own, alike = read.apart(signal, own, attacked) if len(own) else (own, 0)

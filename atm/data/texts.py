@@ -37,7 +37,6 @@ class Wanted(NamedTuple):
     seed: int = 0
     distinct: bool = False
     seen: tuple[str, ...] = ()
-    label_by: str | None = None  # of which sentences have none
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,16 +68,18 @@ class Texts:
             AtmError: there is no such file, it cannot be read, or nothing in it can be used; or labels or groups in
                 paths.
         """
-        if choice.pop("group_by", None) is not None:
+        if choice.get("group_by") is not None:
             raise AtmError(NO_GROUPS)
-        choice.pop("strange", None)  # groups, of which there are none
         if choice.get("label_by") is not None:
             raise AtmError(NO_PATHS)
         if split not in sentences.PARTS:
             raise unknown("split", split, sentences.PARTS)
         path, _ = sentences.find(name, split)
+        wanted = Wanted(
+            choice.get("limit"), choice.get("seed", 0), choice.get("distinct", False), choice.get("seen", ())
+        )
         shown = printable(Path(name).name or name)
-        return _chosen(_text(signal), shown, sentences.read(path), Wanted(**choice))
+        return _chosen(_text(signal), shown, sentences.read(path), wanted)
 
     def splits(self, signal: Signal, name: str, **division: Unpack[Division]) -> Splits[TextSet]:
         """Sentences for an attack, no two of the same words; see `atm.data.splits`.
