@@ -116,4 +116,4 @@ def sentences(run: Run) -> list[str]:
         if policy in known
         else f"{policy}: no attack had to find out where tokens belong, and none used the placer."
         for policy in run.policies
-    ] + [better] * bool(learned and known)
+    ] + [better] * bool(learned and any(each.given is not None for each in known.values()))
