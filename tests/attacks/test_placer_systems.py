@@ -59,7 +59,8 @@ def test_it_is_gone_on_from_or_left_aside_and_places_every_patch(defence, threat
         assert told.outcome == GONE_ON or told.alone == told.placed
     else:
         assert (told.outcome, told.given, told.alone) == (UNFIT, None, told.placed)
-    assert (told.outcome == UNFIT) == (threat in ("stranger", "server-no-map"))
+    if threat.startswith("server"):  # others know sizes, or see symbols that may be as many as a token's features
+        assert (told.outcome == UNFIT) == (threat == "server-no-map")
     assert 0 <= told.alone <= 1 and 0 <= told.placed <= 1
     _, seen, truth = session.victims(pictures(6))
     recovered = found.complete(seen.without_map(Knowledge.ORDER in oracle.told)).tokens.source
