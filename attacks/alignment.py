@@ -18,6 +18,7 @@ from atm.knowledge import Knowledge
 from atm.threat import Observation
 from atm.tokens import NOWHERE, TokenBatch
 from attacks.base import Method, held_out
+from attacks.beginning import GONE_ON, LEFT, UNFIT, Beginning
 from attacks.budget import Budget
 from attacks.discriminant import Discriminant, completed
 from attacks.history import History
@@ -72,14 +73,28 @@ class Alignment(Method):
             oracle.signal.fills,
         )
         self.network, rows = Matcher.over(self.discriminant, self.width, self.layers), (train_rows, held)
-        placer = oracle.placer if oracle.placer is not None and oracle.placer.suits(self.discriminant) else None
-        if placer is None or not self.again:
-            alone = oracle.budget if placer is None else oracle.budget.part(0.5, "alone")
-            self.history = self._trained(oracle, rows, self.schedule, alone)
-        if placer is not None and (self.again or self._worse_than(placer, oracle.rehearse(held[:COMPARED]))):
-            self.discriminant, self.network = placer.begin(self.discriminant)
+        placer = oracle.placer
+        if placer is not None and placer.suits(self.discriminant):
+            self._fit_from(placer, oracle, rows)
+            return
+        self.history = self._trained(oracle, rows, self.schedule, oracle.budget)
+        if placer is not None:
+            placed = self._placed(oracle, held)
+            self.beginning = Beginning(UNFIT, alone=placed, placed=placed)
+
+    def _fit_from(self, placer: Placer, oracle: Oracle, rows: tuple[Tensor, Tensor]) -> None:
+        """Train as she would without a placer, and go on from the placer if it is better still."""
+        given, held, alone = self._of(placer), rows[1], None
+        if not self.again:
+            self.history = self._trained(oracle, rows, self.schedule, oracle.budget.part(0.5, "alone"))
+            alone = self._placed(oracle, held)
+        before = given._placed(oracle, held)
+        gone_on = self.again or self._worse_than(placer, oracle.rehearse(held[:COMPARED]))
+        if gone_on:
+            self.discriminant, self.network = given.discriminant, given.network
             slower = replace(self.schedule, rate=AGAIN * self.schedule.rate)
             self.history = self._trained(oracle, rows, slower, oracle.budget)
+        self.beginning = Beginning(GONE_ON if gone_on else LEFT, alone, before, self._placed(oracle, held))
 
     def _trained(self, oracle: Oracle, rows: tuple[Tensor, Tensor], schedule: Schedule, budget: Budget) -> History:
         """Train the network on some rows of her images, and choose by others."""
@@ -113,7 +128,20 @@ class Alignment(Method):
     @torch.no_grad()
     def _worse_than(self, placer: Placer, held: Observation) -> bool:
         """Whether what was trained before places held-out images better than what her own images have taught her."""
+        losses = [float(each._loss(each._told_of(held).tokens)) for each in (self._of(placer), self)]
+        return losses[0] < losses[1]
+
+    def _of(self, placer: Placer) -> Alignment:
+        """What was trained before, for the tokens that this one is for."""
         other = Alignment(self.width, self.layers)
         other.discriminant, other.network = placer.begin(self.discriminant)
-        losses = [float(each._loss(each._told_of(held).tokens)) for each in (other, self)]
-        return losses[0] < losses[1]
+        return other
+
+    def _placed(self, oracle: Oracle, held: Tensor) -> float:
+        """The share of the patches of held-out images, at most `COMPARED`, whose token it finds."""
+        seen = oracle.rehearse(held[:COMPARED])
+        truth = seen.tokens.source
+        found = self.complete(seen.without_map(Knowledge.ORDER in oracle.told)).tokens.source
+        assert truth is not None and found is not None
+        arrived = truth != NOWHERE
+        return float((found == truth)[arrived].double().mean()) if bool(arrived.any()) else 0.0

@@ -14,6 +14,7 @@ from atm.asked_encoder import AskedEncoder
 from atm.knowledge import Knowledge
 from atm.threat import Observation, ThreatModel
 from atm.tokens import NOWHERE
+from attacks.beginning import Beginning
 from attacks.history import History
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Method(ABC):
             in `benchmarks/attacks.md`, leaves them its time.
         QUICK: parameters for a first look.
         history: what happened in its steps, if it has any.
+        beginning: what became of the placer that it was handed, if it was handed one.
     """
 
     name: ClassVar[str]
@@ -50,6 +52,7 @@ class Method(ABC):
     standard: ClassVar[bool] = True
     QUICK: ClassVar[dict[str, Any]] = {}
     history: History | None = None
+    beginning: Beginning | None = None
 
     @classmethod
     def serves(cls, signal: str) -> bool:

@@ -8,9 +8,10 @@ she only goes on from there.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from attacks.discriminant import Discriminant
 from attacks.matcher import Matcher
 
 TOLD = "discriminant."  # in front of the names of the closed form's tensors
-LEARNED = "learned"
+LEARNED, GROUPS = "learned", "groups"
 NETWORK = "network."
 BYTES = 8  # of the hash of each signal that it learned from
 
@@ -38,6 +39,8 @@ class Placer:
         network: that corrects it.
         description: of the system and the data that it was trained for and on, as JSON has them.
         learned: ``[N, 8]`` uint8, the first bytes of the hash of each signal that it learned from.
+        groups: ``[G, 8]`` uint8, likewise of the names of groups (`atm.data.groups`) of which it learned from some;
+            none where it was trained without.
         digest: SHA-256 of its file, in hex; empty where it is none yet.
     """
 
@@ -45,6 +48,7 @@ class Placer:
     network: Matcher
     description: Mapping[str, Any]
     learned: Tensor
+    groups: Tensor = field(default_factory=lambda: short([]))
     digest: str = ""
 
     @classmethod
@@ -59,18 +63,20 @@ class Placer:
         own = {name.removeprefix(NETWORK): state[name] for name in state if name.startswith(NETWORK)}
         try:
             closed, sizes = description["closed_form"], (int(description["width"]), int(description["layers"]))
-            _check(parts, own, state[LEARNED], *sizes)
-            if len(parts) + len(own) + 1 < len(state):
+            groups = state.get(GROUPS, short([]))
+            _check(parts, own, [state[LEARNED], groups], *sizes)
+            if len(parts) + len(own) + len({LEARNED, GROUPS} & state.keys()) < len(state):
                 raise ValueError("it holds other tensors too")
             known: dict[str, Any] = {**parts, "per_token": closed.get("per_token")}
             known |= {name: bool(closed[name]) for name in ("ordered", "in_place")}
             discriminant = Discriminant(**known)
             _ = f"{description['data']['name']} {description['data']['signals']:,} {description['policy']}"
+            _ = description.get("left_out", {}).get("resembling")
         except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
             raise AtmError(f"{path} is damaged: it holds no whole placer ({one_line(error)})") from None
         network = Matcher.over(discriminant, *sizes)
         network.load_state_dict(own)
-        return cls(discriminant, network.eval(), description, state[LEARNED], file_digest(path))
+        return cls(discriminant, network.eval(), description, state[LEARNED], groups, file_digest(path))
 
     def write(self, path: Path) -> None:
         """Write it as safetensors, whole or not at all."""
@@ -80,9 +86,19 @@ class Placer:
             name: part for name, part in vars(self.discriminant).items() if name not in parts and part is not None
         }
         tensors |= {NETWORK + name: part for name, part in self.network.state_dict().items()}
-        tensors[LEARNED] = self.learned
+        tensors |= {LEARNED: self.learned, GROUPS: self.groups}
         description = {**self.description, "kind": "placer", "closed_form": closed}
         write_tensors(path, tensors, {HEADER: json.dumps(description, sort_keys=True)})
+
+    @property
+    def layer(self) -> int | None:
+        """After which the tokens leave the device that it was trained for, where its file says so."""
+        return self.description.get("layer")
+
+    @property
+    def apart_from(self) -> str | None:
+        """The data of whose near-duplicates it learned from none, by name, where its file says so."""
+        return self.description.get("left_out", {}).get("resembling")
 
     def suits(self, own: Discriminant) -> bool:
         """Whether it reads tokens of such a kind: as many features and places, in an order that means as much."""
@@ -111,8 +127,11 @@ class Placer:
 
     def knows(self, hashes: Sequence[str]) -> int:
         """How many of some signals, by their hashes, it learned from."""
-        mine = {bytes(row) for row in self.learned.numpy()}
-        return sum(bytes.fromhex(each)[:BYTES] in mine for each in hashes)
+        return _shared(short(hashes), self.learned)
+
+    def knows_groups(self, names: Sequence[str]) -> int:
+        """Of how many of some groups, by their names, it learned from some signals."""
+        return _shared(of_groups(names), self.groups)
 
 
 def _tensors(discriminant: Discriminant) -> dict[str, Tensor]:
@@ -126,8 +145,17 @@ def short(hashes: Sequence[str]) -> Tensor:
     return torch.tensor(rows, dtype=torch.uint8).reshape(-1, BYTES)
 
 
+def of_groups(names: Sequence[str]) -> Tensor:
+    """``[G, 8]`` uint8: `Placer.groups` of groups with such names."""
+    return short([hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest() for name in names])
+
+
+def _shared(some: Tensor, known: Tensor) -> int:
+    return len({bytes(row) for row in some.numpy()} & {bytes(row) for row in known.numpy()})
+
+
 def _check(
-    parts: Mapping[str, Tensor], network: Mapping[str, Tensor], learned: Tensor, width: int, layers: int
+    parts: Mapping[str, Tensor], network: Mapping[str, Tensor], hashes: Sequence[Tensor], width: int, layers: int
 ) -> None:
     """Raise ``KeyError`` or ``ValueError`` unless the tensors of a file go together, before such a network is made."""
     features, places = parts["slopes"].shape
@@ -141,5 +169,5 @@ def _check(
         made = Matcher(features, places, width, layers).state_dict()
     if {name: part.shape for name, part in network.items()} != {name: part.shape for name, part in made.items()}:
         raise ValueError(f"its network is not of width {width} with {layers} layers")
-    if learned.dtype != torch.uint8 or learned.shape[1:] != (BYTES,):
+    if any(each.dtype != torch.uint8 or each.shape[1:] != (BYTES,) for each in hashes):
         raise ValueError("hashes of what it learned from are missing")

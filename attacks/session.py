@@ -24,6 +24,7 @@ from atm.seeds import seed_of
 from atm.threat import Observation, ThreatModel
 from attacks import base
 from attacks.base import Method
+from attacks.beginning import Beginning
 from attacks.budget import Budget, Plan
 from attacks.language import LanguageModel
 from attacks.oracle import Doors, Oracle
@@ -156,6 +157,11 @@ class Session:
     def fitted(self, make: type[Method], budget: Budget | None = None, **parameters: Any) -> Any:
         """An attack of this adversary, fitted: the same one that others start from."""
         return self._fit(make, self.threat, self.budget() if budget is None else budget, parameters)
+
+    @property
+    def beginning(self) -> Beginning | None:
+        """What became of the placer in what was fitted so far; None where nothing was handed one."""
+        return next((each.beginning for each in self._fitted.values() if each.beginning is not None), None)
 
     def seeded(self, name: str) -> int:
         """The seed of what an attack of some name draws."""

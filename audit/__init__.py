@@ -12,13 +12,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from audit.attack_config import AttackConfig
     from audit.evaluate import attack
     from audit.pareto import SearchConfig, search
-    from audit.setting import AttackConfig
     from reports.html import write_report as report
 
 _WHERE = {
-    "AttackConfig": ("audit.setting", "AttackConfig"),
+    "AttackConfig": ("audit.attack_config", "AttackConfig"),
     "SearchConfig": ("audit.pareto", "SearchConfig"),
     "attack": ("audit.evaluate", "attack"),
     "report": ("reports.html", "write_report"),

@@ -17,12 +17,13 @@ from rich.table import Table
 
 from audit import export_cli, live_cli
 from audit.ending import DEBUG, ended
+from audit.files_cli import calibrate, convert
 from audit.options import Accept, Budget, Experiment, Force, Json, Quick, Ray, Resume, configured, of_system, out
 from audit.progress import Progress
 from audit.report_cli import leaderboard, report
 from audit.search_cli import pick, search
 from audit.selfcheck_cli import selfcheck
-from audit.training_cli import calibrate, convert, train
+from audit.training_cli import train
 
 app = typer.Typer(
     name="atm",
@@ -61,7 +62,7 @@ def demo(
 
     A first look: about 15 seconds for each policy, more where the machine is busy.
     """
-    from audit.setting import AttackConfig
+    from audit.attack_config import AttackConfig
 
     _attack(AttackConfig(quick=True, budget=13.0, auxiliary=2000), out_folder, resume, force, as_json)
 
@@ -112,7 +113,7 @@ def attack(
     as_json: Json = False,
 ) -> None:
     """Run inversion attacks on merging policies, and write a run folder with its report."""
-    from audit.setting import AttackConfig
+    from audit.attack_config import AttackConfig
 
     config = configured(context, AttackConfig, experiment, budget=budget or None)
     _attack(config, out_folder, resume, force, as_json, ray)
@@ -141,7 +142,7 @@ def compare(
     """Compare merging with other defences, with dropping of its bandwidth and with noise of its accuracy."""
     from audit.compare import CompareConfig
     from audit.compare import compare as run_compare
-    from audit.setting import loading
+    from audit.probing import loading
     from audit.showing import show
     from reports.export import of_comparison
 
@@ -154,7 +155,7 @@ def compare(
 def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool, ray: str | None = None) -> None:
     from atm.signals import SIGNALS
     from audit.evaluate import attack as run_attack
-    from audit.setting import loading
+    from audit.probing import loading
     from audit.summary import show_judged
     from reports.judged import Judged
 
@@ -207,7 +208,7 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Measure accuracy and leakage to server and eavesdropper over channels and SNRs, and draw them."""
-    from audit.setting import loading
+    from audit.probing import loading
     from audit.showing import show
     from audit.sweep import SweepConfig, grid
     from audit.sweep import sweep as run_sweep

@@ -22,7 +22,8 @@ from attacks import available
 from attacks.budget import Plan, Shares
 from attacks.session import Campaign, Session
 from audit import cluster, harm
-from audit.setting import AttackConfig, Setting, defended, prepare
+from audit.attack_config import AttackConfig
+from audit.setting import Setting, defended, prepare
 from audit.steps import plan_of
 from audit.suite import ALL, CLOSED_FORM, LEARNED, choose_attacks, unblind
 from audit.system import STRICT, Names, OnAir

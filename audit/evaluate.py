@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import product
@@ -23,14 +23,16 @@ from atm.seeds import seed_of
 from atm.store import StoredRun
 from atm.threat import ThreatModel
 from attacks import Attack, available, inferences
+from attacks.beginning import ELSEWHERE, Beginning
 from attacks.budget import Budget, Plan, Shares
 from attacks.session import Campaign, Session
 from audit import cluster, harm
+from audit.attack_config import AttackConfig
 from audit.bounds import bounds, sources, unbounded
 from audit.canary import canary
 from audit.folder import Notebook, Results, RunFolder
 from audit.notes import heading, notes
-from audit.setting import AttackConfig, Setting, prepare
+from audit.setting import Setting, prepare
 from audit.steps import plan_of, steps_of
 from privacy_metrics import score
 from reports.bounds import add_bounds
@@ -158,7 +160,7 @@ def _evaluate_policy(
         labels=harm.labels(setting.data),
         unsent=setting.unsent,
         encoded=setting.encodings(policy),
-        campaign=campaign,
+        campaign=campaign if setting.suited(policy) else replace(campaign, placer=None),
     )
     say(f"sending the {setting.signal.noun}s that are attacked by {policy.name}{_again(repeat)}")
     transmission, seen, true_map = session.victims(originals)
@@ -176,6 +178,7 @@ def _evaluate_policy(
     shares = Shares(config.budget, {name: _share(name, session.threat) for name in setting.attacks})
     total = len(setting.policies) * config.repeats * len(setting.attacks)
     before = (number * config.repeats + repeat) * len(setting.attacks)
+    results.add_placer(policy.name, repeat, None if setting.suited(policy) else Beginning(ELSEWHERE))
     for place, name in enumerate(setting.attacks):
         if results.finished(policy.name, name, repeat):
             continue
@@ -198,6 +201,7 @@ def _evaluate_policy(
             scores = {**scores, **harm.placed(found.cpu(), true_map.cpu())}
         if attack.history is not None:
             results.add_history(policy.name, name, repeat, attack.history.as_dict())
+        results.add_placer(policy.name, repeat, session.beginning)
         results.add_scores(policy.name, name, scores, (rebuilt, setting.signal), repeat)
     for name in setting.inferences:
         if results.finished(policy.name, name, repeat):
@@ -206,6 +210,7 @@ def _evaluate_policy(
         torch.manual_seed(session.seeded(name))
         with _named(name, policy):
             scores = harm.run(inferences()[name](), session.oracle(), setting.data, seen)
+        results.add_placer(policy.name, repeat, session.beginning)
         results.add_scores(policy.name, name, scores, None, repeat)
 
 

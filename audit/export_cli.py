@@ -29,8 +29,8 @@ def export(
     from atm.store import write
     from audit.exporting import as_onnx
     from audit.live.system import LiveConfig, resolve
+    from audit.making import refuse_to_replace
     from audit.showing import foreign
-    from audit.training_cli import refuse_to_replace
 
     refuse_to_replace(out_file, force, ".onnx")
     config = configured(context, LiveConfig, None, policies=(policy,), device="cpu")

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from atm.signals import Signal
 from atm.store import RunStore, inside
-from reports.run import HISTORY, LINK, LINKS, REPEAT, SCORE, SCORES, SECOND, SECONDS
+from attacks.beginning import Beginning
+from reports.run import HISTORY, LINK, LINKS, PLACERS, REPEAT, SCORE, SCORES, SECOND, SECONDS
 from reports.transcripts import TRANSCRIPT, TRANSCRIPTS
 
 
@@ -72,6 +73,11 @@ class Results(ABC):
     def add_history(self, policy: str, attack: str, repeat: int, history: Mapping[str, Any]) -> None:
         """Add what happened while an attack was trained."""
         self.append(HISTORY, {"policy": policy, "attack": attack, REPEAT: repeat, **history})
+
+    def add_placer(self, policy: str, repeat: int, beginning: Beginning | None) -> None:
+        """Add what became of the placer, where that is known; of several lines the last counts."""
+        if beginning is not None:
+            self.append(PLACERS, {"policy": policy, REPEAT: repeat, **beginning.as_dict()})
 
     def add_scores(
         self,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from rich.markup import escape
 
 from atm.text import printable
+from audit.command_lines import in_words
 from audit.options import console
 
 
@@ -18,8 +18,5 @@ def next_step(**options: Sequence[object] | None) -> None:
         options: values of each option, by its name with ``_`` for ``-``; None among them, or in place of them, is left
             out.
     """
-    words = ["atm", "attack"]
-    for name, values in options.items():
-        for value in values or ():
-            words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
-    console.print(escape(printable(f"next: {shlex.join(words)}")), soft_wrap=True)
+    given = {name: [value for value in values or () if value is not None] for name, values in options.items()}
+    console.print(escape(printable(f"next: atm attack {in_words(given)}")), soft_wrap=True)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
+from audit.command_lines import FIELDS
+
 if TYPE_CHECKING:
     from audit.system import System
 
@@ -92,19 +94,14 @@ SYSTEM: dict[str, tuple[Any, Any]] = {
 """What describes a system and its adversary (`audit.system`): parameters with their options and defaults."""
 
 EXPERIMENTS = (".yaml", ".yml", ".json")
-FIELDS = {
-    "policy": "policies",
-    "attack": "attacks",
-    "defense": "defenses",
-    "channel": "channels",
-    "codec": "codecs",
-}  # what repeatable parameters fill, where the configuration has such a field
 
 C = TypeVar("C", bound="System")
 
 
 def configured(context: typer.Context, make: type[C], experiment: str | None, **changes: Any) -> C:
-    """The configuration that a command line asks for: its parameters fill the fields of their names, or of `FIELDS`.
+    """The configuration that a command line asks for: its parameters fill the fields of their names.
+
+    Those of `audit.command_lines.FIELDS` fill the fields that it has for them.
 
     Args:
         context: of the command.

@@ -57,7 +57,7 @@ def search(
     from audit.pareto import SearchConfig
     from audit.pareto import search as run_search
     from audit.pareto.report import export
-    from audit.setting import loading
+    from audit.probing import loading
     from audit.showing import show
 
     experiment = next((word for word in context.args if Path(word).suffix in EXPERIMENTS), None)

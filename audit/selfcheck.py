@@ -15,12 +15,13 @@ from atm.signals import Signal
 from atm.victims import Answers, load_victim
 from attacks import BASELINES
 from audit import harm
+from audit.attack_config import AttackConfig
 from audit.evaluate import evaluate
 from audit.folder import RunFolder
 from audit.planted import parts
 from audit.planted.systems import NULL, REFUSED, SYSTEMS, System
 from audit.recognition import Recognition
-from audit.setting import AttackConfig, Setting
+from audit.setting import Setting
 from privacy_metrics.registry import metrics_of
 from privacy_metrics.significance import SURE, holm, rate_p_value
 from privacy_metrics.statistics import Interval, wilson

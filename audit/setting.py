@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 import math
 import platform
-import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any, ClassVar
-
-from pydantic.dataclasses import dataclass as configuration
+from typing import Any
 
 import atm.device
 import atm.policy
 import atm.threat
 import defenses
 from atm import channels
-from atm.data import Samples, Splits
-from atm.data.kinds import source
+from atm.data import Splits
 from atm.encoder import Encoder
 from atm.encodings import Encodings
 from atm.errors import AtmError
@@ -31,72 +27,22 @@ from atm.rows import Rows
 from atm.seeds import seed_of
 from atm.signals import Signal
 from atm.threat import ThreatModel
-from atm.victims import Answers, Victim, probe
+from atm.victims import Answers, Victim
 from attacks import Attack
 from attacks.language import LanguageModel
 from attacks.placer import Placer
 from audit import beforehand, harm
+from audit.adversary import adversary, samples, within
+from audit.attack_config import AttackConfig
+from audit.probing import PROBED, probed
 from audit.recognition import Recognition
 from audit.suite import choose_attacks, choose_inferences, left_out, useful
-from audit.system import STRICT, Names, OnAir, System
 from audit.target import PROBE, target
 from privacy_metrics.registry import metrics_of
 from reports.acceptance import Criterion
 
-PROBED = 2000  # pictures that such a head is fitted to, at most
 PACKAGES = ("atm-privacy", "torch", "timm", "torchmetrics", "lpips", "numpy", "scikit-image", "kornia")
 IF_INSTALLED = ("numba",)  # what computes the same to rounding
-
-
-@configuration(frozen=True, kw_only=True, config=STRICT)
-class AttackConfig(OnAir):
-    """What ``atm attack`` is asked for, beside what every command is.
-
-    Attributes:
-        policies: preset names or policy files.
-        attacks: names; empty or ``standard`` means the suite, as far as the threat model permits, and ``all`` those too
-            that are left out of it. Blind baselines always run.
-        defense: see `defenses.create`; None sends the tokens as they are.
-        repeats: how often each attack is fitted and each picture sent, every time with other seeds and channel draws.
-        quick: attacks take few steps, for a first look; a report says so.
-        budget: seconds for each policy, shared in proportion to what attacks can make of them (`attacks.base.Method`);
-            they choose at the start how many steps each attack takes. None sets no limit.
-        replay: a run whose numbers of steps are taken again, so that its numbers come out again on any machine.
-        prior: folder of a language model, which attacks on sentences may use (`attacks.language`).
-        placer: a file of ``atm train placer``, from which attacks on hidden order go on (`attacks.placer`).
-        accept: criteria of deployment such as ``recognised<=5%`` (`reports.acceptance`), which the report begins with.
-        recogniser: a pretrained model that looks at reconstructions, by the names that victims have; None for none.
-        recogniser_weights: a file with its weights, as ``weights`` is of the victim.
-    """
-
-    COMMAND: ClassVar[str] = "atm attack"
-
-    policies: Names = ("none", "moderate", "aggressive")
-    attacks: Names = ()
-    defense: str | None = None
-    repeats: int = 1
-    quick: bool = False
-    budget: float | None = 600.0
-    replay: str | None = None
-    prior: str | None = None
-    placer: str | None = None
-    accept: Names = ()
-    recogniser: str | None = None
-    recogniser_weights: str | None = None
-
-    def command(self, out: str) -> str:
-        """The command line that asks for the same."""
-        words = ["atm", "attack"]
-        for key, value in asdict(self).items():
-            if isinstance(value, bool):
-                words += [f"--{key}"] * value
-                continue
-            if key == "budget" and value is None:
-                value = 0  # the command line has a limit unless told otherwise
-            values = value if isinstance(value, tuple) else (value,)
-            flag = "--" + {"policies": "policy", "attacks": "attack"}.get(key, key.replace("_", "-"))
-            words += [word for v in values if v is not None for word in (flag, str(v))]
-        return shlex.join([*words, "--out", out])
 
 
 @dataclass(frozen=True)
@@ -144,6 +90,10 @@ class Setting:
         """The names of the metrics that are taken."""
         return metrics_of(self.signal.name) if self.metrics is None else list(self.metrics)
 
+    def suited(self, policy: MergePolicy) -> bool:
+        """Whether the placer, if there is one, is for tokens that leave where those of a policy do."""
+        return self.placer is None or self.placer.layer == policy.device_layers
+
     def link(self, policy: MergePolicy) -> Link:
         """The system under one of the policies, or another that sends after the same layer."""
         return self.links[policy.device_layers].with_policy(policy)
@@ -163,26 +113,6 @@ class Setting:
     def secret(self, seed: int, repeat: int = 0) -> int:
         """What the device and the channel draw from: it cannot be computed without the attacked pictures."""
         return seed_of("secret", seed, repeat, self.data.victims.digest)
-
-
-def samples(config: System, signal: Signal, auxiliary: int | None = None) -> Splits:
-    """What a system is attacked on, and the adversary's own, as a victim takes them.
-
-    Args:
-        config: of the system.
-        signal: of the victim.
-        auxiliary: the most of her own that the adversary has; None sets no other limit than the configuration.
-    """
-    return source(signal).splits(
-        signal,
-        config.data,
-        victims=config.images,
-        auxiliary=min(config.auxiliary, auxiliary or config.auxiliary),
-        auxiliary_name=config.auxiliary_data,
-        group_by=config.group_by,
-        label_by=config.label_by,
-        seed=config.seed,
-    )
 
 
 def defended(link: Link, defence: str | None, data: Splits, seed: int) -> Link:
@@ -220,7 +150,7 @@ def prepare(config: AttackConfig, say: Callable[[str], None] = lambda line: None
         raise AtmError("--recogniser-weights are of no model; say of which with --recogniser")
     asked_defence = None if config.defense in (None, "none") else str(config.defense)
     denied_by_defence = Knowledge.NOTHING if asked_defence is None else defenses.create(asked_defence).denies
-    threat, channel = _adversary(config), channels.parse(config.channel)
+    threat, channel = adversary(config), channels.parse(config.channel)
     threat = replace(threat, knows=threat.knows & ~denied_by_defence)
     say(f"loading victim {config.victim}")
     found = target(config, config.policies)
@@ -231,13 +161,13 @@ def prepare(config: AttackConfig, say: Callable[[str], None] = lambda line: None
     wanted, unable = choose_inferences(config.attacks, threat, signal.name)
     say(f"reading {signal.noun}s of {config.data}")
     data = samples(config, signal, threat.auxiliary)
-    placer = beforehand.placer(config.placer, threat, victim, loaded, data.victims)
+    placer = beforehand.placer(config.placer, threat, victim, loaded, data.victims, config.group_by)
     taught = frozenset[str]()
     if config.head == PROBE:  # after the codecs, as all heads
         say(f"fitting a head to at most {PROBED:,} {signal.noun}s of {config.data}")
-        victim, taught = _probed(victim, config, data.victims)
+        victim, taught = probed(victim, config, data.victims)
     own = data  # all that she has, whether or not she has queries left for it
-    data, unsent = (data, None) if threat.runs_the_device else _within(threat.queries, data)
+    data, unsent = (data, None) if threat.runs_the_device else within(threat.queries, data)
     named, weights = config.recogniser, config.recogniser_weights
     recognition = None if named is None else Recognition.load(named, weights, victim, data)
     unlearned = harm.labels(data) is None
@@ -264,6 +194,7 @@ def prepare(config: AttackConfig, say: Callable[[str], None] = lambda line: None
         "recogniser": None if recognition is None else recognition.about,
         "prior": None if prior is None else prior.digest,
         "placer": None if placer is None else placer.digest,
+        "placer_learned_from": None if placer is None else placer.knows(data.validation.hashes),
         "signal": signal.name,
         "source_values": math.prod(signal.shape),
         "codec": {
@@ -288,7 +219,13 @@ def prepare(config: AttackConfig, say: Callable[[str], None] = lambda line: None
             "validation_digest": own.validation.digest,
             "skipped": sorted({*data.victims.skipped, *data.auxiliary.skipped, *data.validation.skipped}),
             "notes": sorted(
-                {*data.victims.notes, *data.auxiliary.notes, *data.validation.notes, *[harm.UNLEARNED] * unlearned}
+                {
+                    *data.victims.notes,
+                    *data.auxiliary.notes,
+                    *data.validation.notes,
+                    *[harm.UNLEARNED] * unlearned,
+                    *beforehand.notes(placer, data.victims, signal.noun),
+                }
             ),
         },
         "device": str(atm.device.resolve(config.device)),
@@ -324,47 +261,3 @@ def prepare(config: AttackConfig, say: Callable[[str], None] = lambda line: None
 def _versions() -> dict[str, str]:
     installed = [*PACKAGES, *(name for name in IF_INSTALLED if find_spec(name))]
     return {"python": platform.python_version(), **{name: version(name) for name in installed}}
-
-
-def _probed(victim: Victim, config: AttackConfig, attacked: Samples) -> tuple[Victim, frozenset[str]]:
-    """The victim with a head fitted to training pictures of the data, of which none is attacked; and their hashes."""
-    signal = victim.encoder.signal
-    train = source(signal).load(
-        signal,
-        config.data,
-        "train",
-        limit=PROBED,
-        seed=config.seed,
-        distinct=True,
-        seen=attacked.hashes,
-        label_by=config.label_by,
-    )
-    if train.classes != attacked.classes:
-        raise AtmError(f"{config.data} has other classes to train on than to attack; give --head FILE")
-    return probe.probed(victim, train, seed=config.seed), frozenset(train.hashes)
-
-
-def loading(config: System) -> str:
-    """What goes on before the first step, for people: of a large victim a head may take minutes to fit."""
-    return f"loading, and fitting a head to at most {PROBED:,} signals" if config.head == PROBE else "loading"
-
-
-def _adversary(config: AttackConfig) -> ThreatModel:
-    """The threat model that was asked for; auxiliary data of its own make it one with shifted images."""
-    threat, own = atm.threat.load(config.threat), config.auxiliary_data not in (None, config.data)
-    if threat.shifted and not own:
-        raise AtmError(
-            f"threat model {threat.name!r} takes auxiliary images of another distribution: give --auxiliary-data"
-        )
-    return replace(threat, shifted=own)
-
-
-def _within(queries: int | None, data: Splits) -> tuple[Splits, Rows | None]:
-    """The auxiliary pictures that the adversary can send through the device, and the images of the others."""
-    total = len(data.auxiliary) + len(data.validation)
-    if queries is None or total <= queries:
-        return data, None
-    held = max(round(queries * len(data.validation) / total), 1)
-    sent, rest = data.auxiliary.subset(range(queries - held)), range(queries - held, len(data.auxiliary))
-    unsent = data.auxiliary.subset(rest).rows
-    return replace(data, auxiliary=sent, validation=data.validation.subset(range(held))), unsent

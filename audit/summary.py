@@ -15,6 +15,7 @@ from privacy_metrics.statistics import Interval
 from reports.judged import Judged
 from reports.measure import NO_TASK
 from reports.numbers import NO_NUMBER, show
+from reports.placers import handed, sentences
 from reports.run import Run
 from reports.verdict import Verdict
 
@@ -54,6 +55,8 @@ def show_judged(judged: Judged, report: Path, as_json: bool) -> None:
             out.print(f"  {finding.about}, {finding.level}: {escape(finding.sentence)}")
         for flag in v.flags:
             out.print(f"  [yellow]flag[/] {escape(str(flag))}")
+    for line in sentences(run):
+        out.print(escape(line))
     out.print(f"[bold]{escape(judged.advice)}[/]")
     for note in run.about["notes"]:
         out.print(f"[yellow]note[/]: {escape(note)}")
@@ -87,6 +90,7 @@ def _summary(run: Run, verdict: Verdict) -> dict[str, Any]:
             c: None if c == "correct" and run.about["task"] is None else float(run.per_image(verdict.policy, c).mean())
             for c in ("correct", "gflops", "tokens", "symbols")
         },
+        "placer": None if (found := handed(run).get(verdict.policy)) is None else found.as_dict(),
         "bandwidth_ratio": run.bandwidth_ratio(verdict.policy),
         run.measure: {a: float(run.values(verdict.policy, a, run.measure).mean()) for a in run.attacks},
         "seconds": {a: round(float(s.sum()), 1) for a, s in _seconds(run, verdict.policy)},

@@ -24,7 +24,8 @@ from atm.threat import ThreatModel
 from attacks import available
 from attacks.session import Campaign, Session
 from audit import cluster, harm
-from audit.setting import AttackConfig, prepare
+from audit.attack_config import AttackConfig
+from audit.setting import prepare
 from audit.suite import CLOSED_FORM, unblind
 from audit.system import STRICT, Names, Numbers, System
 from privacy_metrics import METRICS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,7 +20,8 @@ from atm.victim_training import RECIPES, train_victim
 from atm.victims import Victim, probe
 from atm.victims.loaded import check_size, parse_size
 from atm.weight_files import file_digest, write_weights
-from audit.setting import PROBED
+from audit.command_lines import in_words, without_folders
+from audit.probing import PROBED
 from audit.target import DECODER, PROBE
 
 PHOTOGRAPHS = (
@@ -64,11 +64,8 @@ def victim(
     check_size((height, width), (chosen.patch_size, chosen.patch_size))
     vit, description = train_victim(train, test, chosen, seed=seed, device=device, report=say)
     write_weights(path, vit, description)
-    command = f"atm train victim --data {shown(data)}"
-    command += f" --test-data {shown(test_data)}" if test_data else ""
-    command += f" --recipe {name} --epochs {chosen.epochs} --seed {seed}"
-    command += (f" --size {size}" if size else "") + (" --grey" if grey else "")
-    write_card(path, description, command, train)
+    asked = {"recipe": name, "epochs": chosen.epochs, "size": size, "grey": grey, "seed": seed}
+    write_card(path, description, f"atm train victim {in_words({**_named(data, test_data), **asked})}", train)
     say(f"wrote {path}: test accuracy {description['accuracy']:.1%} on {len(test)} pictures")
 
 
@@ -140,12 +137,9 @@ def codec(
         description["test_images"] = len(test)
         say(f"unmerged test accuracy over AWGN: {description['accuracy']}")
     write_weights(path, trained.cpu(), description)
-    command = f"atm train codec {target_options} --data {shown(data)}"
-    command += f" --test-data {shown(test_data)}" if test_data else ""
-    command += f" --label-by {shlex.quote(label_by)}" if label_by else ""
-    command += f" --exit-layer {exit_layer}" if exit_layer else ""
-    command += "".join(f" --symbols {rate}" for rate in rates) + f" --steps {steps} --seed {seed}"
-    write_card(path, description, command, train)
+    asked = {"label_by": label_by, "exit_layer": exit_layer, "symbols": tuple(rates), "steps": steps, "seed": seed}
+    words = in_words({**_named(data, test_data), **asked})
+    write_card(path, description, f"atm train codec {target_options} {words}", train)
     say(f"wrote {path}")
 
 
@@ -177,15 +171,13 @@ def head(
         description["test_images"] = len(test)
         say(f"test accuracy {description['accuracy']:.1%} on {len(test)} pictures")
     write_weights(path, found.linear.cpu(), description)
-    command = f"atm train head {target_options} --data {shown(data)}"
-    command += f" --test-data {shown(test_data)}" if test_data else ""
-    command += (f" --label-by {shlex.quote(label_by)}" if label_by else "") + f" --seed {seed}"
-    write_card(path, description, command, train)
+    words = in_words({**_named(data, test_data), "label_by": label_by, "seed": seed})
+    write_card(path, description, f"atm train head {target_options} {words}", train)
     say(f"wrote {path}")
 
 
 def with_head(target: Victim, head: str | None, data: str, seed: int, label_by: str | None = None) -> Victim:
-    """The victim with a task head: of a file, or fitted to training samples (`audit.setting.PROBE`); None keeps it.
+    """The victim with a task head: of a file, or fitted to training samples (`audit.target.PROBE`); None keeps it.
 
     Raises:
         AtmError: a file that holds no head of this victim, or data that cannot be read.
@@ -230,6 +222,6 @@ def write_card(path: Path, description: Mapping[str, Any], command: str, train: 
     write(path.with_suffix(".md"), text)
 
 
-def shown(data: str | None) -> str:
-    """A data name without the folders of the machine it was read on."""
-    return Path(data).name if data and Path(data).exists() else str(data)
+def _named(data: str, test_data: str | None) -> dict[str, str | None]:
+    """The options that name data, without the folders of this machine."""
+    return {"data": without_folders(data), "test_data": without_folders(test_data) if test_data else None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,7 +18,8 @@ from atm.merging_training import LEARNS, MergingTraining, Recipe
 from atm.policy import MergePolicy
 from atm.store import RunStore, remove, write
 from atm.victims import Victim
-from audit.train import samples_of, shown
+from audit.command_lines import command_line, without_folders
+from audit.train import samples_of
 from privacy_metrics.statistics import paired_difference
 
 POLICY, CARD, LOSSES, CHECKPOINT = "policy.yaml", "card.md", "losses.jsonl", "checkpoint"
@@ -83,14 +83,7 @@ class MergingConfig:
 
     def command(self) -> str:
         """The command line that asks for the same, without the folders of this machine."""
-        words = [f"atm train merging {self.words} --data {shown(self.data)}"]
-        words += [f"--test-data {shown(self.test_data)}"] if self.test_data else []
-        words += [f"--label-by {shlex.quote(self.label_by)}"] if self.label_by else []
-        words += [f"--exit-layer {self.exit_layer}"] if self.exit_layer else []
-        words += [f"--target-flops {self.target_flops:g} --learn {self.learn} --privacy {self.privacy:g}"]
-        return " ".join(
-            [*words, f"--steps {self.steps} --batch {self.batch} --images {self.images} --seed {self.seed}"]
-        )
+        return command_line(f"atm train merging {self.words}", self, without_folders, without=("words",))
 
     def recipe(self) -> Recipe:
         """How it is trained."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic.dataclasses import dataclass as configuration
 import atm.threat
 from atm import channels
 from atm.data import Samples
+from atm.data.asked import Choice
 from atm.data.kinds import source
 from atm.errors import AtmError
 from atm.knowledge import Knowledge
@@ -22,13 +22,14 @@ from atm.seeds import seed_of
 from atm.signals import Signal
 from attacks.alignment import ALIGNABLE, Alignment
 from attacks.base import held_out
-from attacks.placer import Placer, short
+from attacks.placer import Placer, of_groups, short
 from attacks.session import Campaign, Session
 from audit import harm
 from audit.beforehand import check_fit
+from audit.command_lines import command_line, without_folders
 from audit.system import STRICT, OnAir
 from audit.target import target
-from audit.train import shown, write_card
+from audit.train import write_card
 
 FEWEST = 40  # signals, of which a tenth is held out
 
@@ -63,12 +64,7 @@ class PlacerConfig(OnAir):
 
     def command(self) -> str:
         """The command line that asks for the same, without the folders of this machine."""
-        words, usual = ["atm", "train", "placer"], PlacerConfig()
-        for name, value in self.as_dict().items():
-            if value != getattr(usual, name):
-                values = value if isinstance(value, list) else [value]
-                words += [word for each in values for word in (f"--{name.replace('_', '-')}", shown(str(each)))]
-        return shlex.join(words)
+        return command_line(self.COMMAND, self, without_folders)
 
 
 def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -99,7 +95,9 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
         check_fit(before, f"--start {config.start}", victim, {policy.device_layers: codec_digest})
         if before.description.get("threat") != threat.name:
             raise AtmError(f"--start {config.start} was trained for {before.description.get('threat')}: give --threat")
-    own, alike = _signals(config, victim.encoder.signal, say)
+        if before.description.get("group_by") != config.group_by:
+            raise AtmError(f"--start {config.start} was trained with another --group-by or none; give the same")
+    own, left_out = _signals(config, victim.encoder.signal, say)
     link = Link(victim.encoder, policy, codec, channel)
     campaign = Campaign(config.seed, seed_of("placer", config.seed, own.digest), placer=before)
     session = Session(link, threat, own.rows, campaign=campaign)
@@ -113,6 +111,11 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
     sizes = {"width": config.width, "layers": config.layers}
     learned = session.fitted(Alignment, budget, **sizes, schedule=schedule, again=before is not None)
     placed = _placed(session, learned)
+    known, groups = short(own.hashes), of_groups(own.groups)
+    if before is not None:
+        if before.apart_from != left_out["resembling"]:
+            left_out["resembling"] = None  # of what both were kept apart from
+        known, groups = (torch.cat(both).unique(dim=0) for both in ((known, before.learned), (groups, before.groups)))
     description = {
         "victim": victim.digest,
         "codec": codec_digest,
@@ -121,7 +124,8 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
         "channel": str(channel),
         "threat": threat.name,
         "data": {"name": own.name, "signals": len(own), "digest": own.digest},
-        "left_out": {"resembling": shown(config.test_data or config.data), "signals": alike},
+        "group_by": config.group_by,
+        "left_out": left_out,
         "width": learned.network.blocks[0].norm_self.normalized_shape[0],
         "layers": len(learned.network.blocks),
         "steps": len(learned.history.train),
@@ -129,33 +133,37 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
         "start": None if before is None else before.digest,
         **{name: round(float(each.mean()), 4) for name, each in placed.items()},
     }
-    known = short(own.hashes) if before is None else torch.cat([short(own.hashes), before.learned]).unique(dim=0)
-    Placer(learned.discriminant, learned.network, description, known).write(path)
+    Placer(learned.discriminant, learned.network, description, known, groups).write(path)
     write_card(path, {"kind": "placer", **description}, config.command(), own)
     return description
 
 
-def _signals(config: PlacerConfig, signal: Signal, say: Callable[[str], None]) -> tuple[Samples, int]:
-    """Those to learn from, without near-duplicates of those that may be attacked, and how many these were."""
-    read = source(signal)
-    own = read.load(
-        signal, config.data, "train", limit=config.images, seed=config.seed, distinct=True, label_by=config.label_by
-    )
-    attacked = read.load(signal, config.test_data or config.data, "test", label_by=config.label_by)
-    shared, alike = set(own.hashes) & set(attacked.hashes), 0
+def _signals(config: PlacerConfig, signal: Signal, say: Callable[[str], None]) -> tuple[Samples, dict[str, Any]]:
+    """Those to learn from, without near-duplicates of those that may be attacked, and which and how many these were."""
+    read, by = source(signal), Choice(label_by=config.label_by, group_by=config.group_by)
+    choice: Choice = {**by, "limit": config.images, "seed": config.seed, "distinct": True}
+    own = read.load(signal, config.data, "train", **choice)
+    attacked = read.load(signal, config.test_data or config.data, "test", **by)
+    shared, alike, resembling = set(own.hashes) & set(attacked.hashes), 0, None
     if config.test_data is None and len(shared) == len(own):
+        shared = set()
         say(
             f"{config.data} has no test split: attack {signal.noun}s that are not among these, or give those that "
             "will be attacked with --test-data"
         )
     else:
+        resembling = attacked.name
+        if config.group_by is not None:
+            others: Choice = {**choice, "strange": attacked.groups}
+            own = read.load(signal, config.data, "train", **others)
+        shared &= set(own.hashes)
         own = own.distinct(list(shared))
         own, alike = read.apart(signal, own, attacked) if len(own) else (own, 0)
         if shared or alike:
             say(f"{len(shared) + alike} {signal.noun}s are left out: those that may be attacked resemble them")
     if len(own) < FEWEST:
         raise AtmError(f"{len(own)} {signal.noun}s are too few to learn from; give {FEWEST} or more with --data")
-    return own, len(shared) + alike
+    return own, {"resembling": resembling, "signals": len(shared) + alike}
 
 
 def _placed(session: Session, learned: Alignment) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from atm.victims.assembled import FILE, PROMPT, Joined, Parts, relative
 from atm.victims.hub import CONFIG
 from atm.weight_files import file_digest, write_weights
 from audit import harm
-from audit.train import shown
+from audit.command_lines import command_line, without_folders
 from privacy_metrics.statistics import wilson
 
 CARD, LOSSES, CHECKPOINT, STATE = "card.md", "losses.jsonl", "checkpoint", "state.safetensors"
@@ -81,15 +80,7 @@ class ProjectorConfig:
 
     def command(self) -> str:
         """The command line that asks for the same, without the folders of this machine."""
-        words = [f"atm train projector --victim {self.victim}"]
-        words += [f"--weights {shown(self.weights)}"] if self.weights else []
-        words += [f"--image-size {self.image_size}"] if self.image_size else []
-        words += [f"--layers {self.layers}"] if self.layers else []
-        words += [f"--prompt {shlex.quote(self.prompt)}"] if self.prompt != PROMPT else []
-        return " ".join(
-            [*words, f"--lm {shown(self.lm)} --data {shown(self.data)} --steps {self.steps} --batch {self.batch}",
-             f"--rate {self.rate:g} --images {self.images} --test-images {self.test_images} --seed {self.seed}"]
-        )  # fmt: skip
+        return command_line("atm train projector", self, without_folders)
 
     def parts(self, depth: int) -> Parts:
         """What is joined, of a tower of some depth."""
@@ -208,7 +199,7 @@ def card(config: ProjectorConfig, train: QuestionSet, told: dict[str, Any], dige
               for name in ("accuracy", "exact")}  # fmt: skip
     rows = {
         "tower": f"{config.victim}, SHA-256 `{told['tower']}`",
-        "language model": f"{shown(config.lm)}, SHA-256 `{told['language']}`",
+        "language model": f"{without_folders(config.lm)}, SHA-256 `{told['language']}`",
         "learned from": f"{train.name}, {len(train)} pictures, digest `{train.digest}`",
         "steps": f"{config.steps} of {config.batch} questions",
         "least loss among the answers": f"{shares['accuracy']} of {told['test_images']} test pictures",

@@ -1,17 +1,16 @@
-"""``atm train ...`` and ``atm convert``: what makes the files that other commands read."""
+"""``atm train ...``: what makes the files that other commands read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from atm.errors import AtmError
 from atm.text import printable
+from audit.making import Replace, given_victim, refuse_to_replace, victim_of, words_of
 from audit.next_step import next_step
 from audit.options import (
     Device,
@@ -24,7 +23,6 @@ from audit.options import (
     Resume,
     Seed,
     Std,
-    Victim,
     Weights,
     configured,
     console,
@@ -34,8 +32,6 @@ from audit.options import (
 from audit.progress import Progress
 
 TestData = Annotated[str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")]
-Replace = Annotated[bool, typer.Option("--force", help="Replace the file.")]
-
 train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec, a task head, merging or a placer for one.")
 
 
@@ -94,9 +90,9 @@ def train_codec(
     from audit.train import codec
 
     refuse_to_replace(out_file, force)
-    target, words = _victim(victim, weights, image_size, mean, std, device)
+    target, words = victim_of(victim, weights, image_size, mean, std, device)
     codec(target, words, data, test_data, label_by, symbols or RATES, exit_layer, steps, seed, out_file, _say)
-    given = _given(victim, weights, image_size, mean, std, label_by)
+    given = given_victim(victim, weights, image_size, mean, std, label_by)
     next_step(**given, data=[test_data or data], codec=[out_file])
 
 
@@ -123,9 +119,9 @@ def train_head(
     from audit.train import head
 
     refuse_to_replace(out_file, force)
-    target, words = _victim(victim, weights, image_size, mean, std, device)
+    target, words = victim_of(victim, weights, image_size, mean, std, device)
     head(target, words, data, test_data, label_by, seed, out_file, _say)
-    given = _given(victim, weights, image_size, mean, std, label_by)
+    given = given_victim(victim, weights, image_size, mean, std, label_by)
     next_step(**given, data=[test_data or data], head=[out_file])
 
 
@@ -167,12 +163,12 @@ def train_merging(
     from audit.train import with_head
     from audit.train_merging import CARD, MergingConfig, merging
 
-    words = _words(victim, weights, image_size, mean, std) + (f" --head {Path(head).name}" if head else "")
+    words = words_of(victim, weights, image_size, mean, std, head)
     config = MergingConfig(
         words, data, test_data, target_flops, learn, privacy, exit_layer, steps, batch, images, seed, label_by
     )
     with Progress("loading") as say:
-        target, _ = _victim(victim, weights, image_size, mean, std, device)
+        target, _ = victim_of(victim, weights, image_size, mean, std, device)
         target = with_head(target, head, data, seed, label_by)
         told = merging(target, config, out_folder, resume=resume, force=force, say=say)
     if as_json:
@@ -182,7 +178,7 @@ def train_merging(
     out.print(escape(f"{told['name']}: {told['flops']:.1%} of the FLOPs, {told['tokens']:.1f} tokens{accuracy}"))
     out.print(escape(f"policy: {told['policy']}"), soft_wrap=True)
     out.print(escape(f"card: {out_folder / CARD}"), soft_wrap=True)
-    given = _given(victim, weights, image_size, mean, std, label_by)
+    given = given_victim(victim, weights, image_size, mean, std, label_by)
     next_step(**given, head=[head], data=[test_data or data], policy=["none", told["policy"]])
 
 
@@ -244,7 +240,7 @@ def train_projector(
     epilog="Example: `atm train placer --victim vit_cifar10 --data cifar10_train.tar --test-data cifar10_test.tar "
     "--out placer.safetensors`, then `atm attack --threat server-shuffled --placer placer.safetensors ...`",
 )
-@of_system("head", "classes", "defense", "auxiliary_data", "group_by", "threat", before="images")
+@of_system("head", "classes", "defense", "auxiliary_data", "threat", before="images")
 def train_placer(
     context: typer.Context,
     threat: Annotated[
@@ -287,108 +283,9 @@ def train_placer(
         soft_wrap=True,
     )
     c = config
-    given = _given(c.victim, c.weights, c.image_size, c.mean, c.std, c.label_by)
+    given = given_victim(c.victim, c.weights, c.image_size, c.mean, c.std, c.label_by)
     air = {"codec": [c.codec], "channel": [c.channel], "threat": [threat]}
     next_step(**given, **air, data=[test_data or c.data], policy=[policy], placer=[out_file])
-
-
-def calibrate(
-    saves: Annotated[float, typer.Argument(min=0, max=0.99, help="Part of the encoder's FLOPs to save, such as 0.3.")],
-    victim: Victim = "vit_photos",
-    weights: Weights = None,
-    image_size: ImageSize = None,
-    mean: Mean = None,
-    std: Std = None,
-    data: Annotated[str, typer.Option(help="Pictures whose tokens are compared; of their training split.")] = "photos",
-    label_by: LabelBy = None,
-    images: Annotated[int, typer.Option(min=1, help="So many of them.")] = 64,
-    exit_layer: Annotated[
-        int | None, typer.Option(help="Layer after which the tokens leave the device; default: the last.")
-    ] = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    out_file: Annotated[Path, typer.Option("--out", help="YAML file to write, for --policy.")] = Path("policy.yaml"),
-    force: Replace = False,
-) -> None:
-    """Choose a victim's merging policy by what it saves: the presets fit only the victims that they were made for."""
-    from audit.train import policy
-
-    refuse_to_replace(out_file, force, ".yaml")
-    target, _ = _victim(victim, weights, image_size, mean, std, device)
-    found = policy(target, data, saves, images, exit_layer, seed, label_by)
-    found.write(out_file)
-    thresholds = " ".join(f"{threshold:.3f}" for threshold in found.thresholds)
-    out.print(escape(f"{out_file}: {found.name}, thresholds {thresholds}"), soft_wrap=True)
-    given = _given(victim, weights, image_size, mean, std, label_by)
-    next_step(**given, data=[data], policy=["none", out_file])
-
-
-def _victim(
-    name: str,
-    weights: str | None,
-    image_size: str | None,
-    mean: list[float] | None,
-    std: list[float] | None,
-    device: str,
-) -> tuple[Any, str]:
-    """A victim on its device, and the options that name it, without the folders of this machine."""
-    from atm.device import resolve
-    from atm.victims import load_victim
-
-    place = resolve(device)
-    victim = load_victim(name, weights, image_size=image_size, mean=mean, std=std)
-    victim.encoder.to(place)
-    return victim, _words(name, weights, image_size, mean, std)
-
-
-def _words(
-    name: str, weights: str | None, image_size: str | None, mean: list[float] | None, std: list[float] | None
-) -> str:
-    """The options that name a victim, without the folders of this machine."""
-    given = {"weights": weights, "image-size": image_size}
-    shown = [f"--victim {Path(name).name if Path(name).exists() else name}"]
-    shown += [f"--{option} {Path(value).name}" for option, value in given.items() if value]
-    shown += [
-        f"--{option} {number:g}" for option, numbers in (("mean", mean), ("std", std)) for number in numbers or ()
-    ]
-    return " ".join(shown)
-
-
-def _given(
-    victim: str,
-    weights: str | None,
-    image_size: str | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    label_by: str | None,
-) -> dict[str, Sequence[object] | None]:
-    """The same victim and classes for the next command."""
-    one = {"victim": victim, "weights": weights, "image_size": image_size, "label_by": label_by}
-    return {**{name: [value] for name, value in one.items()}, "mean": mean, "std": std}
-
-
-def convert(
-    source: Annotated[Path, typer.Argument(help="PyTorch file with a state dict.")],
-    target: Annotated[Path, typer.Argument(help="Safetensors file to write.")],
-    force: Replace = False,
-) -> None:
-    """Turn a pickled state dict into safetensors, for --weights; nothing but tensors is read from the pickle."""
-    from atm.victims.pickles import convert as convert_pickle
-
-    refuse_to_replace(target, force)
-    out.print(escape(convert_pickle(source, target)), soft_wrap=True)
-    next_step(victim=["TIMM_NAME"], weights=[target])
-
-
-def refuse_to_replace(path: Path, force: bool, suffix: str = ".safetensors") -> None:
-    """Raise `AtmError` unless a file of such a name may be written."""
-    from atm.store import check_writable
-
-    if path.suffix != suffix:
-        raise AtmError(f"{path} must end in {suffix}")
-    if path.exists() and not force:
-        raise AtmError(f"{path} is there already; use --force to replace it")
-    check_writable(path.parent)
 
 
 def _say(line: str) -> None:

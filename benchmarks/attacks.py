@@ -26,9 +26,10 @@ import torch
 
 from atm.errors import KnowledgeError
 from attacks import Attack, require
+from audit.attack_config import AttackConfig
 from audit.evaluate import evaluate
 from audit.folder import RunFolder
-from audit.setting import AttackConfig, Setting, prepare
+from audit.setting import Setting, prepare
 from benchmarks.command import Parser, positive, run
 from benchmarks.peers import PEERS
 from benchmarks.rows import markdown, show, table_of

@@ -37,7 +37,8 @@ from attacks.posterior import Posterior
 from attacks.session import Campaign, Session
 from attacks.spread import Spread
 from attacks.training import PIXELS
-from audit.setting import AttackConfig, prepare
+from audit.attack_config import AttackConfig
+from audit.setting import prepare
 from benchmarks.command import Parser, positive, run
 from benchmarks.rows import stream
 from privacy_metrics import score

@@ -22,8 +22,9 @@ from atm import channels
 from atm.errors import AtmError
 from attacks import available
 from attacks.session import Campaign, Session
+from audit.attack_config import AttackConfig
 from audit.live.controller import Candidate, Controller, Moment, controlled, replay
-from audit.setting import AttackConfig, prepare
+from audit.setting import prepare
 from benchmarks.command import Parser, positive, run
 from benchmarks.rows import markdown, told
 from privacy_metrics.similarity import ssim

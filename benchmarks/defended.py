@@ -24,8 +24,9 @@ from atm.link import Link
 from atm.seeds import seed_of
 from attacks import BASELINES, available
 from attacks.session import Campaign, Session
+from audit.attack_config import AttackConfig
 from audit.compare import strongest
-from audit.setting import AttackConfig, Setting, defended, prepare
+from audit.setting import Setting, defended, prepare
 from benchmarks.command import Parser, positive, run
 from benchmarks.rows import markdown, show, table_of
 from defenses.nopeek import distance_correlation

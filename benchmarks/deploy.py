@@ -32,6 +32,7 @@ import zmq
 from atm import policy as policies
 from atm.errors import AtmError
 from atm.seeds import seed_of
+from audit.adversary import samples
 from audit.live.device import encode
 from audit.live.profiling import profile
 from audit.live.protocol import Answer, Frame, Hello, Refused, Welcome, unpack
@@ -39,7 +40,6 @@ from audit.live.relay import Air, schedule_of
 from audit.live.sockets import DEALER, Address, network
 from audit.live.sources import Shot, Stills, shots
 from audit.live.system import Live, LiveConfig, resolve
-from audit.setting import samples
 from benchmarks.command import Parser, positive, run
 from benchmarks.rows import markdown, show
 

@@ -33,6 +33,7 @@ from scipy.stats import spearmanr
 from torch.quasirandom import SobolEngine
 
 from atm.policy import MergePolicy
+from audit.adversary import samples
 from audit.evaluate import attack
 from audit.pareto.config import SearchConfig
 from audit.pareto.fidelity import expected
@@ -42,7 +43,6 @@ from audit.pareto.problem import PolicyProblem
 from audit.pareto.proposer import Proposer
 from audit.pareto.run import make_problem
 from audit.pareto.trials import Trial
-from audit.setting import samples
 from benchmarks.command import Parser, positive, run
 from benchmarks.doubt import in_doubt
 from benchmarks.rivals import METHODS, Remembering

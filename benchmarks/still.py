@@ -23,7 +23,8 @@ from atm.seeds import seed_of
 from atm.threat import Observation, ThreatModel
 from attacks.base import held_out, patch_features
 from attacks.linear import Moments, chosen
-from audit.setting import AttackConfig, prepare
+from audit.attack_config import AttackConfig
+from audit.setting import prepare
 from benchmarks.command import Parser, positive, run
 from benchmarks.rows import markdown, show
 from privacy_metrics.leakage import RECOGNISABLE_SSIM

@@ -17,6 +17,7 @@ from torch import Tensor
 from atm.documents import Fields, read, refusal, typed
 from privacy_metrics.statistics import Interval
 from reports.judged import Judged
+from reports.placers import Outcome, handed
 from reports.recognition import recogniser_of
 from reports.run import Run
 from reports.verdict import Verdict
@@ -72,8 +73,22 @@ class Measured(Part):
         )
 
 
+class PlacerCard(Part):
+    """What became of the adversary's placer under one policy; `reports.placers.Handed` has the fields."""
+
+    outcome: Outcome
+    repeats: Annotated[int, Field(ge=1)]
+    of: Annotated[int, Field(ge=1)]
+    alone: Share | None
+    given: Share | None
+    placed: Share | None
+
+
 class PolicyCard(Part):
-    """What was found about one policy. ``recognised`` is the share of pictures that were, with its interval."""
+    """What was found about one policy.
+
+    ``recognised`` is the share of pictures that were, with its interval; ``placer`` is None where there was none.
+    """
 
     policy: Name
     verdict: Level
@@ -85,6 +100,7 @@ class PolicyCard(Part):
     tokens: Amount | None
     symbols: Amount | None
     flags: list[Name]
+    placer: PlacerCard | None = None
 
 
 class Threat(Part):
@@ -191,6 +207,7 @@ def _policy(run: Run, verdict: Verdict, answer: str) -> PolicyCard:
             "accuracy": None if run.about["task"] is None else _mean(run.per_image(verdict.policy, "correct")),
             **costs,
             "flags": [flag.name for flag in verdict.flags],
+            "placer": None if (found := handed(run).get(verdict.policy)) is None else found.as_dict(),
         }
     )
 

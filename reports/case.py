@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -46,6 +47,11 @@ class Case:
     def records(self) -> list[Record]:
         """What happened while the attacks on this policy were trained."""
         return [Record.read(r) for r in self.run.history if r["policy"] == self.policy]
+
+    def of_records(self, bad: Callable[[Record], bool], what: str) -> str | None:
+        """Whose records are bad, and what they did; None where nobody's are."""
+        names = list(dict.fromkeys(record.attack for record in self.records if bad(record)))
+        return f"{', '.join(names)} {what}" if names else None
 
     @cached_property
     def yardsticks(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from atm.text import printable
+from reports import placers
 from reports.card import Card
 from reports.compare import Comparison
 from reports.judged import Judged
@@ -81,7 +82,7 @@ def of_run(judged: Judged) -> Export:
          ", ".join(p.flags) or "none"]
         for p in card.policies
     ]  # fmt: skip
-    lines = [card.threat.in_words, judged.advice, *([NO_TASK] if task is None else [])]
+    lines = [card.threat.in_words, *placers.sentences(judged.run), judged.advice, *([NO_TASK] if task is None else [])]
     for verdict, decision in zip(judged.verdicts, judged.decisions, strict=True):
         lines.append(f"{verdict.policy}, deploy? {decision.answer}: {decision.reason}")
         lines += [f"{verdict.policy}, {f.about}: {f.level}. {f.sentence}" for f in verdict.findings]
@@ -108,7 +109,7 @@ def policy_table(cards: Sequence[Card]) -> pd.DataFrame:
     rows = []
     for card in cards:
         for p in card.policies:
-            row = p.model_dump(exclude={"leakage", "recognised", "flags"})
+            row = p.model_dump(exclude={"leakage", "recognised", "flags", "placer"})
             for name, found in (("leakage", p.leakage), ("recognised", p.recognised)):
                 row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
             where = {"victim": card.victim.name, "data": card.data.name, "threat": card.threat.name,

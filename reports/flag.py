@@ -13,6 +13,7 @@ GRAVER = (
     "towards graver. Attacks that are complete and well trained can find more, never less; where they find nothing "
     "more, the flag falls, and what was `inconclusive` for its sake becomes `no leak found`."
 )
+Look = Callable[[Case], str | None]
 EITHER = "either way: the rate could turn out surely above a threshold, or surely below it."
 
 
@@ -32,12 +33,29 @@ class Flag:
     raised_if: str
     what_to_do: str
     could: str
-    look: Callable[[Case], str | None]
+    look: Look
 
     def of(self, signal: type[Signal]) -> Flag:
         """The same in the words of a kind of signal."""
         words = words_of(signal)
         return replace(self, raised_if=self.raised_if.format_map(words), what_to_do=self.what_to_do.format_map(words))
+
+
+def registering(flags: list[Flag]) -> Callable[..., Callable[[Look], Look]]:
+    """A decorator that adds what looks at cases to some flags; it takes the other attributes of `Flag`.
+
+    Args:
+        flags: the gravest first.
+    """
+
+    def flag(name: str, *, raised_if: str, what_to_do: str, could: str = GRAVER) -> Callable[[Look], Look]:
+        def register(look: Look) -> Look:
+            flags.append(Flag(name, raised_if, what_to_do, could, look))
+            return look
+
+        return register
+
+    return flag
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from reports.luck import luck
 from reports.measure import averaged
 from reports.page import image_of, page
 from reports.pairs import paired
+from reports.placers import sentences
 from reports.recognition import PLACE, evidence, picked, recogniser_of
 from reports.run import Run
 from reports.shown import SHOWN as SHOW
@@ -81,6 +82,7 @@ def render(judged: Judged) -> str:
         criteria=judged.criteria,
         decisions=judged.decisions,
         instead=judged.advice,
+        placers=sentences(run),
         blind=run.baselines.blind,
         costs={v.policy: _costs(run, v.policy) for v in found},
         table=_table(run),

@@ -12,6 +12,7 @@ from privacy_metrics.statistics import paired_difference
 from reports.run import Run
 
 BUDGETS = ("auxiliary", "steps", "budget")
+DIGESTED = ("placer", "prior")  # what an adversary brings along in a file
 
 
 def comparable(run: Run, other: Run, policy: str) -> bool:
@@ -84,7 +85,8 @@ def _amount(config: dict[str, Any], key: str) -> float:
 
 
 def _config(run: Run) -> dict[str, Any]:
-    return dict(run.about["config"])
+    """What a run was asked for, with the digests of files in place of their names: only their content matters."""
+    return {**run.about["config"], **{name: run.about.get(name) for name in DIGESTED}}
 
 
 def _snr(run: Run, threat: ThreatModel) -> float:

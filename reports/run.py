@@ -3,8 +3,9 @@
 ``run.json`` says what was asked for and with what, ``link.csv`` has a row per policy and image, ``scores.csv`` a row
 per policy, attack, image and metric, and ``images/`` the originals and the reconstructions. Where the run was repeated
 with other seeds and channel draws, both tables have those rows for each ``repeat``; pictures are the first one's.
-``history.jsonl`` has what happened while the attacks were trained (`attacks.base.History`), ``checksums.jsonl`` what of
-all this is finished (`atm.store.journal`).
+``history.jsonl`` has what happened while the attacks were trained (`attacks.base.History`), ``placers.jsonl`` what
+became of a placer that they were handed (`attacks.beginning`), ``checksums.jsonl`` what of all this is finished
+(`atm.store.journal`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from privacy_metrics.leakage import leakage
 from reports.measure import measured, signal_of
 
 SCORES, LINKS, SECONDS, HISTORY = "scores.csv", "link.csv", "seconds.csv", "history.jsonl"
+PLACERS = "placers.jsonl"
 REPEAT = "repeat"
 # Columns of the tables, in order, with their types; None where they may be missing.
 SCORE = {"policy": str, "attack": str, "image": int, "metric": str, "value": float, REPEAT: int}
@@ -48,6 +50,7 @@ class Run:
         link: ``link.csv`` with the columns `LINK`.
         seconds: ``seconds.csv`` with the columns `SECOND`: how long each attack took.
         history: ``history.jsonl``, one record per trained attack, policy and repeat.
+        placers: ``placers.jsonl``, one record per policy and repeat whose attacks were handed a placer.
     """
 
     folder: Path
@@ -56,6 +59,7 @@ class Run:
     link: pd.DataFrame
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(SECOND)))
+    placers: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: str | Path) -> Run:
@@ -70,8 +74,9 @@ class Run:
             raise AtmError(f"run {folder} has no finished attack yet; go on with it with --resume")
         seconds = stored.table(SECONDS, SECOND).drop_duplicates(KEY, keep="last")
         history = list({tuple(record[key] for key in KEY): record for record in stored.records(HISTORY)}.values())
+        placers = list({(each.get("policy"), each.get(REPEAT)): each for each in stored.records(PLACERS)}.values())
         about = {**stored.about, "notes": [*stored.about.get("notes", []), *stored.notes]}
-        return cls(stored.path, about, scores, link, history, seconds)
+        return cls(stored.path, about, scores, link, history, seconds, placers)
 
     @cached_property
     def signal(self) -> type[Signal]:

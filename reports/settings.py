@@ -15,6 +15,7 @@ from atm import documents
 from atm.errors import AtmError
 from atm.text import printable
 from atm.threat import ThreatModel
+from reports.placers import handed
 from reports.run import Run
 
 
@@ -142,6 +143,8 @@ class _Settings(_Part):
     proven: dict[str, float] = {}
     signal: Line = "image"
     recogniser: _Recogniser | None = None
+    placer: str | None = None
+    placer_learned_from: Count | None = None
 
 
 def check_settings(run: Run) -> None:
@@ -161,6 +164,7 @@ def check_settings(run: Run) -> None:
     ThreatModel.from_dict(threat, where)
     if not run.policies:
         raise AtmError(f"{where} names none of the policies that were attacked")
+    handed(run)
 
 
 def check_comparison(about: dict[str, Any], where: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Required, TypedDict
 
 
@@ -13,6 +14,8 @@ class Choice(TypedDict, total=False):
     distinct: bool
     seen: tuple[str, ...]
     label_by: str | None
+    group_by: str | None
+    strange: Collection[str]
 
 
 class Division(TypedDict, total=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -76,11 +76,20 @@ def without(found: Found, by: str, attacked: Found) -> Found:
     Raises:
         AtmError: nothing is left.
     """
-    theirs, hers = set(groups_of(attacked, by)), groups_of(found, by)
-    left = _part(found, [group not in theirs for group in hers])
+    return without_groups(found, by, set(groups_of(attacked, by)))
+
+
+def without_groups(found: Found, by: str, attacked: Collection[str]) -> Found:
+    """The same, of groups by their names."""
+    left = _part(found, [group not in attacked for group in groups_of(found, by)])
     if not left.files:
         raise AtmError(f"--group-by {by!r} leaves no picture to the adversary: all her groups are attacked")
     return left
+
+
+def names_of(found: Found, by: str) -> tuple[str, ...]:
+    """The groups that there are, in order."""
+    return tuple(sorted(set(groups_of(found, by))))
 
 
 def _part(found: Found, chosen: Sequence[bool]) -> Found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from atm.text import counted, printable
 HELD_OUT = 0.1  # of the auxiliary images, for validation
 MOST_PIXELS = 16_384  # a side
 SPLITS = ("train", "test")
+NO_GROUPS = "--group-by reads groups from paths: it needs a folder or tar, for the adversary's pictures too"
 
 
 def load(
@@ -34,6 +35,8 @@ def load(
     seen: Sequence[str] = (),
     spectrogram: str = "",
     label_by: str | None = None,
+    group_by: str | None = None,
+    strange: Collection[str] = (),
 ) -> ImageSet:
     """Pictures by name.
 
@@ -50,9 +53,12 @@ def load(
         seen: hashes (`ImageSet.hashes`) of pictures to leave out too, with ``distinct``.
         spectrogram: a recipe of `atm.signals.spectrogram` for a folder or tar of sounds; empty for pictures.
         label_by: a regular expression that finds the class in a file's path; None takes its folder.
+        group_by: what pictures have in common, see `atm.data.groups`; `ImageSet.groups` then names the groups.
+        strange: groups of which none is wanted.
 
     Raises:
-        AtmError: an unknown name, nothing readable there, or pictures of different sizes without ``size``.
+        AtmError: an unknown name, nothing readable there, pictures of different sizes without ``size``, or groups that
+            cannot be told or are all left out.
     """
     _check(name, size, channels, limit=limit)
     if split not in SPLITS:
@@ -60,6 +66,8 @@ def load(
     path = _path(name)
     if path is None and (spectrogram or label_by is not None):
         raise AtmError(_needs_files(name, spectrogram))
+    if path is None and group_by is not None:
+        raise AtmError(NO_GROUPS)
     if name == "photos":
         pixels, labels = photos.build("train" if split == "train" else "test")
         found = ImageSet(name, pixels, labels, tuple(photos.PHOTOGRAPHS))
@@ -68,7 +76,12 @@ def load(
         return _sized(found, size, channels)
     wanted = Wanted(size, channels, limit, seed, distinct, tuple(seen), spectrogram, label_by)
     if path is not None:
-        return read_files(printable(path.name or path), _find(path, split, wanted), wanted)
+        files = _find(path, split, wanted)
+        if group_by is None:
+            return read_files(printable(path.name or path), files, wanted)
+        files = groups.without_groups(files, group_by, strange)
+        names = groups.names_of(files, group_by)
+        return read_files(printable(path.name or path), files, wanted).chosen_from(names)
     return read_stream(name, hubs.open_set(name, split), wanted)
 
 
@@ -154,7 +167,7 @@ def _by_groups(name: str, own_name: str | None, by: str, attack: Wanted, learn: 
     """Victims as ``attack`` wants them and the adversary's own as ``learn`` does, of other groups."""
     path, own_path = _path(name), _path(own_name or name)
     if path is None or own_path is None:
-        raise AtmError("--group-by reads groups from paths: it needs a folder or tar, for the adversary's pictures too")
+        raise AtmError(NO_GROUPS)
     theirs, note = _find(path, "test", attack), ""
     if own_name is None:
         assert attack.limit is not None
@@ -164,7 +177,7 @@ def _by_groups(name: str, own_name: str | None, by: str, attack: Wanted, learn: 
         hers = groups.without(every, by, theirs)
         shared = len(every.files) - len(hers.files)
         note = f"{shared} of the adversary's {len(every.files)} left out, which are of groups of the attacked ones"
-    attacked = read_files(printable(path.name or path), theirs, attack)
+    attacked = read_files(printable(path.name or path), theirs, attack).chosen_from(groups.names_of(theirs, by))
     if attack.limit is not None and len(attacked) < attack.limit:
         there = counted(len(attacked), "picture")
         raise AtmError(f"{printable(name)} has {there} of different content to attack; ask for fewer")

@@ -74,16 +74,19 @@ class Questions:
         """Pictures of a split with their questions; see `atm.data.load`.
 
         Raises:
-            AtmError: there is no such folder or tar, or nothing in it can be used; or labels in paths.
+            AtmError: there is no such folder or tar, or nothing in it can be used; or labels or groups in paths.
         """
-        if choice.pop("label_by", None) is not None:
+        if choice.get("label_by") is not None or choice.get("group_by") is not None:
             raise AtmError(NO_PATHS)
         if split not in loading.SPLITS:
             raise unknown("split", split, loading.SPLITS)
         path = _path(name)
         found = question_files.read(path, split)
         channels, height, width = arrays(signal).shape
-        wanted = Wanted((height, width), channels, **choice)
+        wanted = Wanted(
+            (height, width), channels, choice.get("limit"), choice.get("seed", 0), choice.get("distinct", False),
+            choice.get("seen", ()),
+        )  # fmt: skip
         images = read_files(printable(path.name or path), found.pictures, wanted)
         names = [found.pictures.classes[label] for label in images.labels.tolist()]
         merged: dict[str, dict[Question, None]] = {}

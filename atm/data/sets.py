@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Generic, Self, TypeVar
 
@@ -28,6 +28,7 @@ class Samples(ABC):
         skipped: one line for each kind of thing that could not be used.
         notes: one line for each kind of change that signals went through.
         copies: signals that were left out because the same content was there already.
+        groups: names of those that they were chosen from (`atm.data.groups`); empty where nobody asked for groups.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Samples(ABC):
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     copies: int = 0
+    groups: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,6 +78,13 @@ class Samples(ABC):
         if "hashes" in self.__dict__:
             chosen.__dict__["hashes"] = tuple(self.hashes[row] for row in wanted.tolist())
         return chosen
+
+    def chosen_from(self, groups: tuple[str, ...]) -> Self:
+        """The same, of groups of such names."""
+        named = replace(self, groups=groups)
+        if "hashes" in self.__dict__:
+            named.__dict__["hashes"] = self.hashes
+        return named
 
     def distinct(self, seen: Sequence[str] = ()) -> Self:
         """The first one of all with the same content; none whose hash is among ``seen``."""

@@ -26,6 +26,7 @@ HELD_OUT = 0.1  # of the adversary's sentences, for validation
 AT_ONCE = 4096  # sentences that are cut into words at a time
 ALIKE = 0.8  # of the words of two sentences together are in both: near-duplicates
 
+NO_GROUPS = "--group-by reads groups from paths of pictures; sentences have none"
 NO_PATHS = "--label-by reads classes from paths; sentences have them in a column of their file"
 
 
@@ -36,7 +37,6 @@ class Wanted(NamedTuple):
     seed: int = 0
     distinct: bool = False
     seen: tuple[str, ...] = ()
-    label_by: str | None = None  # of which sentences have none
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +65,21 @@ class Texts:
         """Sentences of a file, or of the file of a split in a folder; see `atm.data.load`.
 
         Raises:
-            AtmError: there is no such file, it cannot be read, or nothing in it can be used; or labels in paths.
+            AtmError: there is no such file, it cannot be read, or nothing in it can be used; or labels or groups in
+                paths.
         """
+        if choice.get("group_by") is not None:
+            raise AtmError(NO_GROUPS)
         if choice.get("label_by") is not None:
             raise AtmError(NO_PATHS)
         if split not in sentences.PARTS:
             raise unknown("split", split, sentences.PARTS)
         path, _ = sentences.find(name, split)
+        wanted = Wanted(
+            choice.get("limit"), choice.get("seed", 0), choice.get("distinct", False), choice.get("seen", ())
+        )
         shown = printable(Path(name).name or name)
-        return _chosen(_text(signal), shown, sentences.read(path), Wanted(**choice))
+        return _chosen(_text(signal), shown, sentences.read(path), wanted)
 
     def splits(self, signal: Signal, name: str, **division: Unpack[Division]) -> Splits[TextSet]:
         """Sentences for an attack, no two of the same words; see `atm.data.splits`.
@@ -82,7 +88,7 @@ class Texts:
             AtmError: too few sentences, or groups, which sentences have not.
         """
         if division.get("group_by") is not None:
-            raise AtmError("--group-by reads groups from paths of pictures; sentences have none")
+            raise AtmError(NO_GROUPS)
         if division.get("label_by") is not None:
             raise AtmError(NO_PATHS)
         victims, auxiliary, seed = division["victims"], division["auxiliary"], division.get("seed", 0)

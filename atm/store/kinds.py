@@ -29,8 +29,8 @@ KINDS = {
         "run",
         "atm attack",
         "run.json",
-        ("scores.csv", "link.csv", "seconds.csv", "history.jsonl", "steps.jsonl", "bounds.csv",
-         "transcripts.csv", "report.html", "card.json", "images/"),
+        ("scores.csv", "link.csv", "seconds.csv", "history.jsonl", "placers.jsonl", "steps.jsonl",
+         "bounds.csv", "transcripts.csv", "report.html", "card.json", "images/"),
     ),
     "compare": Kind(
         "comparison", "atm compare", "compare.json", ("points.jsonl", "points.csv", "compare.svg", "compare.html")

@@ -20,8 +20,8 @@ from atm.data.pictures import SUFFIXES, UnusableError, decode, fit, grey
 from atm.errors import AtmError, one_line
 from atm.signals import Signal, arrays
 from atm.text import printable
+from audit.adversary import samples
 from audit.live.system import LiveConfig
-from audit.setting import samples
 from privacy_metrics.extras import installing
 
 CAMERA = "camera"

@@ -22,8 +22,10 @@ from atm.signals import ImageSignal
 from atm.text import printable
 from atm.victims import Victim
 from atm.wire import HEADER_BITS_PER_SYMBOL
+from audit.adversary import samples
+from audit.attack_config import AttackConfig
 from audit.live.protocol import ENVELOPE, SYMBOL
-from audit.setting import AttackConfig, defended, samples
+from audit.setting import defended
 from audit.system import STRICT, Names, OnAir
 from audit.target import DECODER, PROBE, target
 

@@ -8,12 +8,13 @@ from dataclasses import replace
 from atm.data.kinds import source
 from atm.errors import AtmError
 from atm.store import RunStore
+from audit.adversary import samples
 from audit.pareto.config import FEWEST, SearchConfig
 from audit.pareto.execution import evaluate
 from audit.pareto.outcome import STOPPED, Outcome
 from audit.pareto.problem import PolicyProblem
 from audit.pareto.rounds import untaught
-from audit.setting import Setting, samples
+from audit.setting import Setting
 
 LEAST = 0.5  # of the pictures that were searched on: on fewer others luck would take the place of luck
 NONE_LEFT = "the data have too little that the search did not see, so its front was not measured again"

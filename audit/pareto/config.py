@@ -9,9 +9,9 @@ from pydantic.dataclasses import dataclass as configuration
 
 from atm.errors import AtmError
 from atm.policy import MergePolicy
+from audit.attack_config import AttackConfig
 from audit.pareto import objectives
 from audit.pareto.objectives import DEFAULT, Bound, Objective
-from audit.setting import AttackConfig
 from audit.system import STRICT, Names, OnAir
 
 FEWEST = 2  # pictures: those of one fold are rebuilt by what the others teach

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -10,6 +9,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from atm.store import write
+from audit.command_lines import command_line, in_words
 from audit.pareto import figures
 from audit.pareto.outcome import SUITE_IMAGES, Outcome
 from audit.pareto.price import prices
@@ -137,15 +137,7 @@ def lasting(outcome: Outcome) -> str:
 
 def command(outcome: Outcome) -> str:
     """The command line that asks for the same."""
-    words = ["atm", "search"]
-    for key, value in outcome.config.as_dict().items():
-        flag = "--" + key.replace("_", "-")
-        if key == "objectives":
-            words += [flag, *value]
-        else:
-            values = value if isinstance(value, list) else [value]
-            words += [word for v in values if v is not None for word in (flag, str(v))]
-    return shlex.join([*words, "--out", str(outcome.folder)])
+    return f"{command_line(outcome.config.COMMAND, outcome.config)} {in_words({'out': str(outcome.folder)})}"
 
 
 def _html(figure: go.Figure) -> Markup:

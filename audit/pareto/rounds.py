@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from atm.data import Samples
 from atm.errors import AtmError
+from audit.adversary import samples
 from audit.pareto.config import SearchConfig
-from audit.setting import Setting, samples
+from audit.setting import Setting
 
 ROUNDS = 4  # sets of pictures that policies take turns with, at most
 

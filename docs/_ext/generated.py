@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 PACKAGES = ("atm", "attacks", "defenses", "privacy_metrics", "reports", "audit")
 # The command line has a page of its own, and a private module is nobody's business.
-COMMANDS = ("cli", "export_cli", "live_cli", "options", "report_cli", "search_cli", "selfcheck_cli", "training_cli")
+COMMANDS = (
+    "cli", "export_cli", "files_cli", "live_cli", "making", "options", "report_cli", "search_cli", "selfcheck_cli",
+    "training_cli",
+)  # fmt: skip
 LEFT_OUT = tuple(f"audit.{name}" for name in COMMANDS)
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from audit.compare import CompareConfig
 from audit.pareto import SearchConfig
-from audit.setting import AttackConfig, loading, prepare
+from audit.probing import loading
+from audit.setting import AttackConfig, prepare
 from audit.sweep import SweepConfig
 
 

@@ -11,8 +11,8 @@ import yaml
 
 from atm.errors import AtmError
 from audit import cli
+from audit.command_lines import FIELDS
 from audit.compare import CompareConfig
-from audit.options import FIELDS
 from audit.pareto import SearchConfig
 from audit.setting import AttackConfig
 from audit.sweep import SweepConfig, grid

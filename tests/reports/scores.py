@@ -13,7 +13,9 @@ from reports.run import LINK, SCORE, Run
 NAME = "none"  # of the policy, unless a test gives another
 
 
-def run_of(scores: dict[str, dict[str, Any]], *, policy: str = NAME, link=None, history=(), **about: Any) -> Run:
+def run_of(
+    scores: dict[str, dict[str, Any]], *, policy: str = NAME, link=None, history=(), placers=(), **about: Any
+) -> Run:
     """A run with ``[B]`` or ``[R, B]`` scores by attack (or inference) and metric, and columns ``[B]`` of the link."""
     tables = {
         a: {m: np.atleast_2d(np.asarray(v, dtype=float)) for m, v in kinds.items()} for a, kinds in scores.items()
@@ -37,7 +39,7 @@ def run_of(scores: dict[str, dict[str, Any]], *, policy: str = NAME, link=None, 
     }  # fmt: skip
     content["config"] = {"repeats": repeats, "seed": 0, **about.get("config", {})}
     table = pd.DataFrame(rows, columns=list(SCORE))
-    return Run(Path("made"), content, table, pd.DataFrame(columns)[list(LINK)], list(history))
+    return Run(Path("made"), content, table, pd.DataFrame(columns)[list(LINK)], list(history), placers=list(placers))
 
 
 def together(*runs: Run, **about: Any) -> Run:

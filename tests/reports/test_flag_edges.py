@@ -75,6 +75,34 @@ def test_a_search_for_places_that_is_not_at_its_end(placed, blindly, threat, exp
         assert f"ridge found the token of {placed:.0%} of the patches (10% blindly)" in found(run)
 
 
+def handed_to(outcome, **more):
+    return [{"policy": NAME, "repeat": 0, "outcome": outcome, **more}]
+
+
+@pytest.mark.parametrize(
+    ("placed", "placers", "said"),
+    [
+        (
+            0.60,
+            handed_to("gone on from", alone=0.4, given=0.5, placed=0.6),
+            "(10% blindly); the placer was gone on from",
+        ),
+        (0.60, handed_to("left aside", alone=0.6, given=0.5, placed=0.6), "left aside, so that it was of no use"),
+        (0.60, handed_to("for another layer"), "for another layer, so that it was of no use"),
+        (0.60, [], "ridge found the token of 60% of the patches (10% blindly)"),
+        (0.90, handed_to("gone on from", placed=0.9), None),
+    ],
+)
+def test_whoever_has_a_placer_is_advised_another_one(placed, placers, said):
+    spread = np.linspace(-0.05, 0.05, N)
+    scores = {**SOUND["ridge"], "placed": placed + spread, "placed_blindly": np.full(N, 0.1)}
+    run = run_of({**SOUND, "ridge": scores}, placers=placers, placer="ab" * 32, **HIDDEN)
+    assert names(run) == (["placer too weak"] if said else [])
+    if said:
+        (flag,) = raised(Case(run, NAME))
+        assert said in flag.found and "--start FILE" in flag.what_to_do and str(flag).endswith(flag.found)
+
+
 @pytest.mark.parametrize("n, expected", [(99, ["too few images"]), (100, [])])
 def test_a_hundred_pictures_are_enough(n, expected):
     assert names(run_of(ssim(mean_image=FLOOR[:n], ridge=FLOOR[:n] + 0.05))) == expected

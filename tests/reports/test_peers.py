@@ -44,6 +44,15 @@ def test_a_run_that_sheds_no_light_is_refused():
         check_against(run(), (run(), run(data={"victims_digest": "2"})))
 
 
+@pytest.mark.parametrize("file", ["placer", "prior"])
+def test_of_what_she_brings_along_the_content_counts_and_not_the_name(file):
+    ours, same, other = (
+        run(config={file: name}, **{file: digest}) for name, digest in (("a", "1"), ("b", "1"), ("a", "2"))
+    )
+    assert differs_only_in(ours, same, set()) and not differs_only_in(ours, other, set())
+    assert not differs_only_in(ours, run(), set())
+
+
 def test_runs_that_differ_in_nothing_else():
     assert differs_only_in(asked(seed=1), asked(seed=2), {"seed"}) and differs_only_in(asked(), asked(), set())
     assert not differs_only_in(asked(seed=1), asked(seed=2), set())
