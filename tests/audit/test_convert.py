@@ -35,7 +35,7 @@ def test_a_head_is_fitted_and_kept(atm, pictures, tmp_path, classes):
     weights = save(model(num_classes=classes).state_dict(), tmp_path / "w.safetensors")
     named, head = ("--victim", NAME, "--weights", weights), tmp_path / "head.safetensors"
     code, _, err = atm("train", "head", *named, "--data", pictures, "--out", head)
-    assert f"next: atm attack --victim {NAME} --weights {weights} --head {head} --data {pictures}" in err
+    assert f"next: atm attack --victim {NAME} --weights {weights} --data {pictures} --head {head}" in err
     assert code == 0 and "no test accuracy" in err, err  # a folder without a split gives the same pictures for both
     card = head.with_suffix(".md").read_text()
     assert "atm train head" in card and str(tmp_path) not in card

@@ -36,7 +36,7 @@ def trained(atm, victim, split, tmp_path):
     assert code == 0, err
     assert out.startswith(str(path)) and "held-out" in out
     assert f"next: atm attack --victim {victim} " in err
-    assert err.endswith(f" --threat server-shuffled --data {split} --policy none --placer {path}\n")
+    assert err.endswith(f" --threat server-shuffled --data {split} --policy uniform-0.9 --placer {path}\n")
     return path
 
 
