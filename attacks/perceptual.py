@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from atm.errors import AtmError
 from atm.threat import Observation
 from attacks.base import Attack, require
 from attacks.decoder import Decoder
@@ -18,7 +17,6 @@ from attacks.training import PIXELS, Schedule
 from privacy_metrics.perceptual import LpipsUnavailable, distance
 
 CROP = 96  # pixels of a side: what LPIPS sees of a larger picture in a step of the training
-DISTANCE = "the distance"
 
 
 @dataclass
@@ -44,11 +42,20 @@ class Perceptual(Attack):
 
     schedule: Schedule = replace(PIXELS, rate=1.5e-3, every=100)
 
+    @classmethod
+    def lacks(cls) -> str | None:
+        """Why there is no LPIPS."""
+        try:
+            distance(torch.device("cpu"))
+        except LpipsUnavailable as error:
+            return f"attack {cls.name!r} is left out: {error}"
+        return None
+
     def fit(self, oracle: Oracle) -> None:
         """Train a copy of the decoder's network.
 
         Raises:
-            AtmError: AlexNet's weights are not here.
+            LpipsUnavailable: AlexNet's weights are missing.
         """
         require(self, oracle.threat)
         lpips = distance(oracle.device)
