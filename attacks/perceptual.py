@@ -16,6 +16,7 @@ from attacks.oracle import Oracle
 from attacks.training import PIXELS, Schedule
 from privacy_metrics.perceptual import LpipsUnavailable, distance
 
+ONWARD = replace(PIXELS, rate=PIXELS.rate / 2, every=100)  # a network that has been trained already
 CROP = 96  # pixels of a side: what LPIPS sees of a larger picture in a step of the training
 
 
@@ -38,9 +39,9 @@ class Perceptual(Attack):
     order: ClassVar[int] = 2
     signals: ClassVar[tuple[str, ...]] = ("image", "asked-image")
     standard: ClassVar[bool] = False
-    QUICK: ClassVar[dict[str, Any]] = {"schedule": replace(PIXELS, rate=1.5e-3, steps=100, every=50)}
+    QUICK: ClassVar[dict[str, Any]] = {"schedule": replace(ONWARD, steps=100, every=50)}
 
-    schedule: Schedule = replace(PIXELS, rate=1.5e-3, every=100)
+    schedule: Schedule = ONWARD
 
     @classmethod
     def lacks(cls) -> str | None:

@@ -15,7 +15,13 @@ from audit.suite import choose_attacks
 from privacy_metrics import lpips, psnr
 from tests.attacks.planted import SERVER, SIGNAL, PlantedLink, pictures, rotation
 
-SHORT = Schedule(steps=150, every=25, patience=10)
+SHORT, BRIEF = Schedule(steps=60, every=20), Schedule(steps=10, every=5)
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
+    """Where it starts from is trained for a moment."""
+    monkeypatch.setattr(Decoder, "QUICK", {"schedule": Schedule(steps=30, every=15)})
 
 
 def textured(count: int, seed: int = 0) -> torch.Tensor:
@@ -43,8 +49,8 @@ def attacked(link, auxiliary, victims, **parameters):
 
 
 def test_it_gains_on_pictures_that_it_never_saw_where_the_decoder_blurs(planted):
-    victims = textured(20, seed=1)
-    _, before, attack, after, _ = attacked(PlantedLink(outlined), textured(200), victims, schedule=SHORT)
+    victims = textured(10, seed=1)
+    _, before, attack, after, _ = attacked(PlantedLink(outlined), textured(100), victims, schedule=SHORT)
     assert float(lpips(after, victims).mean()) < 0.9 * float(lpips(before, victims).mean())
     first, *_, last = [loss for _, loss in attack.history.validation]
     assert last < first
@@ -52,16 +58,14 @@ def test_it_gains_on_pictures_that_it_never_saw_where_the_decoder_blurs(planted)
 
 def test_a_leak_that_is_there_in_full_stays_in_full(planted):
     victims = pictures(10, seed=1)
-    *_, after, _ = attacked(PlantedLink(lambda p: p @ rotation()), pictures(400), victims, schedule=SHORT)
+    *_, after, _ = attacked(PlantedLink(lambda p: p @ rotation()), pictures(300), victims, schedule=BRIEF)
     assert float(psnr(after, victims).min()) > 35
 
 
 def test_where_training_spoils_it_answers_as_the_decoder(planted):
     victims = pictures(6, seed=1)
     schedule = Schedule(steps=3, every=1, rate=10.0)
-    decoder, before, attack, after, later = attacked(
-        PlantedLink(outlined), pictures(60), victims, schedule=schedule
-    )
+    decoder, before, attack, after, later = attacked(PlantedLink(outlined), pictures(60), victims, schedule=schedule)
     assert attack.history.best_step == 0 and torch.equal(before, after)
     assert attack.decoder.network is not decoder.network and torch.equal(before, later), "the decoder stays as it was"
 
