@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -90,6 +91,12 @@ class Decoder(Attack):
             return loss(self._run(*self._inputs(see(rows), starts[rows])), images[rows])
 
         return train(self.network, loss_on, *held_out(len(images)), schedule, what, oracle.budget)
+
+    def copied(self) -> Decoder:
+        """The same with a network of its own, which may be trained further."""
+        made = copy.copy(self)
+        made.network = copy.deepcopy(self.network)
+        return made
 
     def _sight(self, oracle: Oracle) -> Callable[[Tensor], Observation]:
         """What she sees of rows of her images: with a merge map, where it starts from ridge."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from atm.threat import Observation
+from atm.threat import Observation, ThreatModel
 from attacks.base import Attack, require
 from attacks.decoder import Decoder
 from attacks.oracle import Oracle
@@ -44,6 +43,11 @@ class Perceptual(Attack):
     schedule: Schedule = ONWARD
 
     @classmethod
+    def share(cls, threat: ThreatModel) -> float:
+        """Half of the decoder's, from which it goes on."""
+        return 3
+
+    @classmethod
     def lacks(cls) -> str | None:
         """Why there is no LPIPS."""
         try:
@@ -60,12 +64,10 @@ class Perceptual(Attack):
         """
         require(self, oracle.threat)
         lpips = distance(oracle.device)
-        fitted = oracle.fitted(Decoder)
-        self.decoder = copy.copy(fitted)
-        self.decoder.network = network = copy.deepcopy(fitted.network)
+        self.decoder = oracle.fitted(Decoder).copied()
 
         def loss(estimate: Tensor, truth: Tensor) -> Tensor:
-            shown = _square(estimate, truth) if network.training else (estimate, truth)
+            shown = _square(estimate, truth) if self.decoder.network.training else (estimate, truth)
             return oracle.signal.loss(estimate, truth) + lpips(*shown).mean()
 
         self.history = self.decoder.train(oracle, loss, self.schedule, f"the {self.name} decoder")
