@@ -64,6 +64,11 @@ class Method(ABC):
         """Its part of a time budget, in proportion to the others'."""
         return 1.0
 
+    @classmethod
+    def lacks(cls) -> str | None:
+        """Why it cannot run on this machine, in one line that says how it could; None where it can."""
+        return None
+
     @abstractmethod
     def fit(self, oracle: Oracle) -> None:
         """Prepare against one system, by what its oracle grants.

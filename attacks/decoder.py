@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -18,10 +19,13 @@ from atm.tokens import TokenBatch
 from attacks.alignment import ALIGNABLE
 from attacks.base import Attack, held_out, mean_and_scale, patch_features, require
 from attacks.discriminant import token_features
+from attacks.history import History
 from attacks.network import InversionNetwork, Size
 from attacks.oracle import Oracle
 from attacks.ridge import Ridge
 from attacks.training import PIXELS, Schedule, train
+
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass
@@ -46,7 +50,7 @@ class Decoder(Attack):
 
     size: Size | None = None
     schedule: Schedule = PIXELS
-    loss: Callable[[Tensor, Tensor], Tensor] | None = None
+    loss: Loss | None = None
 
     @classmethod
     def share(cls, threat: ThreatModel) -> float:
@@ -64,27 +68,39 @@ class Decoder(Attack):
 
     def learn(self, oracle: Oracle) -> None:
         """Train on what is seen of the auxiliary images."""
-        images, loss = oracle.images, self.loss or oracle.signal.loss
-        see = oracle.observe if self.ridge is None else oracle.mapped
         if not self.has_map:
             self.token_mean, self.token_scale = mean_and_scale(
                 token_features(oracle.observe(rows)) for rows in oracle.batches()
             )
-        starts = kept(self._start(see(rows)) for rows in oracle.batches())
-        _, features, tokens = self._inputs(see(torch.arange(1)))
+        _, features, tokens = self._inputs(self._sight(oracle)(torch.arange(1)))
         network = InversionNetwork(
             0 if features is None else features.shape[-1],
             0 if tokens is None else tokens.values.shape[-1],
             arrays(oracle.signal),
             self.size or Size.suited(arrays(oracle.signal)),
         )
-        self.network = network.to(images.device)
+        self.network = network.to(oracle.device)
+        self.history = self.train(oracle, self.loss or oracle.signal.loss, self.schedule, f"the {self.name}")
+
+    def train(self, oracle: Oracle, loss: Loss, schedule: Schedule, what: str) -> History:
+        """Train the network further, by a loss of estimates and images."""
+        images, see = oracle.images, self._sight(oracle)
+        starts = kept(self._start(see(rows)) for rows in oracle.batches())
 
         def loss_on(rows: Tensor) -> Tensor:
             return loss(self._run(*self._inputs(see(rows), starts[rows])), images[rows])
 
-        rows = held_out(len(images))
-        self.history = train(self.network, loss_on, *rows, self.schedule, f"the {self.name}", oracle.budget)
+        return train(self.network, loss_on, *held_out(len(images)), schedule, what, oracle.budget)
+
+    def copied(self) -> Decoder:
+        """The same with a network of its own, which may be trained further."""
+        made = copy.copy(self)
+        made.network = copy.deepcopy(self.network)
+        return made
+
+    def _sight(self, oracle: Oracle) -> Callable[[Tensor], Observation]:
+        """What she sees of rows of her images: with a merge map, where it starts from ridge."""
+        return oracle.observe if self.ridge is None else oracle.mapped
 
     @torch.no_grad()
     def reconstruct(self, seen: Observation) -> Tensor:

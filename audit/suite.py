@@ -22,7 +22,7 @@ def choose_attacks(
     """The blind baselines and the attacks of these names, or of the suite; and those that are denied.
 
     Raises:
-        AtmError: there is no attack of such a name, or it is for another kind of signal.
+        AtmError: there is no attack of such a name, it is for another kind of signal, or cannot run on this machine.
         KnowledgeError: the threat model denies what one of them needs, or what all do that stand for others.
     """
     known, others = _serving(available(), signal), _serving(inferences(), signal)
@@ -35,6 +35,8 @@ def choose_attacks(
         require(known[name], threat)
         if known[name].needs_prior and not prior:
             raise AtmError(f"attack {name!r} needs a language model; give its folder as --prior")
+        if lacking := known[name].lacks():
+            raise AtmError(lacking)
     # Those that take steps come last, and under a time budget the last get what the others left of it.
     cheap_first = sorted(known, key=lambda name: known[name].order)
     grouped = not names or bool({*names} & {*GROUPS})
@@ -49,7 +51,7 @@ def choose_attacks(
         except KnowledgeError:
             denied.append(name)
         else:
-            if name in asked or not _needless(known[name], threat):
+            if name in asked or not (_needless(known[name], threat) or known[name].lacks()):
                 chosen.append(name)
     if standing and not {*chosen} & {*asked, *standing, *of_group}:
         require(known[standing[0]], threat)

@@ -14,22 +14,21 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
-from lpips import LPIPS
 from torch import Tensor
-from torch.nn.functional import interpolate, l1_loss
+from torch.nn.functional import l1_loss
 
 import atm.matching
 from atm import merging
 from atm.signals import arrays
 from atm.threat import Observation
 from attacks.base import held_out
-from attacks.decoder import Decoder
+from attacks.decoder import Decoder, Loss
 from attacks.objective import Likelihood, Target, per_patch
 from attacks.optimization import Optimization
 from attacks.oracle import Oracle
@@ -42,9 +41,8 @@ from audit.setting import prepare
 from benchmarks.command import Parser, positive, run
 from benchmarks.rows import stream
 from privacy_metrics import score
-from privacy_metrics.perceptual import LpipsUnavailable, lpips
+from privacy_metrics.perceptual import LpipsUnavailable, distance
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 OWN = "L1 + SSIM"  # what the decoder is trained with unless told otherwise
 
 
@@ -91,21 +89,18 @@ def _merging(record: list[merging.Matches], replayed: list[merging.Matches] | No
         atm.matching.merging.above = original
 
 
-def losses(own: Loss) -> dict[str, Loss]:
+def losses(own: Loss, device: torch.device) -> dict[str, Loss]:
     """What the decoder can be trained with beside the signal's own; without LPIPS where its weights are missing."""
     chosen: dict[str, Loss] = {"L1": l1_loss, OWN: own}
     try:
-        lpips(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
+        lpips = distance(device)
     except LpipsUnavailable as error:
         print(error, file=sys.stderr)
         return chosen
-    network = LPIPS(net="alex", verbose=False).requires_grad_(False)
-
-    def perceptual(estimate: Tensor, images: Tensor) -> Tensor:
-        pair = [interpolate(x, (64, 64), mode="bilinear") if x.shape[-1] < 64 else x for x in (estimate, images)]
-        return own(estimate, images) + network(*pair, normalize=True).mean()
-
-    return {**chosen, "L1 + SSIM + LPIPS": perceptual}
+    return {
+        **chosen,
+        "L1 + SSIM + LPIPS": lambda estimate, images: own(estimate, images) + lpips(estimate, images).mean(),
+    }
 
 
 def rows_of(config: AttackConfig, training: int, descent: int) -> Iterator[dict[str, Any]]:
@@ -117,7 +112,9 @@ def rows_of(config: AttackConfig, training: int, descent: int) -> Iterator[dict[
     for policy in setting.policies:
         session = Session(setting.link(policy), setting.threat, images, campaign=campaign)
         oracle, (_, seen, _) = session.oracle(), session.victims(victims)
-        tried = losses(oracle.signal.loss) if policy is setting.policies[0] else {OWN: oracle.signal.loss}
+        tried = (
+            losses(oracle.signal.loss, oracle.device) if policy is setting.policies[0] else {OWN: oracle.signal.loss}
+        )
         about = {"victim": config.victim, "policy": policy.name}
         for name, loss in tried.items():
             torch.manual_seed(0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import socket
 import sys
 import warnings
+from collections.abc import Callable
 from functools import cache
 from http.client import HTTPException
 from pathlib import Path
@@ -63,16 +65,27 @@ def lpips(reconstruction: Tensor, original: Tensor) -> Tensor:
         >>> distance
         tensor([0., 0.])
     """
-    reconstruction, original = as_pair(reconstruction, original)
-    network = _network(Path(torch.hub.get_dir()) / "checkpoints" / _FILE)
-    if isinstance(network, str):
-        raise LpipsUnavailable(network)
-    size = seen_size(*original.shape[2:])
+    pair = as_pair(reconstruction, original)
+    return in_batches(distance(torch.device("cpu")), *pair, size=BATCH)
 
-    def distance(ours: Tensor, theirs: Tensor) -> Tensor:
-        return network(enlarged(ours, size) * 2 - 1, enlarged(theirs, size) * 2 - 1).flatten()
 
-    return in_batches(distance, reconstruction, original, size=BATCH)
+def distance(device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+    """LPIPS as a loss: of two batches ``[B, C, H, W]`` on a device, unchecked, to ``[B]`` with gradients.
+
+    Raises:
+        LpipsUnavailable: the weights are missing and cannot be downloaded, or are damaged.
+    """
+    found = _network(Path(torch.hub.get_dir()) / "checkpoints" / _FILE)
+    if isinstance(found, str):
+        raise LpipsUnavailable(found)
+    network = found if device.type == "cpu" else copy.deepcopy(found).to(device)  # metrics keep theirs on the CPU
+
+    def of(ours: Tensor, theirs: Tensor) -> Tensor:
+        size = seen_size(*theirs.shape[2:])
+        distances: Tensor = network(enlarged(ours, size) * 2 - 1, enlarged(theirs, size) * 2 - 1)
+        return distances.flatten()
+
+    return of
 
 
 def seen_size(height: int, width: int) -> tuple[int, int]:

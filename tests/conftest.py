@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from torchvision.models import alexnet
 
 from attacks import base
 
@@ -16,6 +17,7 @@ settings.register_profile("no test asserts a time", deadline=None)
 settings.load_profile("no test asserts a time")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+ALEXNET = "hub/checkpoints/alexnet-owt-7be5be79.pth"  # in TORCH_HOME
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,6 +43,25 @@ def shared_file() -> Callable[[str], Path]:
         return SHARED / relative
 
     return find
+
+
+@pytest.fixture(scope="session")
+def planted_home(tmp_path_factory) -> Path:
+    """A TORCH_HOME with random convolutions for LPIPS: wrong distances, but the same way to them."""
+    home = tmp_path_factory.mktemp("torch_home")
+    (home / ALEXNET).parent.mkdir(parents=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        features = alexnet().features.state_dict()
+    torch.save({f"features.{name}": value for name, value in features.items()}, home / ALEXNET)
+    return home
+
+
+@pytest.fixture
+def planted(monkeypatch, planted_home) -> Path:
+    """The file with these weights, where LPIPS finds them."""
+    monkeypatch.setenv("TORCH_HOME", str(planted_home))
+    return planted_home / ALEXNET
 
 
 @pytest.fixture(autouse=True)

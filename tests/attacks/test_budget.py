@@ -19,6 +19,7 @@ from attacks.decoder import Decoder
 from attacks.deep_prior import DeepPrior
 from attacks.generative import Generative
 from attacks.optimization import Optimization
+from attacks.perceptual import Perceptual
 from attacks.position import Position
 from attacks.ridge import Ridge
 from attacks.session import Campaign, Session
@@ -41,13 +42,14 @@ STEPPING = {
     "optimization": (lambda: Optimization(steps=4), "server"),
     "deep_prior": (lambda: DeepPrior(steps=4), "server"),
     "generative": (lambda: Generative(steps=4), "server"),
+    "perceptual": (lambda: Perceptual(schedule=SHORT), "server"),
     "shadow": (lambda: Shadow(steps=4, schedule=SHORT), "black-box"),
 }
 
 
 @pytest.fixture
-def brief(monkeypatch):
-    """What these start from is trained for a moment."""
+def brief(planted, monkeypatch):
+    """LPIPS has weights, and what these start from is trained for a moment."""
     for made in ("decoder.Decoder", "generator.Generator", "alignment.Alignment"):
         monkeypatch.setattr(f"attacks.{made}.QUICK", {"schedule": SHORT})
 

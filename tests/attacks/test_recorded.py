@@ -41,7 +41,7 @@ def test_who_pretends_to_know_less_sends_nothing_again():
 
 
 @pytest.mark.parametrize("threat", ["server", "server-shuffled", "black-box"])
-def test_every_attack_is_the_same_from_a_file_as_from_memory(threat, monkeypatch, tmp_path):
+def test_every_attack_is_the_same_from_a_file_as_from_memory(threat, planted, monkeypatch, tmp_path):
     monkeypatch.setenv("ATM_CACHE", str(tmp_path))
 
     def rebuilt() -> dict[str, torch.Tensor]:

@@ -96,6 +96,8 @@ def test_an_unknown_option_ends_in_one_line(name, ended):
         ("methods --victim nobody", "unknown victim 'nobody'"),
         ("methods --saves 1", "'1' is no number from 0 to below 1"),
         ("mutants reports/levl", "did you mean 'reports/level'"),
+        ("onward --victim nobody", "unknown victim 'nobody'"),
+        ("onward --more 0", "'0' is no whole number above 0"),
         ("recognition --recogniser nobody", "nobody"),
         ("recognition --run none", "none"),
         ("search --victim nobody", "unknown victim 'nobody'"),

@@ -10,13 +10,12 @@ from urllib.error import URLError
 
 import pytest
 import torch
-from torchvision.models import alexnet
 
 from privacy_metrics import LpipsUnavailable, lpips, perceptual, score
+from tests.conftest import ALEXNET as CHECKPOINT
 from tests.privacy_metrics.images import noisy, photos
 
 SHARED = Path(__file__).parents[2].parent / "shared"
-CHECKPOINT = "hub/checkpoints/alexnet-owt-7be5be79.pth"
 
 
 @pytest.fixture
@@ -25,24 +24,6 @@ def real_weights(monkeypatch):
     if not file.exists():
         pytest.skip(f"needs {file.name} in {file.parent.relative_to(SHARED.parent)}")
     monkeypatch.setenv("TORCH_HOME", str(SHARED / "torch_home"))
-
-
-@pytest.fixture(scope="session")
-def planted_home(tmp_path_factory):
-    """A TORCH_HOME with random convolutions: wrong distances, but the same way to them."""
-    home = tmp_path_factory.mktemp("torch_home")
-    (home / CHECKPOINT).parent.mkdir(parents=True)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        features = alexnet().features.state_dict()
-    torch.save({f"features.{name}": value for name, value in features.items()}, home / CHECKPOINT)
-    return home
-
-
-@pytest.fixture
-def planted(monkeypatch, planted_home):
-    monkeypatch.setenv("TORCH_HOME", str(planted_home))
-    return planted_home / CHECKPOINT
 
 
 @pytest.fixture
