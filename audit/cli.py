@@ -274,18 +274,25 @@ def main() -> None:
     sys.exit(ended(lambda: app(standalone_mode=False), words, gone_on_with(sys.argv[1:])))
 
 
+def _resumable(group: typer.Typer) -> frozenset[str]:
+    """Names of the commands of a group that have ``--resume``."""
+    return frozenset(
+        command.name or command.callback.__name__
+        for command in group.registered_commands
+        if command.callback is not None and "resume" in inspect.signature(command.callback).parameters
+    )
+
+
+RESUMABLE, TRAINED = _resumable(app), _resumable(train)
+
+
 def gone_on_with(words: list[str]) -> str:
     """The command line that goes on with what one began; empty where its command has no ``--resume``.
 
     Args:
         words: of the command line, behind ``atm``.
     """
-    group, named = (train, words[1:]) if words[:1] == ["train"] else (app, words)
-    able = {
-        command.name or command.callback.__name__
-        for command in group.registered_commands
-        if command.callback is not None and "resume" in inspect.signature(command.callback).parameters
-    }
+    able, named = (TRAINED, words[1:]) if words[:1] == ["train"] else (RESUMABLE, words)
     if not named or named[0] not in able:
         return ""
     return shlex.join(["atm", *(word for word in words if word not in ("--force", "--resume")), "--resume"])
