@@ -34,6 +34,7 @@ from audit.folder import Notebook, Results, RunFolder
 from audit.notes import heading, notes
 from audit.setting import Setting, prepare
 from audit.steps import plan_of, steps_of
+from audit.suite import lacking
 from privacy_metrics import score
 from reports.bounds import add_bounds
 from reports.html import write_report
@@ -121,7 +122,7 @@ def evaluate(
             "command": config.command(str(folder.path)),
             "metrics": {name: heading(name) for name in taken}
             | ({} if setting.recognition is None else {LIKENESS: setting.recognition.heading}),
-            "notes": notes(originals, taken, missing),
+            "notes": notes(originals, taken, missing, lacking(config.attacks, setting.signal.name)),
         }
     )
     folder.save_images("original", originals, setting.signal)

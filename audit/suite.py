@@ -58,6 +58,14 @@ def choose_attacks(
     return chosen, denied
 
 
+def lacking(names: tuple[str, ...], signal: str) -> list[str]:
+    """Why attacks of a group that was asked for cannot run on this machine, a line for each."""
+    grouped = not names or bool({*names} & {*GROUPS})
+    known = _serving(available(), signal).values()
+    wanted = [attack for attack in known if grouped and (attack.standard or ALL in names)]
+    return [line for attack in wanted if (line := attack.lacks())]
+
+
 def unblind(chosen: list[str], names: tuple[str, ...], signal: str) -> list[str]:
     """Of what `choose_attacks` chose the attacks that read tokens, and the baselines that were asked for by name.
 

@@ -11,7 +11,7 @@ from attacks.decoder import Decoder
 from attacks.perceptual import CROP, Perceptual, _square
 from attacks.session import Session
 from attacks.training import Schedule
-from audit.suite import choose_attacks
+from audit.suite import choose_attacks, lacking
 from privacy_metrics import psnr
 from tests.attacks.planted import SERVER, PlantedLink, pictures, rotation
 
@@ -79,6 +79,9 @@ def test_without_weights_one_line_says_so_and_all_runs_without_it(monkeypatch, t
         choose_attacks(("perceptual",), SERVER)
     assert "\n" not in str(caught.value)
     assert "perceptual" not in choose_attacks(("all",), SERVER)[0]
+    (line,) = lacking(("all",), "image")
+    assert line in str(caught.value), "and the run notes it"
+    assert not lacking((), "image") and not lacking(("ridge",), "image") and not lacking(("all",), "text")
 
 
 def test_it_runs_when_asked_for(planted):
