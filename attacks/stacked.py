@@ -12,7 +12,7 @@ from atm.knowledge import Knowledge
 from atm.signals import arrays
 from atm.threat import Observation, ThreatModel
 from attacks.alignment import ALIGNABLE
-from attacks.base import Attack, held_out, require
+from attacks.base import Attack, held_out, mean_and_scale, require
 from attacks.context import Context
 from attacks.decoder import Decoder
 from attacks.oracle import Oracle
@@ -46,10 +46,14 @@ class Stacked(Attack):
         require(self, oracle.threat)
         self.signal = arrays(oracle.signal)
         self.members: list[Attack] = [oracle.fitted(make) for make in (Ridge, Context, Whole, Decoder)]
-        held = held_out(len(oracle.images))[1][:MOST]
+        self.history = self.members[-1].history  # what the decoder lacks, this lacks
+        train, held = held_out(len(oracle.images))
+        held = held[:MOST]
         truth = self.signal.to_units(oracle.images[held])
         rebuilt = torch.cat([self._rebuilt(oracle.observe(rows)) for rows in oracle.batches(held)])
-        self.mean = truth.mean(0)
+        # Not of these, which may be two: their mean is nearer to them than to any victim, and weights would lean on it.
+        learned = (self.signal.to_units(oracle.images[rows]).flatten(1) for rows in oracle.batches(train))
+        self.mean = mean_and_scale(learned)[0].view_as(truth[0])
         centred = (truth - self.mean).flatten(0, 1).double()
         self.directions = torch.linalg.eigh(centred.T @ centred)[1].to(truth)
         self.weights = self._chosen(self._along(rebuilt - self.mean[..., None]), (truth - self.mean) @ self.directions)

@@ -182,13 +182,13 @@ class Outcome:
 
     def cautious(self, trial: Trial) -> dict[str, float]:
         """The numbers that bounds are held against: `known`, and leakage by the full suite where it attacked a policy,
-        and where it is only foretold, the upper end of what it may find.
+        and where it is only foretold, the upper end of what it may find, if the score has not found more.
         """
         values = self.known(trial)
         if "leakage" in values and trial.name in self.full:
             values["leakage"] = self.full[trial.name][0]
         elif "leakage" in values and trial.name in self.expected:
-            values["leakage"] = self.expected[trial.name][2]
+            values["leakage"] = max(values["leakage"], self.expected[trial.name][2])
         return values
 
     def error(self, trial: Trial, objective: str) -> float:
@@ -200,14 +200,16 @@ class Outcome:
         return HALF * math.sqrt(noise[objective]) if objective in noise else math.nan
 
     @cached_property
-    def lasting(self) -> list[Trial]:
-        """Policies of the front that are on it on other pictures too, if there were any, and that keep the constraints
-        by the full suite as well, if it attacked.
-        """
+    def confirmed(self) -> list[Trial]:
+        """Policies of the front that are on it on other pictures too, if there were any."""
         there = [replace(trial, values=self.known(trial)) for trial in self.front if trial.name in self.again]
         kept = {trial.number for trial in (front(there, self.objectives, self.limits) if self.again else self.front)}
-        able = [trial for trial in self.front if trial.number in kept]
-        return [trial for trial in able if feasible(replace(trial, values=self.cautious(trial)), self.limits)]
+        return [trial for trial in self.front if trial.number in kept]
+
+    @cached_property
+    def lasting(self) -> list[Trial]:
+        """Those `confirmed` that keep the constraints by the full suite as well, if it attacked."""
+        return [trial for trial in self.confirmed if feasible(replace(trial, values=self.cautious(trial)), self.limits)]
 
     def doubts(self, trial: Trial, limits: Sequence[Bound]) -> list[str]:
         """Bounds that a policy breaks by the very number that was measured, whatever the model believes of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from audit.pareto.objectives import OBJECTIVES
-from audit.pareto.outcome import Outcome
+from audit.pareto.outcome import FULL_SUITE, Outcome
 from audit.pareto.trials import Trial
 from privacy_metrics.statistics import wilson_effective
 from reports.numbers import show
@@ -67,6 +67,11 @@ def accurate(outcome: Outcome) -> list[Trial]:
 
 def _doubted(outcome: Outcome, each: Recommendation) -> Recommendation:
     doubts = outcome.doubts(each.trial, outcome.limits)
+    bounded = any(limit.objective.name == "leakage" for limit in outcome.limits)
+    if bounded and outcome.full and each.trial.name not in {*outcome.full, *outcome.expected}:
+        doubts.append(
+            f"{FULL_SUITE} did not attack it, so its leakage was held against the {outcome.config.score} score"
+        )
     return replace(each, reason="; ".join([each.reason, resting(outcome, each.trial), *doubts]))
 
 

@@ -130,7 +130,7 @@ def lasting(outcome: Outcome) -> str:
     """What is left of the front on other pictures, in words."""
     there = sum(trial.name in outcome.again for trial in outcome.front)
     return (
-        f"{len(outcome.lasting)} of {there} policies of the front are on it on {outcome.again_images} "
+        f"{len(outcome.confirmed)} of {there} policies of the front are on it on {outcome.again_images} "
         f"{outcome.noun}s that the search never saw"
     )
 

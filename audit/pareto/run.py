@@ -205,7 +205,11 @@ def foretold(outcome: Outcome, store: RunStore, space: Space) -> Outcome:
 
 
 def representatives(outcome: Outcome, count: int) -> list[Trial]:
-    """At most ``count`` of the front: the recommended, then evenly spaced ones."""
+    """At most ``count`` of the front: the recommended, then evenly spaced ones.
+
+    What the full suite found before is left aside, so that a search that goes on attacks the same ones.
+    """
+    outcome = replace(outcome, full={}, expected={})
     chosen = list({r.trial.number: r.trial for r in recommended(outcome)}.values())[:count]
     rest = [trial for trial in outcome.front if trial not in chosen]
     wanted = min(count - len(chosen), len(rest))

@@ -121,11 +121,13 @@ def stacked(monkeypatch):
 
 def test_weights_of_several_methods_are_those_of_least_squares(stacked, monkeypatch):
     attack, session = stacked
-    oracle, held = session.oracle(), held_out(400)[1]
+    oracle, (train, held) = session.oracle(), held_out(400)
     seen, truth = oracle.observe(held), SIGNAL.to_units(oracle.images[held])
     rebuilt = [SIGNAL.to_units(member.reconstruct(seen)) for member in attack.members]
     assert [member.name for member in attack.members] == ["ridge", "context", "whole", "decoder"]
-    directions, mean = attack.directions.numpy(), truth.mean(0)
+    assert attack.history is session.fitted(Decoder).history is not None
+    directions, mean = attack.directions.numpy(), SIGNAL.to_units(oracle.images[train]).mean(0)
+    torch.testing.assert_close(attack.mean, mean)  # of none of those that weights are fitted to
     np.testing.assert_allclose(directions.T @ directions, np.eye(len(directions)), atol=1e-4)
     for number in (0, 90, len(directions) - 1):
         found = np.stack([((r - mean).numpy() @ directions[:, number]).ravel() for r in rebuilt], 1).astype(float)

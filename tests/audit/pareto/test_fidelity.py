@@ -12,8 +12,8 @@ from audit.pareto.fidelity import FEWEST, expected
 from audit.pareto.outcome import Outcome
 from audit.pareto.pick import pick_policy
 from audit.pareto.recommendation import recommended
-from audit.pareto.report import export, render
-from audit.pareto.run import foretold, open_folder
+from audit.pareto.report import export, lasting, render
+from audit.pareto.run import foretold, open_folder, representatives
 from audit.pareto.space import Space
 from audit.pareto.trials import Trial
 from tests.audit.pareto.toy import CONFIG, run
@@ -130,9 +130,31 @@ def test_a_bound_on_leakage_is_held_against_the_suite_and_the_upper_end_of_what_
     bounded = replace(outcome, config=replace(outcome.config, at_most=(f"leakage={limit}",)))
     assert bounded.lasting and all(bounded.cautious(trial)["leakage"] <= limit for trial in bounded.lasting)
     assert {r.trial.number for r in recommended(bounded)} <= {trial.number for trial in bounded.lasting}
+    there = replace(bounded, again={t.name: dict(t.values) for t in bounded.front}, again_images=50)
+    assert len(there.lasting) < len(there.front) and lasting(there).startswith(f"{len(there.front)} of")
     none = replace(outcome, config=replace(outcome.config, at_most=("leakage=0.5",)))
     assert none.front and not none.lasting
     assert any("by the full suite: none is recommended" in line for line in none.warnings)
+
+
+def test_a_search_that_goes_on_attacks_the_same_policies_whatever_the_suite_found(searched):
+    outcome = Outcome.read(searched)
+    front = sorted(outcome.front, key=lambda trial: trial.values["leakage"])
+    limit = f"leakage={front[len(front) // 2].values['leakage']}"
+    before = replace(outcome, config=replace(outcome.config, at_most=(limit,)), full={}, expected={})
+    chosen = representatives(before, 3)
+    refuted = replace(before, full={trial.name: (0.99, 0.98, 1.0) for trial in chosen})
+    assert before.lasting != refuted.lasting and representatives(refuted, 3) == chosen
+    said = recommended(refuted)
+    assert said and all("the full suite did not attack it" in each.reason for each in said)
+    assert not any("did not attack it" in each.reason for each in recommended(before))
+
+
+def test_what_is_expected_is_no_softer_than_the_score(searched):
+    outcome = Outcome.read(searched)
+    low = replace(outcome, expected=dict.fromkeys(outcome.expected, (0.0, 0.0, 0.01)))
+    trials = [trial for trial in outcome.trials if trial.name in low.expected]
+    assert trials and all(low.cautious(trial) == low.known(trial) for trial in trials)
 
 
 def test_without_the_suite_a_bound_says_that_the_score_is_below_it(searched):
