@@ -78,15 +78,11 @@ def _attack(config: AttackConfig, folder: RunFolder, say: Callable[[str], None],
         say(f"{setting.signal.noun}s: {line}")
     if setting.prior is not None and not any(available()[name].needs_prior for name in setting.attacks):
         say("--prior is a language model that none of these attacks uses")
-    number = len(setting.data.victims)
-    reasons = {policy: unbounded(setting.link(policy), setting.threat, number) for policy in setting.policies}
-    for reason in sorted({*reasons.values()} - {""}):
-        say(f"no bounds will be computed: {reason}")
     evaluate(setting, folder, config, say, apart)
     for policy in setting.policies:
-        if not reasons[policy]:
-            say(f"checking provable bounds of {policy.name}")
         link = setting.link(policy)
+        if not unbounded(link, setting.threat, len(setting.data.victims)):
+            say(f"checking provable bounds of {policy.name}")
         hers = setting.data.auxiliary.rows[: sources(link)]
         rows = bounds(link, setting.threat, setting.data.victims.inputs, hers, seed_of(config.seed, "bounds"))
         add_bounds(folder, policy.name, rows)

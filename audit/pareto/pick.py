@@ -79,8 +79,6 @@ def pick_policy(
         notes.append(f"leakage by {evidence.words}")
         if evidence.missing:
             notes.append(f"{len(evidence.missing)} more policies that keep the bounds were not attacked by it")
-    if any(limit.objective.name == "leakage" for limit in limits):
-        notes.append(_held_against(outcome))
     best = min(
         (trial for trial in able if trial.name in values),
         key=lambda t: (sign * values[t.name], t.number not in front, t.number),
@@ -99,16 +97,31 @@ def pick_policy(
     notes += outcome.doubts(best, limits)
     decided = f"{objective.name} {give_or_take(values[best.name], error[best.name])} {where}"
     numbers = {**known[best.number], objective.name: values[best.name]}
+    if any(limit.objective.name == "leakage" for limit in limits):
+        numbers["leakage"], note = _held_against(outcome, best)
+        notes.append(note)
     return Picked(best, write_policy(outcome, best), numbers, decided, notes)
 
 
-def _held_against(outcome: Outcome) -> str:
-    """What a bound on leakage was held against."""
-    score = f"the {outcome.config.score} score, which lies below what {FULL_SUITE} finds"
-    if not outcome.full:
-        return f"bounds on leakage were held against {score}"
-    others = f"the upper end of what it is expected to find in others ({len(outcome.expected)})"
-    return f"bounds on leakage were held against {FULL_SUITE}, and against {others if outcome.expected else score}"
+def _held_against(outcome: Outcome, trial: Trial) -> tuple[float, str]:
+    """Leakage of a policy that keeps a bound on it, by the strongest evidence, and what the bound was held against."""
+    if trial.name in outcome.full:
+        estimate, low, high = outcome.full[trial.name]
+        return (
+            estimate,
+            f"leakage {estimate:.3f} [{low:.3f}, {high:.3f}] by {FULL_SUITE}: that estimate keeps its bound",
+        )
+    if trial.name in outcome.expected:
+        estimate, _, high = outcome.expected[trial.name]
+        return estimate, (
+            f"{FULL_SUITE} did not attack it, and is expected to find leakage {estimate:.3f}, at most {high:.3f}: that "
+            "end keeps its bound"
+        )
+    value = outcome.cautious(trial)["leakage"]
+    return value, (
+        f"its bound on leakage was held against the {outcome.config.score} score, which lies below what {FULL_SUITE} "
+        "finds: attack it"
+    )
 
 
 def _named(names: list[str]) -> str:

@@ -20,6 +20,7 @@ from reports.judged import Judged
 from reports.placers import handed, sentences
 from reports.run import PLACERS, Run
 from tests.audit.conftest import cli_metrics, parse
+from tests.audit.test_on_ray import nodes  # noqa: F401, a cluster of two processors
 from tests.sounds import folder, whisper
 from tests.texts import save_transformers, write_tsv
 
@@ -159,8 +160,7 @@ def test_whoever_has_no_use_for_it_is_attacked_with_all_the_same(ask, tmp_path, 
         assert not handed(found) and "no attack had to find out where tokens belong" in said
 
 
-def test_on_a_cluster_it_comes_to_the_same(ask, tmp_path):
-    pytest.importorskip("ray", reason="Ray is not installed")
+def test_on_a_cluster_it_comes_to_the_same(ask, nodes, tmp_path):  # noqa: F811
     runs = [attack(ask(), tmp_path / name, ray=ray) for name, ray in (("here", None), ("there", "local"))]
     assert runs[0].placers == runs[1].placers != []
 

@@ -154,7 +154,7 @@ def test_folders_are_groups():
         ("folder", "(", "neither 'folder' nor a regular expression"),
         ("folder", "q", "names no group for 48 files, such as cat/p0_0.png"),
         ("folder", "p(z?)", "names no group"),
-        ("folder", "p", "finds 1 groups"),
+        ("folder", "p", "finds 1 group "),
         ("photos", "folder", "needs a folder or tar"),
     ],
 )

@@ -10,7 +10,7 @@ from torch.quasirandom import SobolEngine
 
 from audit.pareto.fidelity import FEWEST, expected
 from audit.pareto.outcome import Outcome
-from audit.pareto.pick import pick_policy
+from audit.pareto.pick import _held_against, pick_policy
 from audit.pareto.recommendation import recommended
 from audit.pareto.report import export, lasting, render
 from audit.pareto.run import foretold, open_folder, representatives
@@ -126,7 +126,15 @@ def test_a_bound_on_leakage_is_held_against_the_suite_and_the_upper_end_of_what_
     strict = outcome.full.get(picked.trial.name, (0, 0, outcome.expected.get(picked.trial.name, (0, 0, 0))[2]))
     assert (strict[0] or strict[2]) <= limit
     assert picked.trial != max(by_score, key=lambda trial: trial.values["accuracy"]), "which the score alone allows"
-    assert any("the full suite, and against the upper end" in note for note in picked.notes)
+    assert any("keeps its bound" in note for note in picked.notes) and picked.values["leakage"] in (
+        outcome.full.get(picked.trial.name, outcome.expected.get(picked.trial.name))[0],
+    )
+    attacked = next(trial for trial in outcome.front if trial.name in outcome.full)
+    foretold = next(trial for trial in outcome.front if trial.name in outcome.expected)
+    estimate, _, high = outcome.expected[foretold.name]
+    assert _held_against(outcome, foretold) == (estimate, _held_against(outcome, foretold)[1])
+    assert f"leakage {estimate:.3f}, at most {high:.3f}" in _held_against(outcome, foretold)[1]
+    assert "by the full suite: that estimate" in _held_against(outcome, attacked)[1]
     bounded = replace(outcome, config=replace(outcome.config, at_most=(f"leakage={limit}",)))
     assert bounded.lasting and all(bounded.cautious(trial)["leakage"] <= limit for trial in bounded.lasting)
     assert {r.trial.number for r in recommended(bounded)} <= {trial.number for trial in bounded.lasting}
