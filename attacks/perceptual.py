@@ -53,7 +53,7 @@ class Perceptual(Attack):
         try:
             distance(torch.device("cpu"))
         except LpipsUnavailable as error:
-            return f"attack {cls.name!r} is left out: {error}"
+            return f"attack {cls.name!r} cannot run here: {error}"
         return None
 
     def fit(self, oracle: Oracle) -> None:

@@ -93,7 +93,8 @@ def train_codec(
     target, words = victim_of(victim, weights, image_size, mean, std, device)
     codec(target, words, data, test_data, label_by, symbols or RATES, exit_layer, steps, seed, out_file, _say)
     given = given_victim(victim, weights, image_size, mean, std, label_by)
-    next_step(**given, data=[test_data or data], codec=[out_file])
+    if exit_layer is None:  # presets send after the last layer, for which another codec was not trained
+        next_step(**given, data=[test_data or data], codec=[out_file])
 
 
 @train.command(

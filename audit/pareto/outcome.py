@@ -282,6 +282,7 @@ class Outcome:
             row |= {o.name: trial.values.get(o.name, float("nan")) for o in self.measured}
             if self.full:
                 row["leakage_full_suite"] = self.full.get(trial.name, (float("nan"),))[0]
+            if self.expected:
                 ends = self.expected.get(trial.name, (float("nan"),) * 3)
                 row |= dict(
                     zip(("leakage_expected", "leakage_expected_low", "leakage_expected_high"), ends, strict=True)

@@ -98,6 +98,11 @@ def export(outcome: Outcome) -> Export:
             f"on other {outcome.noun}s (in brackets, ± half of a 95% interval of what merging changes): "
             f"{lasting(outcome)}"
         )
+    if outcome.expected:
+        lines.append(
+            "expected: what the full suite would find in a policy that it did not attack, with a 95% interval, by a "
+            "model that knows the score of all policies and what the suite found in some"
+        )
     lines += [f"note: {n}" for n in outcome.warnings]
     title = f"Pareto front: {len(outcome.front)} of {len(outcome.trials)} policies"
     return Export(title, lines, [*headings, "thresholds"], rows, outcome.table(), content)

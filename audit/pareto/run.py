@@ -190,7 +190,8 @@ def rescored(
     except KeyboardInterrupt:
         note = f"{STOPPED} while the full suite was attacking the front; --resume goes on with it"
         return replace(outcome, notes=(*outcome.notes, note))
-    full = {v.policy: (v.leakage.estimate, v.leakage.low, v.leakage.high) for v in verdicts(run)}
+    found = {v.policy: (v.leakage.estimate, v.leakage.low, v.leakage.high) for v in verdicts(run)}
+    full = {**outcome.full, **found}  # what it found in other policies before, it has found
     store.update(full=full)
     return replace(outcome, full=full)
 

@@ -75,7 +75,7 @@ def test_lpips_sees_the_same_square_of_both():
 def test_without_weights_one_line_says_so_and_all_runs_without_it(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", _refused)
-    with pytest.raises(AtmError, match="'perceptual' is left out: LPIPS needs alexnet") as caught:
+    with pytest.raises(AtmError, match="'perceptual' cannot run here: LPIPS needs alexnet") as caught:
         choose_attacks(("perceptual",), SERVER)
     assert "\n" not in str(caught.value)
     assert "perceptual" not in choose_attacks(("all",), SERVER)[0]
