@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from audit.pareto.outcome import Outcome
 from audit.pareto.pick import _held_against, pick_policy
 from audit.pareto.recommendation import recommended
 from audit.pareto.report import export, lasting, render
-from audit.pareto.run import foretold, open_folder, representatives
+from audit.pareto.run import foretold, open_folder, representatives, rescored
 from audit.pareto.space import Space
 from audit.pareto.trials import Trial
 from tests.audit.pareto.toy import CONFIG, run
@@ -173,3 +174,17 @@ def test_without_the_suite_a_bound_says_that_the_score_is_below_it(searched):
     assert any("held against the ridge score, which lies below" in note for note in picked.notes)
     with open_folder(searched, CONFIG, True, False) as store:
         store.update(full=before["full"], expected=before["expected"])
+
+
+def test_what_the_suite_found_before_it_has_found(searched, monkeypatch):
+    """A search that goes on attacks other policies, and what was refuted is not merely expected again."""
+    outcome = Outcome.read(searched)
+    other = next(trial for trial in outcome.front if trial.name in outcome.expected)
+    interval = SimpleNamespace(estimate=0.7, low=0.6, high=0.8)
+    monkeypatch.setattr("audit.pareto.run.attack", lambda *_, **__: None)
+    monkeypatch.setattr("audit.pareto.run.verdicts", lambda run: [SimpleNamespace(policy=other.name, leakage=interval)])
+    with open_folder(searched, CONFIG, True, False) as store:
+        found = rescored(outcome, store, 1, lambda line: None)
+        assert found.full == {**outcome.full, other.name: (0.7, 0.6, 0.8)} and len(outcome.full) == 4
+        assert Outcome.read(searched).full == found.full
+        store.update(full=outcome.full)
