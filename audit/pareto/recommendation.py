@@ -31,7 +31,8 @@ def recommended(outcome: Outcome) -> list[Recommendation]:
     if "leakage" in names and able:
         evidence = outcome.evidence(able)
         trial = next(t for t in able if t.name == min(evidence.leakage, key=evidence.leakage.__getitem__))
-        left = f", of which {len(evidence.missing)} were not attacked by it" if evidence.missing else ""
+        missing = len(evidence.missing)
+        left = f", of which {missing} {'was' if missing == 1 else 'were'} not attacked by it" if missing else ""
         found.append(Recommendation("privacy first", trial, f"the least leakage by {evidence.words} {allowed}{left}"))
     if outcome.lasting:
         rows = [replace(trial, values=outcome.known(trial)) for trial in outcome.lasting]
