@@ -109,9 +109,21 @@ class _Comparison(_Part):
     task: Line | None
 
 
+class _Swept(_Counted):
+    auxiliary: Count
+
+
+class _Asked(_Part):
+    attacks: list[str] = []
+    codecs: list[str] = []
+    snr: list[float] = []
+    eavesdropper_snr: list[float]
+
+
 class _Sweep(_Part):
     victim: _Name
-    data: _Counted
+    data: _Swept
+    config: _Asked
     threat_in_words: str
     codecs: Annotated[list[_Name], Field(min_length=1)]
     policies: list[_Name] = []

@@ -9,6 +9,7 @@ from scipy.stats import ttest_1samp
 from atm.errors import AtmError
 from atm.store import RunStore
 from privacy_metrics.significance import holm
+from reports.settings import check_sweep
 from reports.sweep import Sweep, sentences, write_sweep
 
 SNRS = (0.0, 10.0, 20.0)
@@ -103,6 +104,13 @@ def test_damage_is_one_clear_error(tmp_path):
     path.unlink()
     with pytest.raises(AtmError, match=r"points\.jsonl is missing"):
         Sweep.read(sweep.folder)
+
+
+@pytest.mark.parametrize(("part", "field"), [("config", "eavesdropper_snr"), ("data", "auxiliary")])
+def test_settings_that_a_page_needs_and_that_are_missing_are_named(tmp_path, part, field):
+    about = planted(tmp_path / "s", {"none": (0.8, 0.9, 0.9)}).about
+    with pytest.raises(AtmError, match=field):
+        check_sweep({**about, part: {k: v for k, v in about[part].items() if k != field}}, tmp_path / "sweep.json")
 
 
 def test_a_sweep_without_a_finished_point_says_so(tmp_path):
