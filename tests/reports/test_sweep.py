@@ -109,7 +109,7 @@ def test_damage_is_one_clear_error(tmp_path):
 @pytest.mark.parametrize(("part", "field"), [("config", "eavesdropper_snr"), ("data", "auxiliary")])
 def test_settings_that_a_page_needs_and_that_are_missing_are_named(tmp_path, part, field):
     about = planted(tmp_path / "s", {"none": (0.8, 0.9, 0.9)}).about
-    with pytest.raises(AtmError, match=field):
+    with pytest.raises(AtmError, match=f"needs a field .{part}"):
         check_sweep({**about, part: {k: v for k, v in about[part].items() if k != field}}, tmp_path / "sweep.json")
 
 
