@@ -159,7 +159,7 @@ def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool,
     from audit.summary import show_judged
     from reports.judged import Judged
 
-    told = ("skipped", "no bounds", "--prior", *(f"{kind.noun}s:" for kind in SIGNALS.values()))
+    told = ("skipped", "--prior", *(f"{kind.noun}s:" for kind in SIGNALS.values()))
     with Progress(loading(config), lambda line: line.startswith(told)) as say:
         run = run_attack(config, folder, resume=resume, force=force, ray=ray, say=say)
     show_judged(Judged.of(run), folder / "report.html", as_json)

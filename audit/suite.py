@@ -39,9 +39,9 @@ def choose_attacks(
             raise AtmError(lacking)
     # Those that take steps come last, and under a time budget the last get what the others left of it.
     cheap_first = sorted(known, key=lambda name: known[name].order)
-    grouped = not names or bool({*names} & {*GROUPS})
+    grouped = _grouped(names)
     usable = [name for name in cheap_first if prior or not known[name].needs_prior]
-    of_group = [name for name in usable if grouped and (known[name].standard or ALL in names)]
+    of_group = [name for name in usable if grouped and _in_group(known[name], names)]
     named = [*asked, *standing]
     wanted = [name for name in cheap_first if name in {*named, *of_group}] if grouped else named
     chosen, denied = [], []
@@ -60,10 +60,17 @@ def choose_attacks(
 
 def lacking(names: tuple[str, ...], signal: str) -> list[str]:
     """Why attacks of a group that was asked for cannot run on this machine, a line for each."""
-    grouped = not names or bool({*names} & {*GROUPS})
-    known = _serving(available(), signal).values()
-    wanted = [attack for attack in known if grouped and (attack.standard or ALL in names)]
-    return [line for attack in wanted if (line := attack.lacks())]
+    wanted = [attack for attack in _serving(available(), signal).values() if _in_group(attack, names)]
+    return [line for attack in wanted if (line := attack.lacks())] if _grouped(names) else []
+
+
+def _grouped(names: tuple[str, ...]) -> bool:
+    """Whether names stand for a group; none stand for the suite."""
+    return not names or bool({*names} & {*GROUPS})
+
+
+def _in_group(attack: type[Method], names: tuple[str, ...]) -> bool:
+    return attack.standard or ALL in names
 
 
 def unblind(chosen: list[str], names: tuple[str, ...], signal: str) -> list[str]:
@@ -112,8 +119,7 @@ def choose_inferences(
 ) -> tuple[list[str], list[str]]:
     """Those asked for, or where no attack or a group of them is named all that are permitted; and those denied."""
     known, chosen, denied = _serving(inferences(), signal), list[str](), list[str]()
-    grouped = not names or bool({*names} & {*GROUPS})
-    for name in known if grouped else [name for name in dict.fromkeys(names) if name in known]:
+    for name in known if _grouped(names) else [name for name in dict.fromkeys(names) if name in known]:
         try:
             require(known[name], threat)
         except KnowledgeError:

@@ -18,10 +18,10 @@ from botorch.models import SingleTaskMultiFidelityGP
 from botorch.models.transforms import Standardize
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
+from audit.pareto.outcome import HALF
 from audit.pareto.trials import Trial
 
 FEWEST = 3  # attacked policies, below which a line through them says nothing of its own error
-HALF = 1.96  # standard deviations of a 95% interval on each side
 SCORE, SUITE = 0.0, 1.0  # the fidelities
 
 Interval = tuple[float, float, float]
