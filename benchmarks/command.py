@@ -34,6 +34,29 @@ class Parser(argparse.ArgumentParser):
         raise AtmError(message)
 
 
+SYSTEM = ("victim", "weights", "image_size", "head", "data")
+
+
+def add_system(parser: Parser, victim: str = "vit_photos", data: str = "photos") -> None:
+    """The options that say which victim and which data; `system` has what was asked for.
+
+    Args:
+        parser: of the benchmark.
+        victim: by default.
+        data: by default.
+    """
+    parser.add_argument("--victim", default=victim, help="shipped victim, timm name, file or folder, as in atm attack")
+    parser.add_argument("--weights", help="safetensors file with a timm victim's weights")
+    parser.add_argument("--image-size", help="side of its pictures in pixels, 224 or 224x160")
+    parser.add_argument("--head", help="file of atm train head, or probe")
+    parser.add_argument("--data", default=data, help="pictures to attack, as in atm attack")
+
+
+def system(asked: argparse.Namespace) -> dict[str, Any]:
+    """What `add_system` added, as fields of a configuration."""
+    return {name: getattr(asked, name) for name in SYSTEM}
+
+
 def run(main: Callable[[], Any]) -> NoReturn:
     """Run a benchmark and end the process as `audit.ending.ended` says."""
     sys.exit(ended(main, sys.argv[1:]))

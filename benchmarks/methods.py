@@ -32,7 +32,7 @@ from atm.store import make_folder
 from atm.victims import Victim, load_victim
 from audit.pareto.privacy import CrossFittedRidge
 from audit.train import with_head
-from benchmarks.command import Parser, fraction, positive, run
+from benchmarks.command import Parser, add_system, fraction, positive, run
 from benchmarks.rows import head, line, stream
 from privacy_metrics.statistics import paired_difference
 
@@ -174,7 +174,7 @@ class Bench:
 
 def rows(options: argparse.Namespace) -> Iterable[Row]:
     """The unmerged victim, and every method at every saving."""
-    victim = load_victim(options.victim, options.weights)
+    victim = load_victim(options.victim, options.weights, image_size=options.image_size)
     channels, height, width = victim.encoder.input_shape
     train_data = options.train or options.data
     victim = with_head(victim, options.head, train_data, options.seed)
@@ -212,10 +212,7 @@ def main() -> None:
     """Print a row per method and saving."""
     parser = Parser("methods", __doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object per line instead of a table")
-    parser.add_argument("--victim", default="vit_photos", help="shipped victim or timm name")
-    parser.add_argument("--weights", help="as in atm attack")
-    parser.add_argument("--head", help="as in atm attack; fitted to training pictures where it is probe")
-    parser.add_argument("--data", default="photos", help="as in atm attack; test pictures")
+    add_system(parser)
     parser.add_argument("--train", help="training pictures; default: those of --data")
     parser.add_argument("--images", type=positive, default=1000, help="test pictures")
     parser.add_argument("--tuning", type=positive, default=4000, help="training pictures")

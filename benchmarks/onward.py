@@ -21,7 +21,7 @@ from attacks.history import History
 from attacks.perceptual import Perceptual
 from attacks.session import Campaign, Session
 from audit.setting import AttackConfig, Setting, prepare
-from benchmarks.command import Parser, positive, run
+from benchmarks.command import Parser, add_system, positive, run
 from benchmarks.rows import stream
 from privacy_metrics import score
 
@@ -71,11 +71,7 @@ def main() -> None:
     """The command line."""
     parser = Parser("onward", __doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object per line, as they come")
-    parser.add_argument("--victim", default="vit_photos", help="as in atm attack, as are the next ones")
-    parser.add_argument("--weights", help="safetensors file with the victim's weights")
-    parser.add_argument("--image-size", help="side of its pictures in pixels")
-    parser.add_argument("--head", help="file of atm train head, or probe")
-    parser.add_argument("--data", default="photos", help="pictures to attack")
+    add_system(parser)
     parser.add_argument("--auxiliary-data", help="the adversary's pictures; default: others of --data")
     parser.add_argument("--codec", default="auto", help="of the link")
     parser.add_argument("--threat", default="server", help="name of a threat model")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -71,7 +72,7 @@ class Remembering:
     def costs(self, unit: Sequence[float]) -> list[float]:
         """Objectives to be minimised at a point of the unit cube of thresholds, as rivals see it."""
         thresholds = tuple(round(self.lowest + float(u) * (1 - self.lowest), 4) for u in unit)
-        values = self.measure(MergePolicy(thresholds)).values
+        values = self.measure(MergePolicy(thresholds + (1.0,) * self.space.behind)).values
         return [-o.sign * values[o.name] for o in self.objectives]
 
 
@@ -147,10 +148,22 @@ def grid(problem: Remembering, evals: int, seed: int) -> None:
 
 
 def fixed_ratio(problem: Remembering, evals: int, seed: int) -> None:
-    """Every whole number of tokens that ToMe can remove in each layer; there are no more such policies."""
+    """Whole numbers of tokens that ToMe can remove in each layer, all of them or evenly as many as there may be."""
+    for remove in np.unique(np.linspace(0, most_removed(problem), evals).round().astype(int)).tolist():
+        problem.measure(removing(problem, remove))
+
+
+def most_removed(problem: Remembering) -> int:
+    """The most tokens that a layer can merge."""
     rows, columns = problem.problem.setting.encoder.patch_grid
-    for remove in range(min(evals, rows * columns // 2 + 1)):
-        problem.measure(MergePolicy.fixed_ratio(remove, problem.problem.setting.encoder.depth))
+    return int(rows * columns // 2)
+
+
+def removing(problem: Remembering, remove: int) -> MergePolicy:
+    """The policy that merges so many tokens in every layer up to the exit."""
+    space = problem.space
+    numbers = (remove,) * space.depth + (0,) * space.behind
+    return replace(MergePolicy.fixed_ratio(remove, len(numbers)), remove=numbers)
 
 
 METHODS: dict[str, Choose] = {

@@ -43,9 +43,9 @@ from audit.pareto.problem import PolicyProblem
 from audit.pareto.proposer import Proposer
 from audit.pareto.run import make_problem
 from audit.pareto.trials import Trial
-from benchmarks.command import Parser, positive, run
+from benchmarks.command import Parser, add_system, positive, run, system
 from benchmarks.doubt import in_doubt
-from benchmarks.rivals import METHODS, Remembering
+from benchmarks.rivals import METHODS, Remembering, most_removed, removing
 from benchmarks.rows import told
 from reports.run import Run
 
@@ -116,7 +116,7 @@ def _on_others(problem: PolicyProblem, config: SearchConfig, count: int) -> Poli
         setting, data=replace(setting.data, victims=others), answers=setting.victim.answers(others), encoded={}
     )
     score = create_score(config.score)
-    return PolicyProblem(changed, problem.measured, score, config.lowest, config.seed + 1)
+    return PolicyProblem(changed, problem.measured, score, config.lowest, config.seed + 1, rules=problem.rules)
 
 
 def _part(memory: Path | None, name: str, config: SearchConfig, others: int = 0) -> Path | None:
@@ -161,11 +161,9 @@ def added(trials: Sequence[Trial], frame: Frame) -> list[float]:
 
 def simple(problem: Remembering) -> dict[str, list[MergePolicy]]:
     """Families of policies with one number: how many tokens, or what part of them, every layer merges."""
-    encoder, space = problem.problem.setting.encoder, problem.space
-    rows, columns = encoder.patch_grid
-    most = rows * columns // 2
+    space, most = problem.space, most_removed(problem)
     return {
-        "fixed-ratio": [MergePolicy.fixed_ratio(round(part * most), encoder.depth) for part in np.linspace(0, 1, 17)],
+        "fixed-ratio": [removing(problem, round(part * most)) for part in np.linspace(0, 1, 17)],
         "equal part": [MergePolicy(space.thresholds([part] * space.depth)) for part in np.linspace(0, 1, 9).tolist()],
     }
 
@@ -251,13 +249,14 @@ def main() -> None:
     parser = Parser("search", __doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, as they come")
     parser.add_argument("--only", choices=["hypervolume", "privacy-score", "reach"], help="default: the first two")
-    parser.add_argument("--victim", default="vit_photos", help="as in atm search")
-    parser.add_argument("--data", default="photos", help="as in atm search")
+    add_system(parser)
     parser.add_argument("--evals", type=positive, default=64, help="policies that each method evaluates, at most")
     parser.add_argument("--seeds", type=positive, default=5, help="searches of each method")
     parser.add_argument("--first-seed", type=int, default=0, help="to spread the seeds over processes")
     parser.add_argument("--held-out", type=int, default=500, help="other pictures to measure fronts on again; 0: none")
     parser.add_argument("--memory", type=Path, help="begin of the names of files with evaluations, shared by runs")
+    parser.add_argument("--like", help="policy file whose rules all policies share, such as the exit, as in atm search")
+    parser.add_argument("--channel", default=SearchConfig.channel, help="as in atm search")
     parser.add_argument("--threat", default="server", help="as in atm search")
     parser.add_argument("--lowest", type=float, default=SearchConfig.lowest, help="as in atm search")
     parser.add_argument("--images", type=positive, default=200, help="that each policy is evaluated on")
@@ -274,8 +273,9 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     config = SearchConfig(
-        victim=asked.victim,
-        data=asked.data,
+        **system(asked),
+        like=asked.like,
+        channel=asked.channel,
         threat=asked.threat,
         evals=asked.evals,
         images=asked.images,

@@ -32,7 +32,7 @@ from audit.setting import prepare
 from audit.suite import choose_attacks
 from audit.target import target
 from audit.train import policy
-from benchmarks.command import Parser, fraction, positive, run
+from benchmarks.command import SYSTEM, Parser, add_system, fraction, positive, run
 from benchmarks.rows import markdown, show, table_of
 from privacy_metrics.statistics import bootstrap_mean
 from reports.recognition import Evidence, evidence
@@ -41,8 +41,7 @@ from reports.verdict import verdicts
 
 METRICS = ("ssim", "psnr", "lpips", "placed", "placed_blindly")  # the last two where tokens have to be placed
 OPTIONS = (
-    "victim", "weights", "image_size", "head", "data", "auxiliary_data", "codec", "channel", "defense", "recogniser",
-    "recogniser_weights", "placer",
+    *SYSTEM, "auxiliary_data", "codec", "channel", "defense", "recogniser", "recogniser_weights", "placer",
 )  # fmt: skip
 CALIBRATED_BY = ("victim", "weights", "image_size", "data", "auxiliary_data")
 HEADINGS = (
@@ -164,11 +163,7 @@ def _by(row: dict[str, Any]) -> str:
 def main() -> None:
     """The command line."""
     parser = Parser("splits", __doc__)
-    parser.add_argument("--victim", default="vit_photos", help="as in atm attack, as are the next three")
-    parser.add_argument("--weights", help="safetensors file with the victim's weights")
-    parser.add_argument("--image-size", help="side of its pictures in pixels, 224 or 224x160")
-    parser.add_argument("--head", help="file of atm train head, or probe")
-    parser.add_argument("--data", default="photos", help="pictures to attack, as in atm attack")
+    add_system(parser)
     parser.add_argument("--auxiliary-data", help="the adversary's pictures; default: others of --data")
     parser.add_argument("--codec", default="uncoded", help="as in atm attack")
     parser.add_argument("--channel", default="awgn:10", help="as in atm attack")
