@@ -24,8 +24,10 @@ from attacks.network import InversionNetwork, Size
 from attacks.oracle import Oracle
 from attacks.ridge import Ridge
 from attacks.training import PIXELS, Schedule, train
+from attacks.varied import Varied
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Seen = tuple[Observation, Tensor, Tensor]
 
 
 @dataclass
@@ -83,14 +85,31 @@ class Decoder(Attack):
         self.history = self.train(oracle, self.loss or oracle.signal.loss, self.schedule, f"the {self.name}")
 
     def train(self, oracle: Oracle, loss: Loss, schedule: Schedule, what: str) -> History:
-        """Train the network further, by a loss of estimates and images."""
-        images, see = oracle.images, self._sight(oracle)
+        """Train the network further, by a loss of estimates and images: hers, and variations of them if time allows."""
+        (rows, held), count = held_out(len(oracle.images)), len(oracle.images)
+        parts = [self._part(oracle, self._sight(oracle))]
+
+        def loss_on(chosen: Tensor) -> Tensor:
+            own = [chosen[chosen < count], chosen[chosen >= count] - count]
+            found = [part(of) for part, of in zip(parts, own, strict=False) if len(of)]
+            seen, starts, images = zip(*found, strict=True)
+            return loss(self._run(*self._inputs(Observation.cat(seen), torch.cat(starts))), torch.cat(images))
+
+        def step() -> None:
+            loss_on(rows[: schedule.batch]).backward()
+            self.network.zero_grad()
+
+        times = Varied.affordable(oracle, schedule, step)
+        if times:
+            varied = oracle.fitted(Varied, times=times)
+            parts.append(self._part(varied.oracle, varied.observe))
+            rows = torch.cat([rows, count + torch.arange(len(varied.oracle.images))])
+        return train(self.network, loss_on, rows, held, schedule, what, oracle.budget)
+
+    def _part(self, oracle: Oracle, see: Callable[[Tensor], Observation]) -> Callable[[Tensor], Seen]:
+        """What is seen of images by their numbers, where the network starts from for them, and the images."""
         starts = kept(self._start(see(rows)) for rows in oracle.batches())
-
-        def loss_on(rows: Tensor) -> Tensor:
-            return loss(self._run(*self._inputs(see(rows), starts[rows])), images[rows])
-
-        return train(self.network, loss_on, *held_out(len(images)), schedule, what, oracle.budget)
+        return lambda rows: (see(rows), starts[rows], oracle.images[rows])
 
     def copied(self) -> Decoder:
         """The same with a network of its own, which may be trained further."""

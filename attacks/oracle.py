@@ -35,6 +35,7 @@ class Doors:
     fitted: Callable[[type[Any], ThreatModel, Budget, dict[str, Any]], Any]
     shared: Callable[[type[Any], ThreatModel, Budget, dict[str, Any]], Any]
     under: Callable[[MergePolicy, ThreatModel, Budget], Oracle]
+    over: Callable[[Rows, ThreatModel, Budget], Oracle]
     width: int
 
 
@@ -162,6 +163,13 @@ class Oracle:
         """
         self.threat.require(OWN_DEVICE, "a device of her own")
         return self.doors.under(policy, self.threat, self.budget)
+
+    def over(self, images: Rows) -> Oracle:
+        """The same adversary with other images of hers ``[n, C, H, W]`` by rows, without labels.
+
+        They are sent when she first observes them, which raises `KnowledgeError` where she has not so many queries.
+        """
+        return self.doors.over(images, self.threat, self.budget)
 
     def without(self, less: Knowledge) -> Oracle:
         """The same adversary pretending to know less, as far as she can."""

@@ -125,6 +125,7 @@ class Session:
             fitted=lambda make, who, within, parameters: self._fit(make, who, within, parameters),
             shared=lambda make, who, within, parameters: self._share(make, who, within, parameters),
             under=lambda policy, who, within: self.under(policy).oracle(within, who),
+            over=lambda images, who, within: self.over(images).oracle(within, who),
             width=max(self.link.encoder.width, 2 * self.link.codec.symbols_per_token),
         )
         budget = self.budget() if budget is None else budget
@@ -180,6 +181,10 @@ class Session:
                 queries=self.queries,
             )
         return self._under[policy]
+
+    def over(self, images: Rows) -> Session:
+        """The same adversary with other images of hers, without labels."""
+        return Session(self.link, self.threat, images, campaign=self.campaign, queries=self.queries)
 
     def _tap(self, images: Tensor, draw: int, threat: ThreatModel) -> Observation:
         heard = Observation.cat(list(self._hear(images, draw, threat)))

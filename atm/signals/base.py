@@ -25,6 +25,7 @@ class Signal(ABC):
         suffix: of the files in which a run keeps them.
         fills: whether every one fills all its places; a sentence may be shorter.
         smooth: whether one can be changed by a little, as bounds ask that differentiate what is sent by it.
+        divisible: whether a part of one, enlarged and mirrored, might be another of its kind.
         shape: of one, without the batch.
     """
 
@@ -38,6 +39,7 @@ class Signal(ABC):
     suffix: ClassVar[str]
     fills: ClassVar[bool] = True
     smooth: ClassVar[bool] = True
+    divisible: ClassVar[bool] = False
 
     shape: tuple[int, ...]
 

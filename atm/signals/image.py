@@ -25,6 +25,7 @@ class ImageSignal(ArraySignal):
     leakage: ClassVar[str] = "ssim"
     bar: ClassVar[Bar] = SSIM_BAR
     suffix: ClassVar[str] = "png"
+    divisible: ClassVar[bool] = True
 
     def store(self, signals: Tensor) -> list[bytes]:
         """As PNG of 8 bits a channel."""

@@ -1,0 +1,116 @@
+"""More pictures out of the adversary's own: parts of them, enlarged, half of them mirrored, and what she sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from atm.knowledge import Knowledge
+from atm.rows import Rows
+from atm.threat import Observation
+from attacks.alignment import ALIGNABLE
+from attacks.base import Method, held_out
+from attacks.oracle import Oracle
+from attacks.training import Schedule
+
+OFTEN, MOST = 10, 8  # times that each picture is seen in a training; variations of each
+ROOM = 2**32  # bytes of what is seen of all variations
+FEW = 32  # pictures that tell what sending takes
+AREA, ASPECT = (0.6, 1.0), (0.8, 1.25)  # of a part, relative to the whole and its shape
+
+
+class Variations(Rows):
+    """Parts of pictures in their size, by rows: all of them once, then again with other parts, and so on.
+
+    Args:
+        originals: ``[N, C, H, W]`` by rows.
+        chosen: ``[n]``, which of them.
+        times: how many variations of each. The parts are drawn from torch's generator.
+    """
+
+    def __init__(self, originals: Rows, chosen: Tensor, times: int) -> None:
+        self.originals, self.chosen, self.device = originals, chosen, originals.device
+        self.shape = torch.Size((times * len(chosen), *originals.shape[1:]))
+        self.views = _views(len(self))
+
+    def to(self, device: torch.device) -> Variations:
+        """The same parts, on another device."""
+        made = object.__new__(Variations)
+        made.__dict__ |= self.__dict__ | {"originals": self.originals.to(device), "device": device}
+        return made
+
+    def _read(self, rows: Tensor) -> Tensor:
+        rows = rows.cpu()
+        whole = self.originals[self.chosen[rows % len(self.chosen)]]
+        where = affine_grid(self.views[rows].to(whole), list(whole.shape), align_corners=False)
+        return grid_sample(whole, where, padding_mode="border", align_corners=False)
+
+
+def _views(count: int) -> Tensor:
+    """``[count, 2, 3]``: affine maps from a part's coordinates in [-1, 1] to the whole's."""
+    area, aspect = (low + (high - low) * torch.rand(count) for low, high in (AREA, ASPECT))
+    wide, high = (side.sqrt().clamp_max(1) for side in (area * aspect, area / aspect))
+    across, down = ((2 * torch.rand(count) - 1) * (1 - side) for side in (wide, high))
+    mirrored = torch.where(torch.rand(count) < 0.5, -1.0, 1.0)
+    nothing = torch.zeros(count)
+    rows = (wide * mirrored, nothing, across), (nothing, high, down)
+    return torch.stack([torch.stack(row, 1) for row in rows], 1)
+
+
+@dataclass
+class Varied(Method):
+    """Variations of the pictures that attacks train on, sent once for all attacks that want them.
+
+    A network that sees few pictures often learns these by heart: with 1,800 of CIFAR-10, aggressively merged, a decoder
+    stops gaining after 25 rounds, and three variations of each are worth half a decibel.
+
+    Attributes:
+        times: how many of each picture.
+    """
+
+    name: ClassVar[str] = "varied"
+
+    times: int = 1
+
+    @staticmethod
+    def affordable(oracle: Oracle, schedule: Schedule, step: Callable[[], object]) -> int:
+        """How many variations of each picture are worth sending before a training.
+
+        So many that each is seen `OFTEN` times, at most `MOST`, as far as a quarter of the time and `ROOM` reach. None
+        where parts of what she has are nothing of its kind, or where somebody counts what she sends.
+
+        Args:
+            oracle: of the adversary.
+            schedule: of the training.
+            step: does what one of its steps does, and leaves no trace.
+        """
+        threat, count = oracle.threat, len(held_out(len(oracle.images))[0])
+        if not oracle.signal.divisible or not (threat.runs_the_device or threat.queries is None):
+            return 0
+        steps = oracle.budget.steps("training before variations", schedule.steps, step)
+        most = min(MOST, ROOM // (4 * oracle.doors.width * int(oracle.lengths.sum())))
+        wanted = min(most, steps * schedule.batch // (OFTEN * count))
+        few = oracle.images[: min(FEW, count)]
+        sending = oracle.budget.part(1 / 4, "varied")
+        return sending.steps("sending", wanted, lambda: oracle.tap(few), times=-(-count // len(few)), least=0)
+
+    def fit(self, oracle: Oracle) -> None:
+        """Draw the parts and send them; where the merge map is hidden, find it."""
+        train, _ = held_out(len(oracle.images))
+        self.oracle = oracle.over(Variations(oracle.images, train, self.times))
+        self.source = None
+        if Knowledge.MERGE_MAP not in oracle.knows and any(option in oracle.knows for option in ALIGNABLE):
+            parts = [oracle.complete(self.oracle.observe(rows)).tokens.source for rows in self.oracle.batches()]
+            self.source = torch.cat([part for part in parts if part is not None])
+
+    def observe(self, rows: Tensor) -> Observation:
+        """What she sees of variations by their numbers, with a merge map where she has or can find one."""
+        seen = self.oracle.observe(rows)
+        if self.source is None:
+            return seen
+        return replace(seen, tokens=replace(seen.tokens, source=self.source[rows]))
