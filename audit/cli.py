@@ -15,6 +15,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from atm.store import BEGUN
 from audit import export_cli, live_cli
 from audit.ending import DEBUG, ended
 from audit.files_cli import calibrate, convert
@@ -48,7 +49,7 @@ def options(
     ] = False,
     debug: Annotated[bool, typer.Option(DEBUG, help="Print the trace of an error; stands anywhere.")] = False,
 ) -> None:
-    """How much do the tokens of a split vision transformer give away? Attacks, verdicts, and a search for policies."""
+    """What do tokens of a split transformer give away of pictures, text and sound? Attacks, verdicts and searches."""
 
 
 @app.command(epilog="Example: `atm demo`")
@@ -272,7 +273,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # of the libraries' own calls
     words = sys.argv[1:]
     sys.argv[1:] = [word for word in words if word != DEBUG]  # wherever it stands
-    sys.exit(ended(lambda: app(standalone_mode=False), words, gone_on_with(sys.argv[1:])))
+    sys.exit(ended(lambda: app(standalone_mode=False), words, lambda: gone_on_with(sys.argv[1:])))
 
 
 def _resumable(group: typer.Typer) -> frozenset[str]:
@@ -290,12 +291,17 @@ RESUMABLE, TRAINED = _resumable(app), _resumable(train)
 def gone_on_with(words: list[str]) -> str:
     """The command line that goes on with what one began; empty where its command has no ``--resume``.
 
+    Before a folder that ``--force`` replaces is begun anew, what is there to go on with is the old: the same is asked
+    for again.
+
     Args:
         words: of the command line, behind ``atm``.
     """
     able, named = (TRAINED, words[1:]) if words[:1] == ["train"] else (RESUMABLE, words)
     if not named or named[0] not in able:
         return ""
+    if "--force" in words and not BEGUN:
+        return shlex.join(["atm", *words])
     return shlex.join(["atm", *(word for word in words if word not in ("--force", "--resume")), "--resume"])
 
 
