@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+SINGULAR = {"are": "is", "were": "was", "have": "has"}
+
 
 def printable(text: object) -> str:
     r"""The text on one line; control characters are escaped as Python does (``\x1b``, ``\n``, ``\udcff``).
@@ -23,5 +25,13 @@ def examples(names: Sequence[str], most: int = 3) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 picture`` or ``2 pictures``: a noun whose plural has an s."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """``1 picture`` or ``2,000 pictures``: a noun whose plural has an s."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def told_of(number: int, words: str) -> str:
+    """``1 line is empty`` or ``2 lines are empty``: what is said of several things by their noun and a verb."""
+    if number != 1:
+        return f"{number:,} {words}"
+    noun, verb, rest = words.split(" ", 2)
+    return f"1 {noun.removesuffix('s')} {SINGULAR.get(verb, verb)} {rest}"

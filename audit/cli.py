@@ -15,11 +15,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from atm.store import BEGUN
 from audit import export_cli, live_cli
 from audit.ending import DEBUG, ended
 from audit.files_cli import calibrate, convert
 from audit.options import Accept, Budget, Experiment, Force, Json, Quick, Ray, Resume, configured, of_system, out
-from audit.progress import Progress
+from audit.progress import Progress, loading
 from audit.report_cli import leaderboard, report
 from audit.search_cli import pick, search
 from audit.selfcheck_cli import selfcheck
@@ -48,7 +49,7 @@ def options(
     ] = False,
     debug: Annotated[bool, typer.Option(DEBUG, help="Print the trace of an error; stands anywhere.")] = False,
 ) -> None:
-    """How much do the tokens of a split vision transformer give away? Attacks, verdicts, and a search for policies."""
+    """What do tokens of a split transformer give away of pictures, text and sound? Attacks, verdicts and searches."""
 
 
 @app.command(epilog="Example: `atm demo`")
@@ -140,27 +141,27 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare merging with other defences, with dropping of its bandwidth and with noise of its accuracy."""
-    from audit.compare import CompareConfig
-    from audit.compare import compare as run_compare
-    from audit.probing import loading
-    from audit.showing import show
-    from reports.export import of_comparison
+    with loading():
+        from audit.compare import CompareConfig
+        from audit.compare import compare as run_compare
+        from audit.showing import show
+        from reports.export import of_comparison
 
     config = configured(context, CompareConfig, experiment, budget=budget or None)
-    with Progress(loading(config)) as say:
+    with Progress() as say:
         made = run_compare(config, out_folder, resume=resume, force=force, ray=ray, say=say)
     show(of_comparison(made), as_json, {"page": out_folder / "compare.html"})
 
 
 def _attack(config: Any, folder: Path, resume: bool, force: bool, as_json: bool, ray: str | None = None) -> None:
-    from atm.signals import SIGNALS
-    from audit.evaluate import attack as run_attack
-    from audit.probing import loading
-    from audit.summary import show_judged
-    from reports.judged import Judged
+    with loading():
+        from atm.signals import SIGNALS
+        from audit.evaluate import attack as run_attack
+        from audit.summary import show_judged
+        from reports.judged import Judged
 
     told = ("skipped", "--prior", *(f"{kind.noun}s:" for kind in SIGNALS.values()))
-    with Progress(loading(config), lambda line: line.startswith(told)) as say:
+    with Progress(kept=lambda line: line.startswith(told)) as say:
         run = run_attack(config, folder, resume=resume, force=force, ray=ray, say=say)
     show_judged(Judged.of(run), folder / "report.html", as_json)
 
@@ -208,17 +209,17 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Measure accuracy and leakage to server and eavesdropper over channels and SNRs, and draw them."""
-    from audit.probing import loading
-    from audit.showing import show
-    from audit.sweep import SweepConfig, grid
-    from audit.sweep import sweep as run_sweep
-    from reports.export import of_sweep
-    from reports.sweep import Sweep
+    with loading():
+        from audit.showing import show
+        from audit.sweep import SweepConfig, grid
+        from audit.sweep import sweep as run_sweep
+        from reports.export import of_sweep
+        from reports.sweep import Sweep
 
     read = {"snr": snr, "eavesdropper_snr": eavesdropper_snr}
     ranges = {field: grid(text) for field, text in read.items() if text is not None}
     config = configured(context, SweepConfig, experiment, **ranges)
-    with Progress(loading(config)) as say:
+    with Progress() as say:
         page = run_sweep(config, out_folder, resume=resume, force=force, ray=ray, say=say)
     show(of_sweep(Sweep.read(out_folder)), as_json, {"report": page})
 
@@ -231,7 +232,8 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """What there is by name."""
-    from audit.listing import listing
+    with loading():
+        from audit.listing import listing
 
     rows = listing(what)
     if as_json:
@@ -271,7 +273,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # of the libraries' own calls
     words = sys.argv[1:]
     sys.argv[1:] = [word for word in words if word != DEBUG]  # wherever it stands
-    sys.exit(ended(lambda: app(standalone_mode=False), words, gone_on_with(sys.argv[1:])))
+    sys.exit(ended(lambda: app(standalone_mode=False), words, lambda: gone_on_with(sys.argv[1:])))
 
 
 def _resumable(group: typer.Typer) -> frozenset[str]:
@@ -289,12 +291,17 @@ RESUMABLE, TRAINED = _resumable(app), _resumable(train)
 def gone_on_with(words: list[str]) -> str:
     """The command line that goes on with what one began; empty where its command has no ``--resume``.
 
+    Before a folder that ``--force`` replaces is begun anew, what is there to go on with is the old: the same is asked
+    for again.
+
     Args:
         words: of the command line, behind ``atm``.
     """
     able, named = (TRAINED, words[1:]) if words[:1] == ["train"] else (RESUMABLE, words)
     if not named or named[0] not in able:
         return ""
+    if "--force" in words and not BEGUN:
+        return shlex.join(["atm", *words])
     return shlex.join(["atm", *(word for word in words if word not in ("--force", "--resume")), "--resume"])
 
 

@@ -25,13 +25,14 @@ BUG, BAD_INPUT, NOT_WRITTEN, STOPPED, NO_READER, TERMINATED = 1, 2, 3, 130, 141,
 DEBUG = "--debug"
 
 
-def ended(command: Callable[[], Any], words: list[str], again: str = "") -> int:
+def ended(command: Callable[[], Any], words: list[str], again: Callable[[], str] = str) -> int:
     """Run a command and say in one line what stopped it.
 
     Args:
         command: without arguments; what it returns is its exit code, None for 0.
         words: of the command line, for the log of a bug; ``--debug`` among them lets every error through.
-        again: the command line that goes on with it, for whoever stopped it; empty where nothing can be gone on with.
+        again: gives the command line that goes on with it, for whoever stopped it; empty where nothing can be gone on
+            with.
 
     Returns:
         0, 1 for a bug of ours, 2 for bad input, 3 for what could not be written, 130 for Ctrl-C, 141 for output that
@@ -54,7 +55,8 @@ def ended(command: Callable[[], Any], words: list[str], again: str = "") -> int:
         return code
     if code in (STOPPED, TERMINATED):  # typer turns Ctrl-C into the first
         what = "stopped" if code == STOPPED else "ended by SIGTERM"
-        console.print(escape(printable(f"{what}; go on with: {again}" if again else what)), soft_wrap=True)
+        onward = again()
+        console.print(escape(printable(f"{what}; go on with: {onward}" if onward else what)), soft_wrap=True)
     return int(code or 0)
 
 

@@ -21,6 +21,7 @@ from atm.link import Link, Transmission
 from atm.policy import MergePolicy
 from atm.seeds import seed_of
 from atm.store import StoredRun
+from atm.text import counted
 from atm.threat import ThreatModel
 from attacks import Attack, available, inferences
 from attacks.beginning import ELSEWHERE, Beginning
@@ -169,7 +170,7 @@ def _evaluate_policy(
         rows = _link_rows(link, transmission, setting.answers.truth, answered.numbers)
         results.add_link(policy.name, rows, repeat)
     if not all(results.finished(policy.name, name, repeat) for name in setting.attacks):
-        hers = f"{len(setting.data.hers)} {setting.signal.noun}s"
+        hers = counted(len(setting.data.hers), setting.signal.noun)
         say(f"encoding the adversary's {hers} by {policy.name}{_again(repeat)}")
         setting.encodings(policy).prepare()  # which is no attack's time: others find it done
     shares = Shares(config.budget, {name: _share(name, session.threat) for name in setting.attacks})

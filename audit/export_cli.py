@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from audit.options import Classes, Codec, Head, ImageSize, Mean, Std, Victim, Weights, configured, out
+from audit.progress import loading
 
 
 def export(
@@ -26,11 +27,12 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> None:
     """Write encoder and codec as an ONNX graph from a picture to symbols."""
-    from atm.store import write
-    from audit.exporting import as_onnx
-    from audit.live.system import LiveConfig, resolve
-    from audit.making import refuse_to_replace
-    from audit.showing import foreign
+    with loading():
+        from atm.store import write
+        from audit.exporting import as_onnx
+        from audit.live.system import LiveConfig, resolve
+        from audit.making import refuse_to_replace
+        from audit.showing import foreign
 
     refuse_to_replace(out_file, force, ".onnx")
     config = configured(context, LiveConfig, None, policies=(policy,), device="cpu")

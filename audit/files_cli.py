@@ -11,6 +11,7 @@ from rich.markup import escape
 from audit.making import Replace, given_victim, refuse_to_replace, victim_of
 from audit.next_step import next_step
 from audit.options import Device, ImageSize, LabelBy, Mean, Seed, Std, Victim, Weights, out
+from audit.progress import loading
 
 
 def calibrate(
@@ -32,7 +33,8 @@ def calibrate(
     force: Replace = False,
 ) -> None:
     """Choose a victim's merging policy by what it saves: the presets fit only the victims that they were made for."""
-    from audit.train import policy
+    with loading():
+        from audit.train import policy
 
     refuse_to_replace(out_file, force, ".yaml")
     target, _ = victim_of(victim, weights, image_size, mean, std, device)
@@ -50,7 +52,8 @@ def convert(
     force: Replace = False,
 ) -> None:
     """Turn a pickled state dict into safetensors, for --weights; nothing but tensors is read from the pickle."""
-    from atm.victims.pickles import convert as convert_pickle
+    with loading():
+        from atm.victims.pickles import convert as convert_pickle
 
     refuse_to_replace(target, force)
     out.print(escape(convert_pickle(source, target)), soft_wrap=True)

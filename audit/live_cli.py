@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
+from atm.text import printable
 from audit.options import Channel, Experiment, Json, Seed, Threat, configured, of_system, out
+from audit.progress import Progress, loading
 
 Policy = Annotated[str, typer.Option(help="Policy preset, uniform-T, tome-R or YAML file.")]
 Policies = Annotated[
@@ -35,11 +38,12 @@ def serve(
     wait: Annotated[float, typer.Option(help="Milliseconds for which a frame waits for others to go with.")] = 0.0,
 ) -> None:
     """Answer devices: decode their tokens, run the remaining layers and the task head. Ctrl-C ends it."""
-    from audit.live.server import Server
-    from audit.live.serving import Serving, check
-    from audit.live.showing import say_line, until_asked
-    from audit.live.sockets import ROUTER, Address, key_for, network
-    from audit.live.system import LiveConfig, resolve
+    with loading():
+        from audit.live.server import Server
+        from audit.live.serving import Serving, check
+        from audit.live.showing import say_line, until_asked
+        from audit.live.sockets import ROUTER, Address, key_for, network
+        from audit.live.system import LiveConfig, resolve
 
     where = Address.parse(listen)
     shared = key_for(key, insecure, [where])
@@ -88,16 +92,17 @@ def device(
     as_json: Json = False,
 ) -> None:
     """Send pictures: encode, merge, defend and code them, and print the answers."""
-    from atm.errors import AtmError
-    from audit.live.choosing import Choice
-    from audit.live.controller import Controller
-    from audit.live.device import Uplink, stream
-    from audit.live.measured import candidates
-    from audit.live.showing import say_line, show_answer, until_asked
-    from audit.live.sockets import DEALER, Address, key_for, network
-    from audit.live.sources import Newest, shots, source_of
-    from audit.live.system import LiveConfig, resolve
-    from audit.live.watching import overhearing, watched
+    with loading():
+        from atm.errors import AtmError
+        from audit.live.choosing import Choice
+        from audit.live.controller import Controller
+        from audit.live.device import Uplink, stream
+        from audit.live.measured import candidates
+        from audit.live.showing import say_line, show_answer, until_asked
+        from audit.live.sockets import DEALER, Address, key_for, network
+        from audit.live.sources import Newest, shots, source_of
+        from audit.live.system import LiveConfig, resolve
+        from audit.live.watching import overhearing, watched
 
     where, heard = Address.parse(connect), None if ear is None else Address.parse(ear)
     shared = key_for(key, insecure, [where, *([heard] if heard else [])])
@@ -142,10 +147,11 @@ def channel(
     seed: Seed = 0,
 ) -> None:
     """Stand between devices and a server as the air does: noise, fading, bursts, bandwidth and delay."""
-    from audit.live.protocol import MOST_BYTES
-    from audit.live.relay import Air, Relay, schedule_of
-    from audit.live.showing import say_line, until_asked
-    from audit.live.sockets import DEALER, PUB, ROUTER, Address, key_for, network
+    with loading():
+        from audit.live.protocol import MOST_BYTES
+        from audit.live.relay import Air, Relay, schedule_of
+        from audit.live.showing import say_line, until_asked
+        from audit.live.sockets import DEALER, PUB, ROUTER, Address, key_for, network
 
     here, there, heard = Address.parse(listen), Address.parse(connect), None if ears is None else Address.parse(ears)
     shared = key_for(key, insecure, [here, there, *([heard] if heard else [])])
@@ -182,13 +188,13 @@ def listen(
     as_json: Json = False,
 ) -> None:
     """Listen at the air, rebuild every frame with a fitted attack, and show what comes out."""
-    from atm.errors import AtmError
-    from audit.live.ear import fitted
-    from audit.live.listening import Pictures, listen_to
-    from audit.live.showing import say_line, show_rebuilt, until_asked
-    from audit.live.sockets import Address, key_for, network
-    from audit.live.system import LiveConfig
-    from audit.progress import Progress
+    with loading():
+        from atm.errors import AtmError
+        from audit.live.ear import fitted
+        from audit.live.listening import Pictures, listen_to
+        from audit.live.showing import say_line, show_rebuilt, until_asked
+        from audit.live.sockets import Address, key_for, network
+        from audit.live.system import LiveConfig
 
     where, told = Address.parse(connect), None if publish is None else Address.parse(publish)
     shared = key_for(key, insecure, [where, *([told] if told else [])])
@@ -222,11 +228,12 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Measure the latency of every stage of a frame on this machine, memory, and energy where it is counted."""
-    from atm.errors import AtmError
-    from audit.live.profiling import profile as run_profile
-    from audit.live.showing import show_profile
-    from audit.live.sources import shots, source_of
-    from audit.live.system import LiveConfig, resolve
+    with loading():
+        from atm.errors import AtmError
+        from audit.live.profiling import profile as run_profile
+        from audit.live.showing import show_profile
+        from audit.live.sources import shots, source_of
+        from audit.live.system import LiveConfig, resolve
 
     config = configured(context, LiveConfig, experiment, policies=(policy,))
     live = resolve(config, sends=True)
@@ -241,7 +248,6 @@ def key(
 ) -> None:
     """Write a new key, which device, server, channel and listener share."""
     from audit.live.keys import write
-    from audit.showing import foreign
 
     write(out_file)
-    out.print(f"wrote {foreign(out_file)}", soft_wrap=True)
+    out.print(escape(printable(f"wrote {out_file}")), soft_wrap=True)

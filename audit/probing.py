@@ -7,8 +7,6 @@ from atm.data.kinds import source
 from atm.errors import AtmError
 from atm.victims import Victim, probe
 from audit.attack_config import AttackConfig
-from audit.system import System
-from audit.target import PROBE
 
 PROBED = 2000  # pictures that such a head is fitted to, at most
 
@@ -29,8 +27,3 @@ def probed(victim: Victim, config: AttackConfig, attacked: Samples) -> tuple[Vic
     if train.classes != attacked.classes:
         raise AtmError(f"{config.data} has other classes to train on than to attack; give --head FILE")
     return probe.probed(victim, train, seed=config.seed), frozenset(train.hashes)
-
-
-def loading(config: System) -> str:
-    """What goes on before the first step, for people: of a large victim a head may take minutes to fit."""
-    return f"loading, and fitting a head to at most {PROBED:,} signals" if config.head == PROBE else "loading"

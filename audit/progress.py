@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.status import Status
 from rich.text import Text
 
 from atm.text import printable
@@ -21,6 +22,11 @@ from audit.pace import Pace
 
 EVERY = 10.0  # seconds between two lines where there is no terminal
 COUNTED = re.compile(r"(?:(.*) )?\[([0-9]{1,9})/([0-9]{1,9})\] (.*)", re.DOTALL)  # how a line begins that says how far
+
+
+def loading(to: Console = console) -> Status:
+    """Says in a terminal, while it is entered, that libraries are loaded, which takes seconds; elsewhere nothing."""
+    return to.status("loading")
 
 
 class _Left(ProgressColumn):

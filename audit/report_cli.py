@@ -13,6 +13,7 @@ import typer
 from atm.errors import AtmError, unknown
 from atm.store import KINDS, write
 from audit.options import Accept, Json, out
+from audit.progress import loading
 
 if TYPE_CHECKING:
     from reports.export import Export
@@ -48,7 +49,8 @@ def report(
         raise AtmError(f"--against and --accept judge an attack's run; {run} holds a {KINDS[kind].noun}")
     if kind == "merging":
         raise AtmError(f"{run} holds a {KINDS[kind].noun}, which has a card and no report; attack its policy.yaml")
-    kept = _attack(run, against or [], accept) if kind == "attack" else READERS[kind](run)
+    with loading():
+        kept = _attack(run, against or [], accept) if kind == "attack" else READERS[kind](run)
     if form == HTML:
         page = kept.page()
         if to is not None:
@@ -65,8 +67,9 @@ def leaderboard(
     as_json: Json = False,
 ) -> None:
     """Set the results of many runs side by side, the least leakage first."""
-    from audit.showing import foreign, show_table
-    from reports.leaderboard import leaderboard, records, render, warnings
+    with loading():
+        from audit.showing import foreign, show_table
+        from reports.leaderboard import leaderboard, records, render, warnings
 
     rows = leaderboard(places)
     if to is not None:

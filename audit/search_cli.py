@@ -11,7 +11,7 @@ import typer
 from atm.errors import AtmError
 from audit.ending import STOPPED
 from audit.options import EXPERIMENTS, Force, Json, Ray, Resume, configured, of_system, out
-from audit.progress import Progress
+from audit.progress import Progress, loading
 
 
 @of_system(before="evals")
@@ -54,11 +54,11 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search policies that are good in several objectives at once, leakage among them."""
-    from audit.pareto import SearchConfig
-    from audit.pareto import search as run_search
-    from audit.pareto.report import export
-    from audit.probing import loading
-    from audit.showing import show
+    with loading():
+        from audit.pareto import SearchConfig
+        from audit.pareto import search as run_search
+        from audit.pareto.report import export
+        from audit.showing import show
 
     experiment = next((word for word in context.args if Path(word).suffix in EXPERIMENTS), None)
     words = [word for word in context.args if word != experiment]
@@ -66,7 +66,7 @@ def search(
         raise AtmError(f"unexpected {' '.join(words)!r}; names of objectives follow --objectives")
     names = " ".join([*(objectives or ()), *words]).replace(",", " ").split()
     config = configured(context, SearchConfig, experiment, objectives=names or SearchConfig.objectives)
-    with Progress(loading(config), lambda line: line.startswith("note") or "failed" in line) as say:
+    with Progress(kept=lambda line: line.startswith("note") or "failed" in line) as say:
         found = run_search(
             config,
             out_folder,
@@ -92,8 +92,9 @@ def pick(
     as_json: Json = False,
 ) -> None:
     """The policy of a search that is best for one's own constraints, as a file for atm attack --policy."""
-    from audit.pareto.pick import pick_policy
-    from reports.numbers import plain
+    with loading():
+        from audit.pareto.pick import pick_policy
+        from reports.numbers import plain
 
     picked = pick_policy(run, at_least or (), at_most or (), minimize, maximize)
     trial, path = picked.trial, picked.path

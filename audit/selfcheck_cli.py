@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from audit.options import Seed, out
-from audit.progress import Progress
+from audit.progress import Progress, loading
 
 
 def selfcheck(
@@ -24,7 +24,8 @@ def selfcheck(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line on standard output.")] = False,
 ) -> None:
     """Judge planted systems whose right verdict is known; exit code 1 if the evaluator is wrong about any."""
-    from audit.selfcheck import selfcheck as judge_all
+    with loading():
+        from audit.selfcheck import selfcheck as judge_all
 
     if null:
         _false_alarms(null, as_json)
@@ -49,8 +50,9 @@ def selfcheck(
 
 
 def _false_alarms(seeds: int, as_json: bool) -> None:
-    from audit.selfcheck import false_alarms
-    from reports.numbers import show
+    with loading():
+        from audit.selfcheck import false_alarms
+        from reports.numbers import show
 
     with Progress() as say:
         found = false_alarms(seeds, say=say)

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from audit.options import out
 from audit.showing import show_table
+from privacy_metrics import METRICS
 from privacy_metrics.statistics import Interval
 from reports.judged import Judged
 from reports.measure import NO_TASK
@@ -37,7 +38,7 @@ def show_judged(judged: Judged, report: Path, as_json: bool) -> None:
         return
     task = run.about["task"]
     leakage = f"leakage ({run.measured})"
-    headings = ["policy", *([task] if task else []), "GFLOPs", "tokens", leakage, "blind", "rebuilt", "deploy?",
+    headings = ["policy", *([task] if task else []), "GFLOPs", "tokens", leakage, "blind", "recognised", "deploy?",
                 "verdict"]  # fmt: skip
     rows = []
     for v, decision in zip(found, decisions, strict=True):
@@ -58,8 +59,10 @@ def show_judged(judged: Judged, report: Path, as_json: bool) -> None:
     for line in sentences(run):
         out.print(escape(line))
     out.print(f"[bold]{escape(judged.advice)}[/]")
+    elsewhere = tuple(metric.label for metric in METRICS.values() if metric.name != run.measure)  # scores of the page
     for note in run.about["notes"]:
-        out.print(f"[yellow]note[/]: {escape(note)}")
+        if not note.startswith(elsewhere):
+            out.print(f"[yellow]note[/]: {escape(note)}")
     out.print(f"report: {report}", soft_wrap=True)
 
 

@@ -20,6 +20,7 @@ from atm.link import Link
 from atm.rows import Held
 from atm.seeds import seed_of
 from atm.store import RunStore
+from atm.text import counted
 from atm.threat import ThreatModel
 from attacks import available
 from attacks.session import Campaign, Session
@@ -108,9 +109,9 @@ def sweep(
 
 
 def _sweep(config: SweepConfig, folder: RunStore, say: Callable[[str], None], apart: bool) -> Path:
-    bench = Bench(config)
+    bench = Bench(config, say)
     folder.begin({key: value for key, value in bench.about.items() if key not in ("channel", "codec")})
-    folder.write_json(FRAMES, bench.frames())
+    folder.write_json(FRAMES, bench.frames(say))
     done = {tuple(point[key] for key in ("policy", "codec", "channel", "snr")) for point in folder.records(POINTS)}
     points = [
         Point(name, channel, snr)
@@ -167,13 +168,17 @@ class Swept:
 class Bench:
     """Everything that a sweep needs at each of its points, loaded and checked once.
 
+    Args:
+        config: what is swept.
+        say: called with a line for each step.
+
     Raises:
         AtmError: anything in the configuration is unknown, unreadable or does not fit the rest.
     """
 
-    def __init__(self, config: SweepConfig) -> None:
+    def __init__(self, config: SweepConfig, say: Callable[[str], None] = lambda line: None) -> None:
         self.config = config
-        self.setting = setting = prepare(config.attack())
+        self.setting = setting = prepare(config.attack(), say)
         if setting.threat.channel is not None:
             raise AtmError(f"threat model {config.threat!r} has a channel; a sweep takes it as --eavesdropper-channel")
         assert setting.victim is not None
@@ -229,12 +234,14 @@ class Bench:
             "eavesdropper": eavesdroppers,
         }
 
-    def frames(self) -> dict[str, Any]:
+    def frames(self, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
         """For each policy the tokens of every picture at hand, attacked or not, and the pictures' classes."""
-        lengths = {
-            system.policy: torch.cat([part.lengths for part in (system.victims, system.auxiliary)]).tolist()
-            for system in self.systems.values()
-        }
+        lengths: dict[str, list[int]] = {}
+        for system in self.systems.values():
+            if system.policy not in lengths:  # computed here for all codecs and points
+                say(f"encoding {counted(len(self.labels), self.setting.signal.noun)} by {system.policy}")
+                both = system.victims, system.auxiliary
+                lengths[system.policy] = torch.cat([part.lengths for part in both]).tolist()
         return {"labels": self.labels.tolist(), "lengths": lengths}
 
     def _session(self, link: Link, threat: ThreatModel, system: Swept) -> Session:

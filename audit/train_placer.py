@@ -20,6 +20,7 @@ from atm.knowledge import Knowledge
 from atm.link import Link
 from atm.seeds import seed_of
 from atm.signals import Signal
+from atm.text import counted, told_of
 from attacks.alignment import ALIGNABLE, Alignment
 from attacks.base import held_out
 from attacks.placer import Placer, of_groups, short
@@ -104,7 +105,7 @@ def placer(config: PlacerConfig, path: Path, say: Callable[[str], None]) -> dict
     session.threat.require(ALIGNABLE[1], Alignment.name)
     if Knowledge.MERGE_MAP in session.threat.knows:
         raise AtmError(f"--threat {config.threat} knows where tokens belong; give one who does not: server-shuffled")
-    say(f"sending {len(own)} {victim.encoder.signal.noun}s through a device of her own")
+    say(f"sending {counted(len(own), victim.encoder.signal.noun)} through a device of her own")
     session.oracle().observe(torch.arange(1))  # all are sent now, which is no part of the training's time
     budget = session.budget() if config.budget is None else session.budget(config.budget)
     schedule = replace(Alignment().schedule, steps=config.steps)
@@ -160,9 +161,10 @@ def _signals(config: PlacerConfig, signal: Signal, say: Callable[[str], None]) -
         own = own.distinct(list(shared))
         own, alike = read.apart(signal, own, attacked) if len(own) else (own, 0)
         if shared or alike:
-            say(f"{len(shared) + alike} {signal.noun}s are left out: those that may be attacked resemble them")
+            say(told_of(len(shared) + alike, f"{signal.noun}s are left out: some that may be attacked resemble them"))
     if len(own) < FEWEST:
-        raise AtmError(f"{len(own)} {signal.noun}s are too few to learn from; give {FEWEST} or more with --data")
+        few = told_of(len(own), f"{signal.noun}s are too few to learn from")
+        raise AtmError(f"{few}; give {FEWEST} or more with --data")
     return own, {"resembling": resembling, "signals": len(shared) + alike}
 
 

@@ -29,7 +29,7 @@ from audit.options import (
     of_system,
     out,
 )  # fmt: skip
-from audit.progress import Progress
+from audit.progress import Progress, loading
 
 TestData = Annotated[str | None, typer.Option(help="Test pictures, where --data has no test split of its own.")]
 train = typer.Typer(no_args_is_help=True, help="Train a victim, or a codec, a task head, merging or a placer for one.")
@@ -53,8 +53,9 @@ def train_victim(
     force: Replace = False,
 ) -> None:
     """Train a small vision transformer to attack."""
-    from atm.device import resolve
-    from audit.train import victim
+    with loading():
+        from atm.device import resolve
+        from audit.train import victim
 
     resolve(device)  # before pictures are read
     refuse_to_replace(out_file, force)
@@ -86,8 +87,9 @@ def train_codec(
     force: Replace = False,
 ) -> None:
     """Train a joint source-channel codec for a victim's tokens."""
-    from atm.codec_training import RATES
-    from audit.train import codec
+    with loading():
+        from atm.codec_training import RATES
+        from audit.train import codec
 
     refuse_to_replace(out_file, force)
     target, words = victim_of(victim, weights, image_size, mean, std, device)
@@ -117,7 +119,8 @@ def train_head(
     force: Replace = False,
 ) -> None:
     """Fit a linear task head to a victim's features, which makes a backbone a classifier."""
-    from audit.train import head
+    with loading():
+        from audit.train import head
 
     refuse_to_replace(out_file, force)
     target, words = victim_of(victim, weights, image_size, mean, std, device)
@@ -161,14 +164,15 @@ def train_merging(
     as_json: Json = False,
 ) -> None:
     """Learn what a victim's device merges: thresholds, and what is compared."""
-    from audit.train import with_head
-    from audit.train_merging import CARD, MergingConfig, merging
+    with loading():
+        from audit.train import with_head
+        from audit.train_merging import CARD, MergingConfig, merging
 
     words = words_of(victim, weights, image_size, mean, std, head)
     config = MergingConfig(
         words, data, test_data, target_flops, learn, privacy, exit_layer, steps, batch, images, seed, label_by
     )
-    with Progress("loading") as say:
+    with Progress() as say:
         target, _ = victim_of(victim, weights, image_size, mean, std, device)
         target = with_head(target, head, data, seed, label_by)
         told = merging(target, config, out_folder, resume=resume, force=force, say=say)
@@ -213,15 +217,16 @@ def train_projector(
     as_json: Json = False,
 ) -> None:
     """Train a projector between a vision tower and a language model: a victim that answers questions."""
-    from atm.device import resolve
-    from atm.victims.assembled import PROMPT
-    from atm.victims.timm_models import depth_of
-    from audit.train_projector import ProjectorConfig, projector
+    with loading():
+        from atm.device import resolve
+        from atm.victims.assembled import PROMPT
+        from atm.victims.timm_models import depth_of
+        from audit.train_projector import ProjectorConfig, projector
 
     config = ProjectorConfig(
         victim, lm, data, weights, image_size, layers, prompt or PROMPT, steps, batch, rate, images, test_images, seed
     )
-    with Progress("loading", lambda line: line.startswith("skipped")) as say:
+    with Progress(kept=lambda line: line.startswith("skipped")) as say:
         told = projector(config, depth_of(victim), out_folder, resolve(device), resume=resume, force=force, say=say)
     if as_json:
         print(json.dumps(told, allow_nan=False))
@@ -266,11 +271,12 @@ def train_placer(
     as_json: Json = False,
 ) -> None:
     """Learn once where a victim's tokens belong, from many signals: where attacks on hidden order begin."""
-    from audit.train_placer import PlacerConfig, placer
+    with loading():
+        from audit.train_placer import PlacerConfig, placer
 
     refuse_to_replace(out_file, force)
     config = configured(context, PlacerConfig, None)
-    with Progress("loading", lambda line: True) as say:
+    with Progress(kept=lambda line: True) as say:
         told = placer(config, out_file, say)
     if as_json:
         print(json.dumps(told, allow_nan=False))

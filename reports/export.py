@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,16 +83,45 @@ def of_run(judged: Judged) -> Export:
         for p in card.policies
     ]  # fmt: skip
     lines = [card.threat.in_words, *placers.sentences(judged.run), judged.advice, *([NO_TASK] if task is None else [])]
-    for verdict, decision in zip(judged.verdicts, judged.decisions, strict=True):
-        lines.append(f"{verdict.policy}, deploy? {decision.answer}: {decision.reason}")
-        lines += [f"{verdict.policy}, {f.about}: {f.level}. {f.sentence}" for f in verdict.findings]
-        lines += [f"{verdict.policy}, flag {flag}. {flag.what_to_do}" for flag in verdict.flags]
+    lines += [*_decided(judged), *_flagged(judged)]
     lines += [f"note: {note}" for note in judged.run.about["notes"]]
     leakage = f"leakage ({judged.run.measured})"
     headings = ["policy", "deploy?", "verdict", leakage, "recognised", *([] if task is None else ["accuracy"]),
                 "GFLOPs", "tokens", "symbols", "flags"]  # fmt: skip
     title = f"How much do the tokens of {card.victim.name} on {card.data.name} give away?"
     return Export(title, lines, headings, rows, policy_table([card]), card.model_dump())
+
+
+def _decided(judged: Judged) -> list[str]:
+    """Whether policies may be deployed, and the findings that are not the reason already."""
+    pairs = list(zip(judged.verdicts, judged.decisions, strict=True))
+    return [
+        *_each_once((d.policy, f"deploy? {d.answer}: {d.reason}") for _, d in pairs),
+        *_each_once(
+            (v.policy, f"{f.about}: {f.level}. {f.sentence}")
+            for v, d in pairs
+            for f in v.findings
+            if d.reason != f"{f.about}: {f.sentence}"
+        ),
+    ]
+
+
+def _flagged(judged: Judged) -> list[str]:
+    """A line for each flag that is raised: under which policies, what it saw there, and what to do."""
+    raised = [(verdict.policy, flag) for verdict in judged.verdicts for flag in verdict.flags]
+    flags = {flag.name: flag for _, flag in raised}
+    return [
+        f"flag {name}, {'; '.join(_each_once((p, f.found) for p, f in raised if f.name == name))}. {flag.what_to_do}"
+        for name, flag in flags.items()
+    ]
+
+
+def _each_once(told: Iterable[tuple[str, str]]) -> list[str]:
+    """Texts about policies, each once behind the policies that it is told of: ``none, moderate: too few pictures``."""
+    policies: dict[str, list[str]] = {}
+    for policy, text in told:
+        policies.setdefault(text, []).append(policy)
+    return [f"{', '.join(of)}: {text}" for text, of in policies.items()]
 
 
 def _rate(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from atm.text import told_of
 from attacks.beginning import GONE_ON
 from privacy_metrics.significance import SURE, paired_p_value
 from reports.case import TELLING, Case
@@ -82,9 +83,8 @@ def _time_cut(case: Case) -> str | None:
 def _too_few_images(case: Case) -> str | None:
     images = len(case.run.per_image(case.policy, "correct"))
     if images < FEWEST_IMAGES:
-        return (
-            f"only {images} {case.run.signal.noun}s were attacked; a claim about privacy needs at least {FEWEST_IMAGES}"
-        )
+        few = told_of(images, f"{case.run.signal.noun}s were attacked")
+        return f"only {few}; a claim about privacy needs at least {FEWEST_IMAGES}"
     return None
 
 
@@ -193,7 +193,8 @@ def _resembling(case: Case) -> str | None:
 )
 def _part_of_the_suite(case: Case) -> str | None:
     left = case.run.about.get("left_out")
-    return f"not asked for, though this adversary could run them: {', '.join(left)}" if left else None
+    name = case.run.about["threat"]["name"]
+    return f"not asked for, though the adversary “{name}” could run them: {', '.join(left)}" if left else None
 
 
 @flag(

@@ -122,7 +122,7 @@ def _read(path: Path) -> Card:
 
 # Headings of the table that are words of reports.terms.
 NAMED = {
-    "policy": "policy", "verdict": "verdict", "leakage": "leakage", "recognised": "recognisable", "GFLOPs": "GFLOPs",
+    "policy": "policy", "verdict": "verdict", "leakage": "leakage", "recognised": "recognised", "GFLOPs": "GFLOPs",
     "tokens": "token", "symbols": "symbols", "flags": "flag", "victim": "victim", "defence": "defence",
     "threat model": "threat model",
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 
+from atm.text import told_of
 from privacy_metrics.significance import SURE, holm, paired_p_value
 from privacy_metrics.statistics import Effect, paired_effect
 from reports.level import FEWEST_IMAGES
@@ -34,7 +35,7 @@ class Pair:
         """Which one leaks more, if that is sure among all pairs."""
         difference = self.effect.difference
         if difference.n < FEWEST_IMAGES:
-            return f"{difference.n} {self.noun}s are too few to say"
+            return told_of(difference.n, f"{self.noun}s are too few to say")
         if self.p_value < SURE:
             return f"{self.first if difference.estimate > 0 else self.second} leaks more"
         return "no difference is sure"

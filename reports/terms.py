@@ -85,8 +85,10 @@ SECTIONS: dict[str, dict[str, str]] = {
         "membership": "whether a {noun} that the adversary holds was among those that were sent.",
         "leakage": "for each {noun} the best {measure} that any attack reached, averaged over {noun}s.",
         "interval": "where the true value lies with 95% confidence, in brackets behind an estimate.",
-        "recognisable": "rebuilt to {recognisable} {measure} or more. A {noun} *counts* as recognised if it is "
-        "recognisable and at least {owed} better than any blind baseline makes it.",
+        "rebuilt": "answered by an attack with a {noun}, well or badly; how well is told by {measure}.",
+        "recognisable": "rebuilt to {recognisable} {measure} or more.",
+        "recognised": "recognisable, and at least {owed} {measure} better than any blind baseline makes it; or picked "
+        "out by a recogniser. A {noun} that is recognised counts as leaked.",
         "near copy": "rebuilt to {near_copy} {measure} or more, at least {clear} better than a blind baseline.",
         "effect size": "a difference in units of its own spread (Cohen's d, paired): 0.2 is small, 0.8 large.",
         "p-value": "how often chance alone would show as much; *corrected* (Holm) where several are read together.",
@@ -97,6 +99,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "flag": "a reason to disbelieve a harmless verdict ([flags.md](flags.md)). It never softens a leak.",
         "bound": "a least error that no attack can beat, proved under assumptions that may not hold.",
         "secrecy gap": "leakage to the server less leakage to the eavesdropper.",
+        "expected": "leakage that the full suite would find in a policy that it did not attack, as a search foretells "
+        "it from those that it did. `atm pick` holds the upper end of its interval against bounds.",
         "front": "the policies of a search that no other policy beats in every objective at once (Pareto).",
         "hypervolume": "how much of the space of objectives a front covers; more is better.",
         "self-check": "planted systems whose right verdict is known, judged as every other system is "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from atm.text import told_of
 from privacy_metrics.recognition import FEWEST, gallery
 from privacy_metrics.significance import trials_to_settle
 from privacy_metrics.statistics import (
@@ -134,8 +135,10 @@ def _sentence(run: Run, level: str, rate: Interval, clear: int, why: list[str], 
         f"({run.measured} of {bar.recognisable:g} or more, and at least {bar.owed:g} better than is possible without "
         f"the tokens{_seen(run, evidence)}; 95% interval {rate.low:.0%} to {rate.high:.0%})"
     )
-    few = f" {rate.n} {things} are too few to quote these numbers for others." if rate.n < FEWEST_IMAGES else ""
-    cannot = f" This adversary cannot run {', '.join(denied)}, for want of what they need." if denied else ""
+    too_few = told_of(rate.n, f"{things} are too few to quote these numbers for others")
+    few = f" {too_few}." if rate.n < FEWEST_IMAGES else ""
+    name = run.about["threat"]["name"]
+    cannot = f" The adversary “{name}” cannot run {', '.join(denied)}, for want of what they need." if denied else ""
     if level == LEAKS:
         return f"Do not call this private: {measured}.{few}"
     if level == IN_PART:
@@ -152,7 +155,8 @@ def _seen(run: Run, found: Evidence | None) -> str:
         return ""
     name, size = recogniser_of(run), gallery(found.by_score.n)
     if size < FEWEST:
-        return f"; {found.by_score.n} {run.signal.noun}s are too few for the recogniser {name} to tell apart"
+        few = told_of(found.by_score.n, f"{run.signal.noun}s are too few for the recogniser {name} to tell apart")
+        return f"; {few}"
     if not found.vouches:
         return f"; the recogniser {name} finds what reads no token too, and was not heard"
     score, picks = (f"{each.estimate * each.n:.3g}" for each in (found.by_score, found.by_recogniser))

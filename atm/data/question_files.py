@@ -26,7 +26,7 @@ from atm.data.folders import TEST_SPLITS, File, Found, listed
 from atm.data.formats import PICTURE
 from atm.errors import AtmError
 from atm.foreign import parse_json
-from atm.text import printable
+from atm.text import printable, told_of
 
 SUFFIXES = (".csv", ".tsv", ".json")
 COLUMNS = (("question",), ("answer",), ("image", "image_id", "picture"))
@@ -98,7 +98,7 @@ def read(path: Path, split: str) -> Asked:
         raise AtmError(f"{printable(path)} holds no {split} pictures with questions")
     skipped["pictures have no question"] = len(mine) - len(chosen)
     names = tuple(file.name for file in chosen)
-    lines = tuple(f"{number:,} {reason}" for reason, number in sorted(skipped.items()) if number)
+    lines = tuple(told_of(number, reason) for reason, number in sorted(skipped.items()) if number)
     found = Found(tuple(chosen), names, tuple(sorted(passed_over)), frozenset({"train", "test"}))
     return Asked(found, {name: usable[name] for name in names}, answers[:MOST_ANSWERS], lines)
 
@@ -118,7 +118,7 @@ def _suffix(file: File) -> str:
 def _why(pictures: list[File], skipped: Counter[str]) -> str:
     if not pictures:
         return "it has no pictures"
-    reasons = [f"{number:,} {reason}" for reason, number in skipped.most_common() if number]
+    reasons = [told_of(number, reason) for reason, number in skipped.most_common() if number]
     return reasons[0] if reasons else "give a csv, tsv or json file with question, answer and image beside them"
 
 

@@ -22,7 +22,7 @@ from atm.data.pictures import Size, UnusableError
 from atm.data.sets import ImageSet, content, sample
 from atm.errors import AtmError
 from atm.progress import track
-from atm.text import examples, printable
+from atm.text import counted, examples, printable, told_of
 
 VERSION = 1  # of what is cached; counts up when the same files give other pixels
 MANY = 500  # pictures, above which worker processes decode them and the cache keeps them
@@ -212,7 +212,7 @@ def _gather(
             break
     gathered.skipped = [_line("file", files, reason) for reason, files in sorted(reasons.items())]
     gathered.notes = [
-        f"{_counted(wanted.noun, files)} {note} ({examples(files)})" for note, files in sorted(notes.items())
+        f"{told_of(len(files), f'{wanted.noun}s {note}')} ({examples(files)})" for note, files in sorted(notes.items())
     ]
     if not gathered.labels:
         problem = f"; the first problem: {gathered.skipped[0]}" if gathered.skipped else ""
@@ -223,11 +223,7 @@ def _gather(
 def _line(kind: str, names: list[str], reason: str) -> str:
     if len(names) == 1:
         return f"{printable(names[0])}: {reason}"
-    return f"{_counted(kind, names)}: {reason} ({examples(sorted(names))})"
-
-
-def _counted(kind: str, names: list[str]) -> str:
-    return f"{len(names):,} {kind}{'s' if len(names) > 1 else ''}"
+    return f"{counted(len(names), kind)}: {reason} ({examples(sorted(names))})"
 
 
 def _key(files: list[File], labels: list[int], skipped: tuple[tuple[str, str], ...], wanted: Wanted) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.signal import resample_poly
 
 from atm.data.pictures import Size, UnusableError, pair
 from atm.errors import AtmError
@@ -24,8 +23,8 @@ SILENT = 1e-4  # of full scale: 80 dB below it, less than the last bits of 16
 
 CHANNELS = "have several channels, of which the mean is taken"
 RESAMPLED = f"were resampled to {RATE:,} samples a second"
-LONGER = "are longer than the window, of which only their beginning is heard"
-SHORTER = "are shorter than the window and end in silence"
+LONGER = "are longer than the window, of which only the beginning is heard"
+SHORTER = "are shorter than the window, whose end is silent"
 
 
 def decode(file: bytes, size: Size, channels: int, spectrogram: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -85,6 +84,8 @@ def samples(file: bytes, most: int) -> tuple[np.ndarray, tuple[str, ...]]:
     notes = [CHANNELS] if width > 1 else []
     sound = read.mean(1)
     if rate != RATE:
+        from scipy.signal import resample_poly  # slow to import, and not needed until here
+
         notes.append(RESAMPLED)
         common = gcd(rate, RATE)
         sound = resample_poly(sound, RATE // common, rate // common)

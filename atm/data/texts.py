@@ -19,7 +19,7 @@ from atm.errors import AtmError, unknown
 from atm.rows import Held
 from atm.signals import Signal, TextSignal
 from atm.signals.text import SHORTEST
-from atm.text import counted, printable
+from atm.text import counted, printable, told_of
 from privacy_metrics.words import NO_WORD
 
 HELD_OUT = 0.1  # of the adversary's sentences, for validation
@@ -153,12 +153,12 @@ def _chosen(signal: TextSignal, name: str, found: Sentences, wanted: Wanted) -> 
         short, long, copies = short + too_short, long + too_long, copies + part.copies
         if wanted.limit is not None and sum(map(len, parts)) >= wanted.limit:
             break
-    skipped = [f"{number} {reason}" for reason, number in found.skipped.items()]
-    skipped += [f"{short} sentences have fewer than {SHORTEST} words"] * bool(short)
+    skipped = [told_of(number, reason) for reason, number in found.skipped.items()]
+    skipped += [told_of(short, f"sentences have fewer than {SHORTEST} words")] * bool(short)
     if not sum(map(len, parts)):
         why = f": {', '.join(skipped)}" if skipped else ""
         raise AtmError(f"{printable(name)} holds no usable sentence of {SHORTEST} words or more{why}")
-    notes = (f"{long} sentences are longer than {signal.longest} words, which is all that is taken of them",)
+    notes = (told_of(long, f"sentences are longer than {signal.longest} words, and cut to so many"),)
     words, labels = (torch.cat(each)[: wanted.limit] for each in ([p.words for p in parts], [p.labels for p in parts]))
     return TextSet(name, words, labels, found.classes, tuple(skipped), notes * bool(long), copies)
 

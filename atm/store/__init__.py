@@ -4,9 +4,10 @@ from atm.store.files import check_writable, make_folder, remove, write, write_fo
 from atm.store.kinds import FORMAT, KINDS, Kind
 from atm.store.paths import inside
 from atm.store.reading import StoredRun, settings_of
-from atm.store.writing import RunStore
+from atm.store.writing import BEGUN, RunStore
 
 __all__ = [
+    "BEGUN",
     "FORMAT",
     "KINDS",
     "Kind",

@@ -21,6 +21,9 @@ from atm.store.same import changed, short
 if TYPE_CHECKING:
     import pandas as pd
 
+BEGUN: set[Path] = set()
+"""Folders that this process has begun or gone on with: what is there is its own."""
+
 
 class RunStore(StoredRun):
     """A folder that this process writes, and nobody else at the same time. Use it as a context manager.
@@ -95,6 +98,7 @@ class RunStore(StoredRun):
             StorageError: it cannot be written.
         """
         fresh = _plain({"format": FORMAT, "kind": self._kind_name, **about})
+        BEGUN.add(self.path)
         if not self.about:
             self._clear()
             self.write_json(self.kind.settings, fresh)

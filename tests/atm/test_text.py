@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atm.text import counted, examples, printable
+from atm.text import counted, examples, printable, told_of
 
 
 @given(st.binary(max_size=40))
@@ -41,3 +41,17 @@ def test_examples_are_part_of_a_sentence() -> None:
 @pytest.mark.parametrize(("number", "said"), [(0, "0 pictures"), (1, "1 picture"), (2, "2 pictures")])
 def test_one_of_a_thing_is_told_in_the_singular(number, said):
     assert counted(number, "picture") == said
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "said"),
+    [
+        (1, "lines are not UTF-8", "1 line is not UTF-8"),
+        (1, "pictures have no question", "1 picture has no question"),
+        (1, "questions cannot be printed", "1 question cannot be printed"),
+        (0, "sounds were cut", "0 sounds were cut"),
+        (2000, "sounds were cut", "2,000 sounds were cut"),
+    ],
+)
+def test_what_is_said_of_several_things_is_said_of_one_in_the_singular(number, words, said):
+    assert told_of(number, words) == said

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atm.errors import AtmError, StorageError
+from atm.store import BEGUN, RunStore
 from audit.cli import gone_on_with
 from audit.ending import ended
 
@@ -42,7 +43,7 @@ def raising(error: BaseException):
     ],
 )
 def test_every_end_has_its_code_and_its_line(capsys, error, code, said):
-    assert ended(raising(error), [], "atm attack --resume") == code
+    assert ended(raising(error), [], lambda: "atm attack --resume") == code
     line = capsys.readouterr().err
     assert said in line and line.count("\n") == 1
 
@@ -53,7 +54,7 @@ def test_a_clean_end_says_nothing(capsys):
 
 
 def test_ctrl_c_that_typer_turned_into_a_code_is_said(capsys):
-    assert ended(lambda: 130, [], "atm attack --resume") == 130 and "--resume" in capsys.readouterr().err
+    assert ended(lambda: 130, [], lambda: "atm attack --resume") == 130 and "--resume" in capsys.readouterr().err
 
 
 def test_what_cannot_be_gone_on_with_says_only_that_it_was_stopped(capsys):
@@ -70,7 +71,7 @@ def test_sigterm_is_said_and_has_a_code_of_its_own(capsys):
         finally:
             closed.append(True)
 
-    assert ended(command, [], "atm attack --resume") == 143 and closed
+    assert ended(command, [], lambda: "atm attack --resume") == 143 and closed
     assert capsys.readouterr().err == "ended by SIGTERM; go on with: atm attack --resume\n"
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -79,7 +80,7 @@ def test_sigterm_is_said_and_has_a_code_of_its_own(capsys):
     ("words", "again"),
     [
         ("attack --policy 'my policy.yaml' --out runs/a", "atm attack --policy 'my policy.yaml' --out runs/a --resume"),
-        ("demo --force", "atm demo --resume"),
+        ("demo", "atm demo --resume"),
         ("search runs/a/search.json --resume", "atm search runs/a/search.json --resume"),
         ("train merging --steps 4", "atm train merging --steps 4 --resume"),
         ("train victim --data photos", ""),
@@ -91,6 +92,17 @@ def test_sigterm_is_said_and_has_a_code_of_its_own(capsys):
 )
 def test_a_command_is_gone_on_with_where_it_can(words, again):
     assert gone_on_with(shlex.split(words)) == again
+
+
+def test_an_old_run_that_is_not_replaced_yet_is_not_gone_on_with(tmp_path):
+    words = ["attack", "--force", "--out", str(tmp_path / "run")]
+    with RunStore(tmp_path / "run", "attack", {}) as store:
+        store.begin({"config": {"images": 3}})
+    BEGUN.clear()  # which another process did
+    with RunStore(tmp_path / "run", "attack", {}, force=True) as store:
+        assert gone_on_with(words) == f"atm attack --force --out {tmp_path / 'run'}"
+        store.begin({"config": {"images": 4}})
+        assert gone_on_with(words) == f"atm attack --out {tmp_path / 'run'} --resume"
 
 
 def test_a_bug_is_one_line_and_a_file_with_the_trace(capsys, monkeypatch, tmp_path):

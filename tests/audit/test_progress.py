@@ -8,7 +8,7 @@ import threading
 import pytest
 from rich.console import Console
 
-from audit.progress import Progress
+from audit.progress import Progress, loading
 
 
 class Heard(io.StringIO):
@@ -64,6 +64,17 @@ def test_in_a_terminal_the_line_moves_and_leaves_nothing():
         say("ridge of none")
         heard.wait_for("ridge of none")
     assert heard.getvalue().endswith("\x1b[2K") or heard.getvalue().endswith("\x1b[?25h\r\x1b[1A\x1b[2K")
+
+
+def test_that_libraries_are_loaded_is_said_in_a_terminal_alone_and_leaves_nothing():
+    heard, console = plain()
+    with loading(console):
+        pass
+    assert heard.getvalue() == ""
+    heard = Heard()
+    with loading(Console(file=heard, force_terminal=True, width=80)):
+        heard.wait_for("loading")
+    assert heard.getvalue().endswith("\x1b[2K")
 
 
 def test_a_counted_line_fills_the_bar_and_tells_what_is_left(monkeypatch):

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from audit.compare import CompareConfig
-from audit.pareto import SearchConfig
-from audit.probing import loading
 from audit.setting import AttackConfig, prepare
-from audit.sweep import SweepConfig
 
 
 def test_encodings_are_shared_and_only_those_of_two_policies_are_kept(victim, pictures):
@@ -25,8 +19,3 @@ def test_encodings_are_shared_and_only_those_of_two_policies_are_kept(victim, pi
         assert found.policy == other and len(setting.encoded) == 2
     setting.encodings(first)
     assert second not in setting.encoded and setting.encodings(second) is not found
-
-
-@pytest.mark.parametrize("make", [AttackConfig, CompareConfig, SweepConfig, SearchConfig])
-def test_that_a_head_is_fitted_first_is_said(make):
-    assert loading(make()) == "loading" and "fitting a head to at most 2,000" in loading(make(head="probe"))

@@ -49,3 +49,12 @@ def test_a_runs_table_has_what_is_reached_without_the_tokens_and_no_empty_column
     assert written.count("no task") == (task is None) and ("| accuracy |" in written) == (task is not None)
     only = make_run(tmp_path, {"ridge": [0.4] * 9})
     assert Judged.of(only).verdicts[0].blind is None
+
+
+def test_a_terminal_has_no_notes_on_scores_that_it_does_not_show(tmp_path, capsys):
+    notes = ["DISTS is missing: it needs weights", "An attack was skipped: broken"]
+    judged = Judged.of(make_run(tmp_path, {"ridge": [0.4] * 9}, notes=notes))
+    show_judged(judged, tmp_path / "report.html", False)
+    printed = capsys.readouterr().out
+    assert "DISTS" not in printed and "note: An attack was skipped" in printed
+    assert "DISTS" in of_run(judged).markdown(), "where its scores are missed"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 import sys
 from importlib.metadata import version
@@ -54,6 +56,54 @@ def test_help_and_slips_of_the_pen_load_nothing_heavy(words, code, said):
     assert done.returncode == code, done.stderr
     assert said in done.stdout + done.stderr
     assert done.stderr.splitlines()[-1] == "loaded"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "attack",
+        "demo",
+        "compare",
+        "search",
+        "pick runs",
+        "sweep",
+        "list attacks",
+        "calibrate 0.3",
+        "convert a.pth b.safetensors",
+        "selfcheck",
+        "selfcheck --null 1",
+        "report runs",
+        "leaderboard runs",
+        "serve",
+        "device",
+        "channel",
+        "listen",
+        "profile",
+        "export",
+        "train victim",
+        "train codec",
+        "train head",
+        "train merging",
+        "train projector --victim a --lm b --data c",
+        "train placer",
+    ],
+)
+def test_that_libraries_are_loaded_is_said_before_they_are(words, tmp_path):
+    (tmp_path / "torch.py").write_text("import sys\nsys.exit(7)\n")  # what takes seconds ends the command here
+    terminal, theirs = pty.openpty()
+    places = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", "audit", *words.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": places, "TERM": "xterm", "PYTHONSAFEPATH": "1"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    os.close(theirs)
+    said = os.read(terminal, 10_000).decode()
+    os.close(terminal)
+    assert done.returncode == 7 and "loading" in said and done.stdout == ""
 
 
 @pytest.mark.parametrize("package", ["atm", "audit"])

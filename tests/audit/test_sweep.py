@@ -12,7 +12,7 @@ from atm.encodings import Encodings
 from atm.errors import AtmError
 from atm.link import Link
 from audit.suite import unblind
-from audit.sweep import grid
+from audit.sweep import SweepConfig, grid, sweep
 from tests.audit.conftest import parse
 
 
@@ -45,6 +45,19 @@ def test_a_sweep_measures_every_point_and_draws_it(atm, victim, pictures, tmp_pa
         "http://purl.org", ""
     ).replace("http://creativecommons.org", "")
     assert len(found["findings"]) == 2 and "uniform-0.5" in found["findings"][0]
+
+
+def test_what_goes_on_before_the_first_point_is_said(victim, pictures, tmp_path):
+    named = {"victim": str(victim), "data": str(pictures), "head": "probe"}
+    config = SweepConfig(**named, policies=("none", "uniform-0.5"), codecs=("uncoded", "auto"), snr=(5.0,), images=6,
+                         auxiliary=50)  # fmt: skip
+    told = list[str]()
+    sweep(config, tmp_path / "s", say=told.append)
+    first = next(number for number, line in enumerate(told) if line.startswith("[1/4]"))
+    assert [line.split()[0] for line in told[:first]] == [
+        "loading", "reading", "fitting", "preparing", "encoding", "encoding"
+    ]  # fmt: skip
+    assert told[first - 1] == "encoding 56 pictures by uniform-0.5"
 
 
 def test_the_same_seed_gives_the_same_numbers(atm, victim, pictures, tmp_path):

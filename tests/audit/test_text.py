@@ -46,7 +46,7 @@ def test_sentences_are_attacked_judged_and_shown(atm, asked, tmp_path):
         "--attack", "word_ridge", "--attack", "nearest_sentence", "--attack", "identify", "--out", out,
     )  # fmt: skip
     assert code == 0, errors
-    assert "skipped 1 sentences are empty" in errors and "fewer than 3 words" in errors
+    assert "skipped 1 sentence is empty" in errors and "fewer than 3 words" in errors
     assert "ROUGE-L" in printed and "SSIM" not in printed
     run = Run.read(out)
     assert run.finished and run.measure == "rouge_l" and run.about["signal"] == "text"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,6 +143,21 @@ def test_the_other_formats(tmp_path):
     assert Card.model_validate_json(export.json()) == Card.of(Judged.of(run))
     assert safe("<img>") == r"\<img\>"
     assert finite({"a": [math.nan, 1.0, (math.inf, "b")], "c": None}) == {"a": [None, 1.0, [None, "b"]], "c": None}
+
+
+def test_what_is_said_of_several_policies_is_written_once(tmp_path):
+    one = make_run(tmp_path, {"mean_image": [0.1] * 30, "ridge": [0.3] * 30})
+    scores, link = (pd.concat([table, table.assign(policy="other")]) for table in (one.scores, one.link))
+    policies = [*one.about["policies"], {**one.about["policies"][0], "name": "other"}]
+    run = replace(one, scores=scores, link=link, about={**one.about, "policies": policies})
+    lines = of_run(Judged.of(run)).lines
+    assert (
+        "flag too few images, none, other: only 30 pictures were attacked; a claim about privacy needs at least 100. "
+        "Attack more: `--images 100` or above."
+    ) in lines
+    (decided,) = [line for line in lines if "deploy?" in line]
+    assert decided.startswith("none, other: deploy? not shown: pixels: Nothing can be concluded: 0 of 30 pictures")
+    assert sum("Nothing can be concluded" in line for line in lines) == 1
 
 
 def test_a_page_without_its_pictures_says_so(tmp_path):

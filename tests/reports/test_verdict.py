@@ -105,7 +105,8 @@ def test_near_copies_are_counted():
 def test_harmlessness_is_said_with_its_limits():
     said = judge(attacked(0, denied=["optimization", "guided"]), NAME).sentence
     assert said.startswith("These attacks found no leak: 0 of 120") and "no proof" in said
-    assert "cannot run optimization, guided" in said and "cannot run" not in judge(attacked(0), NAME).sentence
+    assert "The adversary “eve” cannot run optimization, guided" in said
+    assert "cannot run" not in judge(attacked(0), NAME).sentence
 
 
 def test_the_gravest_flag_is_the_reason_why_nothing_can_be_concluded():

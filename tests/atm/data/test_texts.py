@@ -54,10 +54,10 @@ def test_what_cannot_be_used_is_counted_by_reason(tmp_path, signal):
     content = f"sentence\tlabel\nw4 w5 w6\ta\n\t a\n \ta\nw4\ta\nw4 w5 \xff w6\tb\nw4 w5 w6\n{long}\tb\n\n"
     found = load(signal, written(tmp_path / "a.tsv", content.encode("latin-1")))
     assert sorted(found.skipped) == [
-        "1 lines are not UTF-8", "1 sentences have fewer than 3 words", "2 lines have too few columns",
+        "1 line is not UTF-8", "1 sentence has fewer than 3 words", "2 lines have too few columns",
         "2 sentences are empty",
     ]  # fmt: skip
-    assert found.notes == (f"1 sentences are longer than {LONGEST} words, which is all that is taken of them",)
+    assert found.notes == (f"1 sentence is longer than {LONGEST} words, and cut to so many",)
     assert len(found) == 2 and int((found.words[1] != NO_WORD).sum()) == LONGEST
 
 
@@ -66,8 +66,8 @@ def test_what_cannot_be_used_is_counted_by_reason(tmp_path, signal):
     [
         ("a.tsv", "w4 w5 w6\tyes\n", "needs a first line that names its columns"),
         ("a.tsv", "", "needs a first line"),
-        ("a.txt", "w4\n\n", "no usable sentence of 3 words or more: 1 sentences are empty, 1 sentences have fewer"),
-        ("a.tsv", "sentence\tlabel\nw4 w5 w6\n", "no usable sentence of 3 words or more: 1 lines have too few columns"),
+        ("a.txt", "w4\n\n", "no usable sentence of 3 words or more: 1 sentence is empty, 1 sentence has fewer"),
+        ("a.tsv", "sentence\tlabel\nw4 w5 w6\n", "no usable sentence of 3 words or more: 1 line has too few columns"),
         ("a.txt", b"w4 w5 caf\xe9\n" * 2, "no usable sentence of 3 words or more: 2 lines are not UTF-8"),
         ("a.tsv", "sentence\nw4 w5 w6\n".encode("utf-16"), "no UTF-8 from its first line on"),
         ("a.doc", "w4 w5 w6", "no tsv, csv or txt file"),
