@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from atm.knowledge import Knowledge
 from atm.threat import Observation
 from atm.tokens import NOWHERE, TokenBatch
-from attacks.base import Method, held_out
+from attacks.base import ALIGNABLE, Method, held_out
 from attacks.beginning import GONE_ON, LEFT, UNFIT, Beginning
 from attacks.budget import Budget
 from attacks.discriminant import Discriminant, completed
@@ -26,12 +26,11 @@ from attacks.matcher import Matcher
 from attacks.placer import Placer
 from attacks.recorded import Recorded
 from attacks.training import Schedule, train
+from attacks.varied import Varied
 
 if TYPE_CHECKING:
     from attacks.oracle import Oracle
 
-# The adversary is told the map, or can run the device herself on her own images and learn to recover it.
-ALIGNABLE = (Knowledge.MERGE_MAP, Knowledge.WEIGHTS | Knowledge.POLICY)
 MOST, MOST_NUMBERS = 4000, 2**27  # images, and numbers of theirs, from which the positions' means are taken
 AGAIN = 0.1  # of the learning rate, where the training goes on from what was trained before
 COMPARED = 128  # held-out images that say whether to begin from there
@@ -97,13 +96,27 @@ class Alignment(Method):
         self.beginning = Beginning(GONE_ON if gone_on else LEFT, alone, before, self._placed(oracle, held))
 
     def _trained(self, oracle: Oracle, rows: tuple[Tensor, Tensor], schedule: Schedule, budget: Budget) -> History:
-        """Train the network on some rows of her images, and choose by others."""
-        told = Recorded.of(self._told_of(oracle.rehearse(part)) for part in oracle.batches())
+        """Train the network on some rows of her images and variations of these, and choose by others."""
+        train_rows, held = rows
+        told = self._told(oracle)
 
         def loss_on(some: Tensor) -> Tensor:
             return self._loss(told.select(some).tokens)
 
-        return train(self.network, loss_on, *rows, schedule, "the alignment", budget)
+        def step() -> None:
+            loss_on(train_rows[: schedule.batch]).backward()
+            self.network.zero_grad()
+
+        times = Varied.affordable(oracle.within(budget), schedule, step)
+        if times:
+            varied = oracle.fitted(Varied, times=times).oracle
+            told = self._told(oracle, varied)
+            train_rows = torch.cat([train_rows, len(oracle.images) + torch.arange(len(varied.images))])
+        return train(self.network, loss_on, train_rows, held, schedule, "the alignment", budget)
+
+    def _told(self, *oracles: Oracle) -> Recorded:
+        """What the network is given of all images of some oracles, one after the other."""
+        return Recorded.of(self._told_of(oracle.rehearse(part)) for oracle in oracles for part in oracle.batches())
 
     @torch.no_grad()
     def scores(self, seen: Observation) -> Tensor:

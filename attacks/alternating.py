@@ -8,8 +8,7 @@ from torch import Tensor
 
 from atm.knowledge import Knowledge
 from atm.threat import Observation, ThreatModel
-from attacks.alignment import ALIGNABLE
-from attacks.base import Attack, require
+from attacks.base import ALIGNABLE, Attack, require
 from attacks.objective import WHITE_BOX
 from attacks.oracle import Oracle
 from attacks.posterior import Posterior

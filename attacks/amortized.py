@@ -15,8 +15,7 @@ from atm.policy import MergePolicy
 from atm.rows import kept
 from atm.signals import arrays
 from atm.threat import FEWEST, Observation, ThreatModel
-from attacks.alignment import ALIGNABLE
-from attacks.base import OWN_DEVICE, Attack, Method, held_out, mean_and_scale, patch_features, require
+from attacks.base import ALIGNABLE, OWN_DEVICE, Attack, Method, held_out, mean_and_scale, patch_features, require
 from attacks.network import InversionNetwork, Size
 from attacks.oracle import Oracle
 from attacks.training import PIXELS, Schedule, train

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from attacks.oracle import Oracle
 
 OWN_DEVICE = Knowledge.WEIGHTS | Knowledge.CODEC | Knowledge.POLICY  # what it takes to run the victim oneself
+# The adversary is told the map, or can run the device herself on her own images and learn to recover it.
+ALIGNABLE = (Knowledge.MERGE_MAP, Knowledge.WEIGHTS | Knowledge.POLICY)
 ARRAYS = ("image", "asked-image", "log-mel", "fbank")  # kinds of signal that are arrays of numbers
 
 

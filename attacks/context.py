@@ -14,8 +14,7 @@ from atm.knowledge import Knowledge
 from atm.rows import few
 from atm.signals import arrays
 from atm.threat import Observation
-from attacks.alignment import ALIGNABLE
-from attacks.base import Attack, held_out, patch_features, require
+from attacks.base import ALIGNABLE, Attack, held_out, patch_features, require
 from attacks.linear import Moments, chosen
 from attacks.oracle import Oracle
 from attacks.ridge import Ridge

@@ -16,8 +16,7 @@ from atm.rows import few, kept
 from atm.signals import arrays
 from atm.threat import Observation, ThreatModel
 from atm.tokens import TokenBatch
-from attacks.alignment import ALIGNABLE
-from attacks.base import Attack, held_out, mean_and_scale, patch_features, require
+from attacks.base import ALIGNABLE, Attack, held_out, mean_and_scale, patch_features, require
 from attacks.discriminant import token_features
 from attacks.history import History
 from attacks.network import InversionNetwork, Size

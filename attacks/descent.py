@@ -13,8 +13,7 @@ from torch import Tensor
 from atm.knowledge import Knowledge
 from atm.progress import track
 from atm.threat import Observation, ThreatModel
-from attacks.alignment import ALIGNABLE
-from attacks.base import Attack, require
+from attacks.base import ALIGNABLE, Attack, require
 from attacks.budget import Budget
 from attacks.history import History
 from attacks.objective import WHITE_BOX, Target

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from atm.knowledge import Knowledge
 from atm.threat import Observation, ThreatModel
-from attacks.alignment import ALIGNABLE, Alignment
-from attacks.base import Attack, require
+from attacks.alignment import Alignment
+from attacks.base import ALIGNABLE, Attack, require
 from attacks.oracle import Oracle
 from attacks.ridge import Ridge
 

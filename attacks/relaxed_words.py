@@ -14,8 +14,7 @@ from atm.progress import track
 from atm.signals import TextSignal
 from atm.text_encoder import TextEncoder
 from atm.threat import Observation, ThreatModel
-from attacks.alignment import ALIGNABLE
-from attacks.base import Attack, held_out, require
+from attacks.base import ALIGNABLE, Attack, held_out, require
 from attacks.budget import Budget
 from attacks.guided import Guided
 from attacks.history import History

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from atm.knowledge import Knowledge
 from atm.threat import Observation, ThreatModel
-from attacks.alignment import ALIGNABLE
-from attacks.base import Attack, held_out, patch_features, require
+from attacks.base import ALIGNABLE, Attack, held_out, patch_features, require
 from attacks.linear import Linear, Moments, chosen
 from attacks.oracle import Oracle
 

@@ -12,8 +12,7 @@ from torch.nn.functional import mse_loss
 from atm.knowledge import Knowledge
 from atm.rows import Rows, kept
 from atm.threat import Observation
-from attacks.alignment import ALIGNABLE
-from attacks.base import Attack, held_out, mean_and_scale, patch_features, require
+from attacks.base import ALIGNABLE, Attack, held_out, mean_and_scale, patch_features, require
 from attacks.linear import Linear, Moments, chosen
 from attacks.network import Block
 from attacks.oracle import Oracle

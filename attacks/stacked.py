@@ -11,8 +11,7 @@ from torch.nn.functional import one_hot
 from atm.knowledge import Knowledge
 from atm.signals import arrays
 from atm.threat import Observation, ThreatModel
-from attacks.alignment import ALIGNABLE
-from attacks.base import Attack, held_out, mean_and_scale, require
+from attacks.base import ALIGNABLE, Attack, held_out, mean_and_scale, require
 from attacks.context import Context
 from attacks.decoder import Decoder
 from attacks.oracle import Oracle

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,10 +14,11 @@ from torch.nn.functional import affine_grid, grid_sample
 from atm.knowledge import Knowledge
 from atm.rows import Rows
 from atm.threat import Observation
-from attacks.alignment import ALIGNABLE
-from attacks.base import Method, held_out
-from attacks.oracle import Oracle
+from attacks.base import ALIGNABLE, Method, held_out
 from attacks.training import Schedule
+
+if TYPE_CHECKING:
+    from attacks.oracle import Oracle
 
 OFTEN, MOST = 10, 8  # times that each picture is seen in a training; variations of each
 ROOM = 2**32  # bytes of what is seen of all variations
@@ -100,17 +102,21 @@ class Varied(Method):
         return sending.steps("sending", wanted, lambda: oracle.tap(few), times=-(-count // len(few)), least=0)
 
     def fit(self, oracle: Oracle) -> None:
-        """Draw the parts and send them; where the merge map is hidden, find it."""
-        train, _ = held_out(len(oracle.images))
-        self.oracle = oracle.over(Variations(oracle.images, train, self.times))
-        self.source = None
-        if Knowledge.MERGE_MAP not in oracle.knows and any(option in oracle.knows for option in ALIGNABLE):
-            parts = [oracle.complete(self.oracle.observe(rows)).tokens.source for rows in self.oracle.batches()]
-            self.source = torch.cat([part for part in parts if part is not None])
+        """Draw the parts; they are sent when somebody first looks."""
+        self._hers = oracle
+        self.oracle = oracle.over(Variations(oracle.images, held_out(len(oracle.images))[0], self.times))
 
     def observe(self, rows: Tensor) -> Observation:
         """What she sees of variations by their numbers, with a merge map where she has or can find one."""
         seen = self.oracle.observe(rows)
-        if self.source is None:
+        if self._source is None:
             return seen
-        return replace(seen, tokens=replace(seen.tokens, source=self.source[rows]))
+        return replace(seen, tokens=replace(seen.tokens, source=self._source[rows]))
+
+    @cached_property
+    def _source(self) -> Tensor | None:
+        """The merge map that she finds for all of them; None where she has it, or cannot find any."""
+        if Knowledge.MERGE_MAP in self._hers.knows or not any(each in self._hers.knows for each in ALIGNABLE):
+            return None
+        parts = [self._hers.complete(self.oracle.observe(rows)).tokens.source for rows in self.oracle.batches()]
+        return torch.cat([part for part in parts if part is not None])

@@ -12,8 +12,7 @@ from atm.knowledge import Knowledge
 from atm.signals import TextSignal
 from atm.threat import Observation, ThreatModel
 from atm.tokens import NOWHERE
-from attacks.alignment import ALIGNABLE
-from attacks.base import held_out, require
+from attacks.base import ALIGNABLE, held_out, require
 from attacks.linear import Moments, chosen
 from attacks.oracle import Oracle
 from attacks.wordwise import Candidates, Lexicon, WordAttack, word_features

@@ -21,8 +21,8 @@ from atm.link import Link
 from atm.seeds import seed_of
 from atm.signals import Signal
 from atm.text import counted, told_of
-from attacks.alignment import ALIGNABLE, Alignment
-from attacks.base import held_out
+from attacks.alignment import Alignment
+from attacks.base import ALIGNABLE, held_out
 from attacks.placer import Placer, of_groups, short
 from attacks.session import Campaign, Session
 from audit import harm

@@ -13,7 +13,8 @@ from atm.link import Link
 from atm.policy import MergePolicy
 from atm.threat import PRESETS
 from attacks import available
-from attacks.alignment import ALIGNABLE, Alignment
+from attacks.alignment import Alignment
+from attacks.base import ALIGNABLE
 from attacks.budget import Budget, Plan
 from attacks.decoder import Decoder
 from attacks.deep_prior import DeepPrior
