@@ -12,7 +12,7 @@ from torch import Tensor
 
 from atm import precision
 from atm.knowledge import Knowledge
-from atm.rows import few, kept
+from atm.rows import few
 from atm.signals import arrays
 from atm.threat import Observation, ThreatModel
 from atm.tokens import TokenBatch
@@ -26,7 +26,6 @@ from attacks.training import PIXELS, Schedule, train
 from attacks.varied import Varied
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Seen = tuple[Observation, Tensor, Tensor]
 
 
 @dataclass
@@ -86,29 +85,25 @@ class Decoder(Attack):
     def train(self, oracle: Oracle, loss: Loss, schedule: Schedule, what: str) -> History:
         """Train the network further, by a loss of estimates and images: hers, and variations of them if time allows."""
         (rows, held), count = held_out(len(oracle.images)), len(oracle.images)
-        parts = [self._part(oracle, self._sight(oracle))]
+        parts = [(self._sight(oracle), oracle.images)]
 
         def loss_on(chosen: Tensor) -> Tensor:
             own = [chosen[chosen < count], chosen[chosen >= count] - count]
-            found = [part(of) for part, of in zip(parts, own, strict=False) if len(of)]
-            seen, starts, images = zip(*found, strict=True)
-            return loss(self._run(*self._inputs(Observation.cat(seen), torch.cat(starts))), torch.cat(images))
+            found = [(see(of), images[of]) for (see, images), of in zip(parts, own, strict=False) if len(of)]
+            seen, images = zip(*found, strict=True)
+            return loss(self._run(*self._inputs(Observation.cat(seen))), torch.cat(images))
 
         def step() -> None:
+            self.network.train()  # a loss may cost less there
             loss_on(rows[: schedule.batch]).backward()
             self.network.zero_grad()
 
         times = Varied.affordable(oracle, schedule, step)
         if times:
             varied = oracle.fitted(Varied, times=times)
-            parts.append(self._part(varied.oracle, varied.observe))
+            parts.append((varied.observe, varied.oracle.images))
             rows = torch.cat([rows, count + torch.arange(len(varied.oracle.images))])
         return train(self.network, loss_on, rows, held, schedule, what, oracle.budget)
-
-    def _part(self, oracle: Oracle, see: Callable[[Tensor], Observation]) -> Callable[[Tensor], Seen]:
-        """What is seen of images by their numbers, where the network starts from for them, and the images."""
-        starts = kept(self._start(see(rows)) for rows in oracle.batches())
-        return lambda rows: (see(rows), starts[rows], oracle.images[rows])
 
     def copied(self) -> Decoder:
         """The same with a network of its own, which may be trained further."""
@@ -128,24 +123,16 @@ class Decoder(Attack):
         return self.signal.clip(torch.cat([self._run(*self._inputs(seen.select(rows))) for rows in parts]))
 
     @torch.no_grad()
-    def _start(self, seen: Observation) -> Tensor:
-        """``[B, C, H, W]``, the first estimate."""
-        if self.ridge is None:
-            return self.mean_image.expand(len(seen), -1, -1, -1)
-        return self.ridge.estimate(patch_features(self.complete(seen)))
-
-    @torch.no_grad()
-    def _inputs(
-        self, seen: Observation, start: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None, TokenBatch | None]:
-        """First estimate, standardised features of the patches, standardised tokens; as far as there are any."""
-        features, tokens = None, None
+    def _inputs(self, seen: Observation) -> tuple[Tensor, Tensor | None, TokenBatch | None]:
+        """First estimate ``[B, C, H, W]``, standardised features of the patches, standardised tokens; as far as any."""
+        start, features, tokens = self.mean_image.expand(len(seen), -1, -1, -1), None, None
         if self.ridge is not None:
             seen = self.complete(seen)
-            features = self.ridge.linear.standard(patch_features(seen))
+            found = patch_features(seen)
+            start, features = self.ridge.estimate(found), self.ridge.linear.standard(found)
         if not self.has_map:
             tokens = seen.tokens.with_values((token_features(seen) - self.token_mean) / self.token_scale)
-        return self._start(seen) if start is None else start, features, tokens
+        return start, features, tokens
 
     def _run(self, start: Tensor, features: Tensor | None, tokens: TokenBatch | None) -> Tensor:
         padded = (None, None) if tokens is None else tokens.padded()

@@ -183,8 +183,10 @@ class Session:
         return self._under[policy]
 
     def over(self, images: Rows) -> Session:
-        """The same adversary with other images of hers, without labels."""
-        return Session(self.link, self.threat, images, campaign=self.campaign, queries=self.queries)
+        """The same adversary with other images of hers, without labels; on the way they meet noise of their own."""
+        made = Session(self.link, self.threat, images, campaign=self.campaign, queries=self.queries)
+        made._identity = f"{self._identity}, other images"
+        return made
 
     def _tap(self, images: Tensor, draw: int, threat: ThreatModel) -> Observation:
         heard = Observation.cat(list(self._hear(images, draw, threat)))

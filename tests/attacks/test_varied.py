@@ -20,6 +20,7 @@ from attacks.alignment import Alignment
 from attacks.base import held_out
 from attacks.budget import Budget, Plan
 from attacks.decoder import Decoder
+from attacks.ridge import Ridge
 from attacks.session import Campaign, Session
 from attacks.training import Schedule
 from attacks.varied import AREA, ASPECT, MOST, OFTEN, Variations, Varied
@@ -30,8 +31,8 @@ SERVER, SHUFFLED = PRESETS["server"], PRESETS["server-shuffled"]
 LONG = Schedule(steps=10**6, batch=16)
 
 
-def link() -> Link:
-    return Link(tiny_encoder(), MergePolicy.uniform(0.8, 3), channel=channels.parse("noiseless"))
+def link(channel: str = "noiseless") -> Link:
+    return Link(tiny_encoder(), MergePolicy.uniform(0.8, 3), channel=channels.parse(channel))
 
 
 def ramps(count: int, side: int = 32) -> torch.Tensor:
@@ -92,6 +93,15 @@ def test_none_comes_of_a_held_out_picture_and_what_is_seen_of_it_is_what_is_sent
     assert torch.equal(made.observe(some).tokens.source, again.tokens.source)
 
 
+def test_on_the_way_they_meet_noise_of_their_own():
+    pictures, heard = Held(ramps(8)), []
+    for channel in ("noiseless", "awgn:0"):
+        session = Session(link(channel), SERVER, pictures)
+        heard.append([of.oracle().observe().symbols for of in (session, session.over(pictures))])
+    own, theirs = (noisy - quiet for quiet, noisy in zip(*heard, strict=True))
+    assert bool((own.abs().mean(1) > 0.1).all()) and bool(((own - theirs).abs().mean(1) > 0.1).all())
+
+
 def test_where_the_order_is_hidden_the_map_is_the_one_that_she_finds(monkeypatch):
     monkeypatch.setattr(Alignment, "QUICK", {"schedule": Schedule(steps=2, every=1)})
     session = Session(link(), SHUFFLED, planted.pictures(40), campaign=Campaign(quick=True))
@@ -132,6 +142,27 @@ def test_whoever_has_counted_queries_sends_none(threat):
     session = Session(link(), threat, planted.pictures(40))
     counted = threat.queries is not None
     assert (Varied.affordable(session.oracle(), LONG, lambda: None) == 0) == counted
+
+
+def test_what_a_training_might_cost_is_tried_as_it_trains():
+    """Some losses cost more of held-out pictures, and a decoder that is trained further begins as it ended."""
+    session, steps = Session(link(), SERVER, planted.pictures(24)), Schedule(batch=8, steps=4, every=2)
+    decoder, training = session.fitted(Decoder, schedule=steps).copied(), []
+
+    def loss(estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        training.append(decoder.network.training)
+        return decoder.signal.loss(estimate, truth)
+
+    decoder.train(session.oracle(Budget(60.0)), loss, steps, "decoder")
+    assert training[:2] == [True, True]
+
+
+def test_a_decoder_keeps_no_pictures_that_it_starts_from(monkeypatch):
+    session = Session(link(), SERVER, planted.pictures(24))
+    session.fitted(Ridge)
+    monkeypatch.setattr("atm.rows.IN_MEMORY", 0)
+    monkeypatch.setattr("atm.rows._temporary", lambda: pytest.fail("more than tokens is kept"))
+    session.fitted(Decoder, schedule=Schedule(batch=8, steps=4, every=2))
 
 
 def test_a_decoder_learns_from_them(monkeypatch):
