@@ -97,6 +97,8 @@ class Varied(Method):
         steps = oracle.budget.steps("training before variations", schedule.steps, step)
         most = min(MOST, ROOM // (4 * oracle.doors.width * int(oracle.lengths.sum())))
         wanted = min(most, steps * schedule.batch // (OFTEN * count))
+        if not wanted:
+            return 0
         few = oracle.images[: min(FEW, count)]
         sending = oracle.budget.part(1 / 4, "varied")
         return sending.steps("sending", wanted, lambda: oracle.tap(few), times=-(-count // len(few)), least=0)

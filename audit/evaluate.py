@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -150,6 +151,7 @@ def _evaluate_policy(
     say: Callable[[str], None],
 ) -> None:
     """Run every attack that is not finished on the policy of some number, once."""
+    gc.collect()  # the session before is a cycle, and what it kept on disk or on a GPU ends with it
     policy, originals = setting.policies[number], setting.data.victims.inputs
     session = Session(
         setting.link(policy),

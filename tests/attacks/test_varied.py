@@ -122,17 +122,22 @@ def test_so_many_as_a_training_sees_often_enough(steps, wanted):
 
 
 def test_no_more_than_there_is_time_and_room_for_and_the_choice_is_kept(monkeypatch):
-    session, clock = Session(link(), SERVER, planted.pictures(40)), []
-    monkeypatch.setattr("attacks.budget._seconds", lambda trial: clock.append(trial()) or 1e-4)
-    plan = Plan()
+    session, clock, plan = Session(link(), SERVER, planted.pictures(40)), [5.0, 1e-3], Plan()
+    monkeypatch.setattr("attacks.budget._seconds", lambda trial: clock.pop())
     monkeypatch.setattr(varied, "FEW", 36)
-    # Of a millisecond a quarter is for sending, where each set takes a tenth of it.
-    made = Varied.affordable(session.oracle(Budget(1e-3, plan)), LONG, lambda: None)
-    assert made < MOST and len(clock) == 2
-    assert Varied.affordable(session.oracle(Budget(0.0, Plan(dict(plan.steps)))), LONG, lambda: None) == made
-    assert len(clock) == 2, "a replay asks no clock"
+    # Of a hundred seconds a quarter is for sending, where each set takes five.
+    assert Varied.affordable(session.oracle(Budget(100.0, plan)), LONG, lambda: None) == 4
+    assert Varied.affordable(session.oracle(Budget(0.0, Plan(dict(plan.steps)))), LONG, lambda: None) == 4
+    assert not clock, "a replay asks for no time"
     monkeypatch.setattr(varied, "ROOM", 1)
     assert Varied.affordable(session.oracle(), LONG, lambda: None) == 0
+
+
+def test_where_none_are_wanted_nothing_is_sent_to_see_how_long_it_takes():
+    stranger = Session(link(), PRESETS["stranger"], planted.pictures(40))
+    short = dataclasses.replace(LONG, steps=1)
+    assert Varied.affordable(stranger.oracle(Budget(60.0)), short, lambda: None) == 0
+    assert stranger.queries.sent == 40, "only her own pictures"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
 import audit.evaluate
+from attacks.session import Session
 from reports.run import Run
 from tests.audit.test_cli import FEW, ask
 
@@ -42,6 +46,24 @@ def test_a_killed_repeat_goes_on_as_if_nothing_had_happened(atm, victim, picture
     assert atm(*ask(victim, pictures, tmp_path / "killed"), "--repeats", 2, "--resume")[0] == 0
     for table in ("scores.csv", "link.csv"):
         assert (tmp_path / "whole" / table).read_bytes() == (tmp_path / "killed" / table).read_bytes()
+
+
+def test_what_one_session_kept_is_gone_when_the_next_begins(atm, victim, pictures, tmp_path, monkeypatch):
+    made, alive = [], []
+
+    def session(*args, **options):
+        alive.append(sum(each() is not None for each in made))
+        new = Session(*args, **options)
+        made.append(weakref.ref(new))
+        return new
+
+    monkeypatch.setattr(audit.evaluate, "Session", session)
+    gc.disable()  # which comes when it likes
+    try:
+        assert atm(*ask(victim, pictures, tmp_path / "run"), "--repeats", 3)[0] == 0
+    finally:
+        gc.enable()
+    assert alive == [0] * 6
 
 
 def test_the_history_of_trained_attacks_is_kept(atm, victim, pictures, tmp_path):
