@@ -25,9 +25,9 @@ MOST_ELONGATED = 10  # long side over short side; of a longer one a crop shows n
 MOST_PIXELS = 80_000_000  # a few kilobytes can claim to be more; Pillow warns of them from 89 million on
 TOO_LARGE = f"more than {MOST_PIXELS // 10**6} million pixels"
 
-TRANSPARENT = "were transparent and are laid over white"
+TRANSPARENT = "were transparent and laid over white"
 FRAMES = "have several frames or pages, of which the first one is taken"
-ENLARGED = "are smaller than asked for and were enlarged"
+ENLARGED = "were smaller than asked for and enlarged"
 
 Size = int | tuple[int, int] | None
 """A side in pixels, a height and a width, or None for a picture's own."""

@@ -17,6 +17,7 @@ from PIL import Image
 
 from atm import data
 from atm.data.pictures import ENLARGED, FRAMES, TRANSPARENT, UnusableError, decode, fit, pair
+from atm.text import told_of
 
 SUFFIX = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "BMP": "bmp", "GIF": "gif", "TIFF": "tiff", "PPM": "pgm"}
 
@@ -78,6 +79,12 @@ def test_an_opaque_alpha_channel_is_not_worth_a_word() -> None:
     values = noise(12, 12, 4)
     values[..., 3] = 255
     assert decode(saved(Image.fromarray(values)), None, 3)[1] == ()
+
+
+@pytest.mark.parametrize("note", [TRANSPARENT, FRAMES, ENLARGED])
+def test_what_is_noted_of_pictures_can_be_said_of_one(note: str) -> None:
+    said = told_of(1, f"pictures {note}")
+    assert said.startswith(("1 picture was", "1 picture has")) and not {"are", "were", "have"} & set(said.split())
 
 
 def test_a_transparent_palette_colour_is_white() -> None:
