@@ -66,7 +66,7 @@ def _views(count: int) -> Tensor:
 
 @dataclass
 class Varied(Method):
-    """Variations of the pictures that attacks train on, sent once for all attacks that want them.
+    """Variations of the pictures that attacks train on, sent once for all attacks that want as many.
 
     A network that sees few pictures often learns these by heart: with 1,800 of CIFAR-10, aggressively merged, a decoder
     stops gaining after 25 rounds, and three variations of each are worth half a decibel.

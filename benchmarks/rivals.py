@@ -160,7 +160,7 @@ def most_removed(problem: Remembering) -> int:
 
 
 def removing(problem: Remembering, remove: int) -> MergePolicy:
-    """The policy that merges so many tokens in every layer up to the exit."""
+    """The policy that merges so many tokens in every layer up to the exit, by the matching that all policies share."""
     space = problem.space
     numbers = (remove,) * space.depth + (0,) * space.behind
     return replace(MergePolicy.fixed_ratio(remove, len(numbers)), remove=numbers)

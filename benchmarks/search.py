@@ -33,6 +33,7 @@ from scipy.stats import spearmanr
 from torch.quasirandom import SobolEngine
 
 from atm.policy import MergePolicy
+from atm.weight_files import file_digest
 from audit.adversary import samples
 from audit.evaluate import attack
 from audit.pareto.config import SearchConfig
@@ -123,7 +124,9 @@ def _part(memory: Path | None, name: str, config: SearchConfig, others: int = 0)
     """The file of what was evaluated on the same system and pictures, by whatever method and however often."""
     if memory is None:
         return None
-    same = json.dumps([replace(config, evals=1, lowest=0.0).as_dict(), others], sort_keys=True)
+    files = [Path(each) for each in (config.like, config.weights, config.head) if each]
+    digests = [file_digest(file) for file in files if file.is_file()]
+    same = json.dumps([replace(config, evals=1, lowest=0.0).as_dict(), others, *digests], sort_keys=True)
     return memory.with_name(f"{memory.name}-{name}-{hashlib.sha256(same.encode()).hexdigest()[:8]}.jsonl")
 
 

@@ -35,3 +35,11 @@ def test_evaluations_are_remembered_for_one_system_and_its_pictures_alone():
     assert file() == file(evals=42, lowest=0.3) and file().name.startswith("M-others-")
     another = [file(400), file(victim="vit_cifar10"), file(data="x.tar"), file(images=100), file(threat="eavesdropper")]
     assert len({file(), *another}) == 6 and _part(None, "others", asked) is None
+
+
+def test_another_content_of_a_file_is_another_system(tmp_path):
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("exit_layer: 3")
+    first = _part(Path("M"), "search", SearchConfig(like=str(rules)))
+    rules.write_text("exit_layer: 4")
+    assert _part(Path("M"), "search", SearchConfig(like=str(rules))) != first
