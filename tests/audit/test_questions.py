@@ -64,7 +64,7 @@ def train(atm, asked, language, tower):
 def test_a_projector_is_trained_and_its_victim_attacked_asked_and_judged(atm, train, asked, tmp_path):
     code, printed, errors = train(tmp_path / "made", "--json")
     assert code == 0, errors
-    assert "skipped 1 questions are about a picture that is not there" in errors
+    assert "skipped 1 question is about a picture that is not there" in errors
     told = json.loads(printed)
     assert told["accuracy"] > told["floor"] + 0.1 and 0 <= told["exact"] <= told["accuracy"] + 1e-9
     card = (tmp_path / "made" / "card.md").read_text(encoding="utf-8")
