@@ -25,7 +25,7 @@ from attacks.history import History
 from attacks.matcher import Matcher
 from attacks.placer import Placer
 from attacks.recorded import Recorded
-from attacks.training import Schedule, train
+from attacks.training import Schedule, train, trial_step
 from attacks.varied import Varied
 
 if TYPE_CHECKING:
@@ -103,10 +103,7 @@ class Alignment(Method):
         def loss_on(some: Tensor) -> Tensor:
             return self._loss(told.select(some).tokens)
 
-        def step() -> None:
-            loss_on(train_rows[: schedule.batch]).backward()
-            self.network.zero_grad()
-
+        step = trial_step(self.network, loss_on, train_rows[: schedule.batch])
         times = Varied.affordable(oracle.within(budget), schedule, step)
         if times:
             varied = oracle.fitted(Varied, times=times).oracle

@@ -22,7 +22,7 @@ from attacks.history import History
 from attacks.network import InversionNetwork, Size
 from attacks.oracle import Oracle
 from attacks.ridge import Ridge
-from attacks.training import PIXELS, Schedule, train
+from attacks.training import PIXELS, Schedule, train, trial_step
 from attacks.varied import Varied
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -93,11 +93,7 @@ class Decoder(Attack):
             seen, images = zip(*found, strict=True)
             return loss(self._run(*self._inputs(Observation.cat(seen))), torch.cat(images))
 
-        def step() -> None:
-            self.network.train()  # a loss may cost less there
-            loss_on(rows[: schedule.batch]).backward()
-            self.network.zero_grad()
-
+        step = trial_step(self.network, loss_on, rows[: schedule.batch])
         times = Varied.affordable(oracle, schedule, step)
         if times:
             varied = oracle.fitted(Varied, times=times)

@@ -109,6 +109,17 @@ def train(
     return history
 
 
+def trial_step(network: nn.Module, loss_on: Callable[[Tensor], Tensor], rows: Tensor) -> Callable[[], None]:
+    """What a step of a training on some rows does, but for the step itself: it leaves no trace."""
+
+    def trial() -> None:
+        network.train()  # a loss may cost less there
+        loss_on(rows).backward()
+        network.zero_grad()
+
+    return trial
+
+
 def _norm_of_step(network: nn.Module, loss: Tensor) -> Tensor:
     """Gradients of a loss, clipped to norm 1, and the norm that they had."""
     loss.backward()
