@@ -19,6 +19,7 @@ from atm.errors import AtmError, KnowledgeError, unknown
 from atm.knowledge import WORDS, Knowledge
 from atm.link import Link, Transmission, cat_snr
 from atm.signals import ImageSignal, Signal
+from atm.text import counted
 from atm.tokens import TokenBatch
 from atm.wire import PLACES
 
@@ -218,8 +219,16 @@ class ThreatModel:
         return " ".join(
             [f"The adversary {TAPS[self.tap]}{air}. She knows {known}."]
             + [f"She does not know {denied}."] * bool(denied)
-            + [f"She has at most {self.auxiliary} auxiliary {signal.noun}s."] * (self.auxiliary is not None)
-            + [f"She can send at most {self.queries} {signal.noun}s through the device."] * (self.queries is not None)
+            + (
+                []
+                if self.auxiliary is None
+                else [f"She has at most {counted(self.auxiliary, f'auxiliary {signal.noun}')}."]
+            )
+            + (
+                []
+                if self.queries is None
+                else [f"She can send at most {counted(self.queries, signal.noun)} through the device."]
+            )
         )
 
     def as_dict(self) -> dict[str, Any]:

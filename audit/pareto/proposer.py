@@ -7,26 +7,23 @@ resumed search proposes what the interrupted one would have.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
 from botorch.acquisition.multi_objective.logei import qLogExpectedHypervolumeImprovement
 from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
-from botorch.exceptions import ModelFittingError
-from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
-from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
 from botorch.optim import optimize_acqf
 from botorch.sampling import SobolQMCNormalSampler
 from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
-from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from audit.pareto.front import Frame, non_dominated
 from audit.pareto.objectives import Bound, Objective
+from audit.pareto.surrogate import Surrogate
 from audit.pareto.trials import Trial
 
 EQUAL = 4  # starting policies between the ends that merge the same part in every layer
@@ -35,7 +32,6 @@ FITTED = 160  # trials that they are fitted to, at most
 TOLD = 300  # trials that a model is told of, at most: a proposal's time grows with their square
 BOXED = 40  # points of the front that the hypervolume is divided along, at most: boxes grow with their square
 SAMPLES, STARTS, TRIED, STEPS = 32, 2, 96, 30
-LEAST_NOISE = 1e-5  # variance, on the standardised scale
 
 
 @dataclass
@@ -59,7 +55,7 @@ class Proposer:
     seed: int = 0
     asked: dict[str, float] = field(default_factory=dict)
     started: int | None = None
-    _fitted: tuple[tuple[int, ...], _Surrogate] | None = field(default=None, repr=False)
+    _fitted: tuple[tuple[int, ...], Surrogate] | None = field(default=None, repr=False)
 
     @property
     def start(self) -> int:
@@ -117,7 +113,7 @@ class Proposer:
             torch.manual_seed(self.seed)
             rows = torch.linspace(0, len(told) - 1, min(len(told), FITTED)).round().long().tolist()
             with torch.enable_grad():
-                surrogate = _Surrogate.fit(self.modelled, [told[row] for row in rows], x[rows])
+                surrogate = Surrogate.fit(self.modelled, [told[row] for row in rows], x[rows])
             rows = self._telling(told)
             model = surrogate.on([told[row] for row in rows], x[rows], x[:0])
             means = surrogate.values(model.posterior(x).mean).tolist()
@@ -144,11 +140,12 @@ class Proposer:
             torch.manual_seed(self.seed * 100_003 + number)
             surrogate, rows = self._surrogate(trials, x), self._telling(trials)
             trials, x = [trials[row] for row in rows], x[rows]
-            model = surrogate.on(trials, x, torch.tensor(pending, dtype=torch.float64).reshape(-1, self.layers))
-            acquisition, best = self._acquisition(surrogate, model, trials, number)
+            waiting = torch.tensor(pending, dtype=torch.float64).reshape(-1, self.layers)
+            model = surrogate.on(trials, x, waiting)
+            acquisition, best = self._acquisition(surrogate, model, trials, torch.cat([x, waiting]), number)
             return _maximise(acquisition, best, self.layers)
 
-    def _surrogate(self, trials: list[Trial], x: Tensor) -> _Surrogate:
+    def _surrogate(self, trials: list[Trial], x: Tensor) -> Surrogate:
         """Fitted from scratch to the first so many trials, and kept until there are `GROWTH` times as many."""
         count = self.start
         while int(count * GROWTH) + 1 <= len(trials):
@@ -156,7 +153,7 @@ class Proposer:
         rows = torch.linspace(0, min(count, len(trials)) - 1, min(count, len(trials), FITTED)).round().long().tolist()
         key = tuple(trials[row].number for row in rows)
         if self._fitted is None or self._fitted[0] != key:
-            self._fitted = (key, _Surrogate.fit(self.modelled, [trials[row] for row in rows], x[rows]))
+            self._fitted = (key, Surrogate.fit(self.modelled, [trials[row] for row in rows], x[rows]))
         return self._fitted[1]
 
     def _telling(self, trials: list[Trial]) -> list[int]:
@@ -171,12 +168,11 @@ class Proposer:
         return sorted([*rows, *islice(latest, max(TOLD - len(rows), 0))])
 
     def _acquisition(
-        self, surrogate: _Surrogate, model: SingleTaskGP, trials: list[Trial], number: int
+        self, surrogate: Surrogate, model: SingleTaskGP, trials: list[Trial], inputs: Tensor, number: int
     ) -> tuple[qLogExpectedHypervolumeImprovement, Tensor]:
-        """The acquisition function, and the inputs ``[n, layers]`` of what is best so far."""
+        """The acquisition function, and which of the model's inputs ``[n, layers]`` are best so far."""
         frame = self.frame(trials)
         width = len(self.objectives)
-        inputs = model.train_inputs[0][0] if model.train_inputs[0].ndim == 3 else model.train_inputs[0]
 
         def value(samples: Tensor, X: Tensor | None = None) -> Tensor:
             return frame.normalise(surrogate.values(samples)[..., :width])
@@ -200,73 +196,6 @@ class Proposer:
             eta=1e-2,
         )
         return acquisition, inputs[keep][best] if bool(best.any()) else inputs
-
-
-@dataclass(frozen=True)
-class _Surrogate:
-    """One Gaussian process per objective with Matérn-5/2 and a lengthscale per layer; on standardised model scales."""
-
-    objectives: tuple[Objective, ...]
-    mean: Tensor
-    deviation: Tensor
-    state: dict[str, Tensor]
-
-    @classmethod
-    def fit(cls, objectives: tuple[Objective, ...], trials: Sequence[Trial], x: Tensor) -> _Surrogate:
-        """Fit hyperparameters; where the likelihood cannot be maximised, the prior's stay."""
-        y, _ = _scaled(objectives, trials)
-        made = cls(objectives, y.mean(0), y.std(0).clamp_min(1e-6), {})
-        model = made.on(trials, x, x[:0])
-        try:
-            fit_gpytorch_mll(
-                ExactMarginalLogLikelihood(model.likelihood, model), optimizer_kwargs={"options": {"maxiter": 60}}
-            )
-        except (ModelFittingError, RuntimeError):
-            return made
-        return cls(made.objectives, made.mean, made.deviation, dict(model.state_dict()))
-
-    def on(self, trials: Sequence[Trial], x: Tensor, pending: Tensor) -> SingleTaskGP:
-        """These hyperparameters with all data; at pending points the model takes its own mean for an observation."""
-        y, variance = _scaled(self.objectives, trials)
-        model = self._model(x, (y - self.mean) / self.deviation, variance / self.deviation.square())
-        if not len(pending):
-            return model
-        with torch.no_grad():
-            believed = model.posterior(pending).mean
-        noise = torch.cat([variance / self.deviation.square(), torch.full_like(believed, LEAST_NOISE)])
-        return self._model(torch.cat([x, pending]), torch.cat([(y - self.mean) / self.deviation, believed]), noise)
-
-    def _model(self, x: Tensor, y: Tensor, variance: Tensor) -> SingleTaskGP:
-        kernel = get_covar_module_with_dim_scaled_prior(
-            ard_num_dims=x.shape[1], batch_shape=torch.Size([y.shape[1]]), use_rbf_kernel=False
-        )
-        model = SingleTaskGP(x, y, variance.clamp_min(LEAST_NOISE), covar_module=kernel, outcome_transform=None)
-        own = model.state_dict()
-        # Everything but the noise, which belongs to the data.
-        model.load_state_dict(
-            {**own, **{k: v for k, v in self.state.items() if v.shape == own[k].shape and "noise" not in k}}
-        )
-        return model.eval()
-
-    def values(self, samples: Tensor) -> Tensor:
-        """Model outputs ``[..., outputs]`` in the objectives' own units."""
-        scaled = samples * self.deviation + self.mean
-        return torch.stack([o.scale.inverse(scaled[..., i]) for i, o in enumerate(self.objectives)], -1)
-
-    def slack(self, limit: Bound) -> Callable[[Tensor], Tensor]:
-        """A constraint as BoTorch wants it: negative where kept."""
-        i = self.objectives.index(limit.objective)
-        edge = float(limit.objective.scale.forward(torch.tensor(limit.limit, dtype=torch.float64)))
-        at = (edge - float(self.mean[i])) / float(self.deviation[i])
-        return lambda samples: limit.sign * (at - samples[..., i])
-
-
-def _scaled(objectives: Sequence[Objective], trials: Sequence[Trial]) -> tuple[Tensor, Tensor]:
-    """Values and variances ``[trials, objectives]`` on the model's scales."""
-    y = torch.tensor([[t.values[o.name] for o in objectives] for t in trials], dtype=torch.float64)
-    variance = torch.tensor([[t.noise.get(o.name, 0.0) for o in objectives] for t in trials], dtype=torch.float64)
-    slope = torch.stack([o.scale.slope(y[:, i]) for i, o in enumerate(objectives)], 1)
-    return torch.stack([o.scale.forward(y[:, i]) for i, o in enumerate(objectives)], 1), variance * slope.square()
 
 
 def _spread(points: Tensor, count: int) -> Tensor:

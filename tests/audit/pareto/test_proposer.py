@@ -11,7 +11,8 @@ from torch.quasirandom import SobolEngine
 
 from atm.policy import MergePolicy
 from audit.pareto.objectives import Bound, bounds, chosen
-from audit.pareto.proposer import Proposer, _Surrogate
+from audit.pareto.proposer import Proposer
+from audit.pareto.surrogate import Surrogate
 from audit.pareto.trials import Trial
 from tests.audit.pareto.toy import LAYERS, Toy
 
@@ -66,7 +67,7 @@ def outlier(noise: float) -> tuple[float, float]:
     known[7] = Trial(
         7, wrong.thresholds, "start", "7", {**wrong.values, "accuracy": 0.2}, {**wrong.noise, "accuracy": noise}
     )
-    surrogate = _Surrogate.fit(OBJECTIVES, [t for t in known if t.number != 7], UNITS[[i != 7 for i in range(24)]])
+    surrogate = Surrogate.fit(OBJECTIVES, [t for t in known if t.number != 7], UNITS[[i != 7 for i in range(24)]])
     model = surrogate.on(known, UNITS, UNITS[:0])
     with torch.no_grad():
         return float(surrogate.values(model.posterior(UNITS[7:8]).mean)[0, 0]), wrong.values["accuracy"]
@@ -108,7 +109,7 @@ def test_a_number_without_noise_stays_what_it_is_beside_noisy_ones():
 
 def test_noise_is_told_in_the_units_of_the_model():
     known = trials(Toy(), noise=1e-3)
-    surrogate = _Surrogate.fit(OBJECTIVES, known, UNITS)
+    surrogate = Surrogate.fit(OBJECTIVES, known, UNITS)
     model = surrogate.on(known, UNITS, UNITS[:0])
     told = model.likelihood.noise * surrogate.deviation.square()[:, None]
     for row, objective in enumerate(OBJECTIVES):
