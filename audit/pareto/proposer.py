@@ -1,4 +1,8 @@
-"""Which policy to evaluate next: Gaussian processes and expected hypervolume improvement, by BoTorch.
+"""Which policy to evaluate next: Gaussian processes and noisy expected hypervolume improvement, by BoTorch.
+
+Noisy, because nobody knows where the front is that is to be improved: it is drawn from the model together with what a
+new policy would be (Daulton et al., NeurIPS 2021). Beside a front that is taken for certain, doubt about a policy that
+resembles one of its own counts as hope, and the search repeats what it has.
 
 The next policies depend on the trials before, the policies that are running, and the seed; on nothing else, so that a
 resumed search proposes what the interrupted one would have.
@@ -12,12 +16,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
-from botorch.acquisition.multi_objective.logei import qLogExpectedHypervolumeImprovement
+from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
 from botorch.models import SingleTaskGP
 from botorch.optim import optimize_acqf
 from botorch.sampling import SobolQMCNormalSampler
-from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
@@ -31,7 +34,7 @@ GROWTH = 1.2  # hyperparameters are fitted anew whenever there are so many times
 FITTED = 160  # trials that they are fitted to, at most
 TOLD = 300  # trials that a model is told of, at most: a proposal's time grows with their square
 BOXED = 40  # points of the front that the hypervolume is divided along, at most: boxes grow with their square
-SAMPLES, STARTS, TRIED, STEPS = 32, 2, 96, 30
+SAMPLES, STARTS, TRIED, STEPS = 16, 2, 96, 30
 
 
 @dataclass
@@ -169,7 +172,7 @@ class Proposer:
 
     def _acquisition(
         self, surrogate: Surrogate, model: SingleTaskGP, trials: list[Trial], inputs: Tensor, number: int
-    ) -> tuple[qLogExpectedHypervolumeImprovement, Tensor]:
+    ) -> tuple[qLogNoisyExpectedHypervolumeImprovement, Tensor]:
         """The acquisition function, and which of the model's inputs ``[n, layers]`` are best so far."""
         frame = self.frame(trials)
         width = len(self.objectives)
@@ -182,20 +185,21 @@ class Proposer:
         keep = torch.ones(len(expected), dtype=torch.bool)
         for limit in self.limits:
             keep &= limit.sign * expected[:, self.modelled.index(limit.objective)] >= limit.sign * limit.limit
-        points = frame.normalise(expected[:, :width])[keep]
-        best = non_dominated(points)
-        boxed = points[best][_spread(points[best], BOXED)]
-        partitioning = FastNondominatedPartitioning(torch.zeros(width, dtype=torch.float64), Y=boxed)
-        acquisition = qLogExpectedHypervolumeImprovement(
+        points = frame.normalise(expected[:, :width])
+        rows = keep.nonzero()[:, 0][non_dominated(points[keep])]
+        if not len(rows):  # nothing keeps the limits yet
+            rows = torch.arange(len(points))
+        acquisition = qLogNoisyExpectedHypervolumeImprovement(
             model,
             torch.zeros(width, dtype=torch.float64),
-            partitioning,  # type: ignore[arg-type]
+            inputs[rows[_spread(points[rows], BOXED)]],
             sampler=SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=self.seed * 7919 + number),
             objective=GenericMCMultiOutputObjective(value),
             constraints=[surrogate.slack(limit) for limit in self.limits] or None,
             eta=1e-2,
+            prune_baseline=False,  # it is the front already
         )
-        return acquisition, inputs[keep][best] if bool(best.any()) else inputs
+        return acquisition, inputs[rows]
 
 
 def _spread(points: Tensor, count: int) -> Tensor:
@@ -210,7 +214,7 @@ def _spread(points: Tensor, count: int) -> Tensor:
     return torch.tensor(rows)
 
 
-def _maximise(acquisition: qLogExpectedHypervolumeImprovement, best: Tensor, layers: int) -> list[Tensor]:
+def _maximise(acquisition: qLogNoisyExpectedHypervolumeImprovement, best: Tensor, layers: int) -> list[Tensor]:
     """Points in order of falling acquisition value: the optima first, then what was tried on the way."""
     around = best[torch.randint(len(best), (TRIED // 2,))]
     moved = around + 0.15 * torch.randn_like(around) * (torch.rand_like(around) < 0.5)
