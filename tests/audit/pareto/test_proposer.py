@@ -80,6 +80,24 @@ def test_noise_is_told_to_the_model():
     assert believed == pytest.approx(0.2, abs=0.05), "a certain one is"
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_doubt_about_what_it_has_is_no_hope_for_more(seed):
+    """Policies of the front gain nothing when they are evaluated again, however noisy their numbers are."""
+    proposer = Proposer(OBJECTIVES, (), LAYERS, evals=40, seed=seed, started=len(UNITS))
+    known = trials(Toy())
+    luck = 0.05 * torch.randn(len(known), generator=torch.Generator().manual_seed(seed))
+    for number, (trial, error) in enumerate(zip(known, luck.tolist(), strict=True)):
+        values = {**trial.values, "accuracy": min(trial.values["accuracy"] + error, 0.99)}
+        known[number] = replace(trial, values=values, noise={**trial.noise, "accuracy": 0.05**2})
+    surrogate = Surrogate.fit(OBJECTIVES, known, UNITS)
+    model = surrogate.on(known, UNITS, UNITS[:0])
+    gain, front = proposer._acquisition(surrogate, model, known, UNITS, len(known))
+    others = SobolEngine(LAYERS, scramble=True, seed=99).draw(64).double()
+    with torch.no_grad():
+        again, new = gain(front[:, None]).exp(), gain(others[:, None]).exp()
+    assert len(front) > 3 and again.max() < 0.01 * new.max()
+
+
 def test_luck_is_not_believed_and_certain_numbers_are_kept():
     known = trials(Toy())
     quiet = {"accuracy": 4e-4, "tokens": 0.0}
