@@ -156,7 +156,9 @@ class Proposer:
         rows = torch.linspace(0, min(count, len(trials)) - 1, min(count, len(trials), FITTED)).round().long().tolist()
         key = tuple(trials[row].number for row in rows)
         if self._fitted is None or self._fitted[0] != key:
-            self._fitted = (key, Surrogate.fit(self.modelled, [trials[row] for row in rows], x[rows]))
+            with torch.random.fork_rng():  # a fit that begins again draws: the same whichever policy it is first for
+                torch.manual_seed(self.seed)
+                self._fitted = (key, Surrogate.fit(self.modelled, [trials[row] for row in rows], x[rows]))
         return self._fitted[1]
 
     def _telling(self, trials: list[Trial]) -> list[int]:

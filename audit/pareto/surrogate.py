@@ -31,7 +31,8 @@ class Remaining(InputTransform, nn.Module):
     """Points of the unit cube ``[..., layers]`` -> ``[..., layers + 2]`` in [0, 1]: on the scale of logarithms, how few
     of its tokens each layer leaves, how few are left at the end, and how few on the average of the layers.
 
-    A coordinate is the part that merges of the tokens that may, which are every second one (`audit.pareto.space`).
+    A coordinate is about the part that merges of the tokens that may, which are every second one: see
+    `audit.pareto.space`. Where the search's lowest threshold leaves out much of what is less alike, less merges.
     """
 
     def __init__(self) -> None:

@@ -137,5 +137,6 @@ def test_threat_models_survive_a_file(tmp_path):
     with pytest.raises(AtmError, match="did you mean 'snr'"):
         load(str(tmp_path / "t.yaml"))
     assert "does not know" in threat.describe() and "patches" in threat.describe()
-    of_text = ThreatModel("all", auxiliary=90, queries=90).describe(TextSignal)
+    of_text = ThreatModel("all", auxiliary=90, queries=1000).describe(TextSignal)
     assert not re.search("patch|image|picture", of_text) and "how many words each token" in of_text
+    assert "has at most 90 auxiliary sentences. She can send at most 1,000 sentences through" in of_text

@@ -62,7 +62,8 @@ def test_a_preset_survives_a_file_and_holds_what_it_grants(name: str, tmp_path) 
     if threat.tap == "server":
         same = torch.equal(seen.tokens.values, sent.received.values)
         assert same == (Knowledge.ORDER in threat.knows)
-    assert str(threat.auxiliary or "") in threat.describe() and str(threat.queries or "") in threat.describe()
+    told = [f"{number:,} " for number in (threat.auxiliary, threat.queries) if number is not None]
+    assert all(number in threat.describe() for number in told)
 
 
 def test_before_the_codec_there_is_no_noise_and_nothing_on_the_air() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
@@ -96,6 +97,22 @@ def test_doubt_about_what_it_has_is_no_hope_for_more(seed):
     with torch.no_grad():
         again, new = gain(front[:, None]).exp(), gain(others[:, None]).exp()
     assert len(front) > 3 and again.max() < 0.01 * new.max()
+
+
+def test_a_resumed_search_proposes_the_same_where_a_fit_draws(monkeypatch):
+    """As one does that begins again elsewhere; the resumed search fits for another policy than the whole one did."""
+    fit = Surrogate.fit
+
+    def drawing(*told: Any) -> Surrogate:
+        made = fit(*told)
+        return replace(made, mean=made.mean + 0.1 * torch.rand(len(made.mean)))
+
+    monkeypatch.setattr(Surrogate, "fit", drawing)
+    known, units = trials(Toy()), UNITS.tolist()
+    whole, resumed = (Proposer(OBJECTIVES, (), LAYERS, evals=40, started=10) for _ in range(2))
+    next(whole.candidates(known[:-1], units[:-1], [], len(units) - 1))
+    one, other = (next(each.candidates(known, units, [], len(units))) for each in (whole, resumed))
+    assert one == other and one[0] == "model"
 
 
 def test_luck_is_not_believed_and_certain_numbers_are_kept():
