@@ -216,20 +216,14 @@ class ThreatModel:
         air = f" ({self.channel or 'as good as the server’s'})" if self.tap == "eavesdropper" else ""
         if self.shifted:
             known = known.replace("of the same distribution", "of another distribution")
-        return " ".join(
-            [f"The adversary {TAPS[self.tap]}{air}. She knows {known}."]
-            + [f"She does not know {denied}."] * bool(denied)
-            + (
-                []
-                if self.auxiliary is None
-                else [f"She has at most {counted(self.auxiliary, f'auxiliary {signal.noun}')}."]
-            )
-            + (
-                []
-                if self.queries is None
-                else [f"She can send at most {counted(self.queries, signal.noun)} through the device."]
-            )
-        )
+        told = [f"The adversary {TAPS[self.tap]}{air}. She knows {known}."]
+        if denied:
+            told.append(f"She does not know {denied}.")
+        if self.auxiliary is not None:
+            told.append(f"She has at most {counted(self.auxiliary, f'auxiliary {signal.noun}')}.")
+        if self.queries is not None:
+            told.append(f"She can send at most {counted(self.queries, signal.noun)} through the device.")
+        return " ".join(told)
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain strings and lists; `from_dict` reads it again."""

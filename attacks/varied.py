@@ -20,7 +20,7 @@ from attacks.training import Schedule
 if TYPE_CHECKING:
     from attacks.oracle import Oracle
 
-OFTEN, MOST = 10, 8  # times that each picture is seen in a training; variations of each
+OFTEN, MOST = 4, 24  # times that each picture is seen in a training; variations of each
 ROOM = 2**32  # bytes of what is seen of all variations
 FEW = 32  # pictures that tell what sending takes
 AREA, ASPECT = (0.6, 1.0), (0.8, 1.25)  # of a part, relative to the whole and its shape

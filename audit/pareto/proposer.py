@@ -34,7 +34,8 @@ GROWTH = 1.2  # hyperparameters are fitted anew whenever there are so many times
 FITTED = 160  # trials that they are fitted to, at most
 TOLD = 300  # trials that a model is told of, at most: a proposal's time grows with their square
 BOXED = 40  # points of the front that the hypervolume is divided along, at most: boxes grow with their square
-SAMPLES, STARTS, TRIED, STEPS = 16, 2, 96, 30
+STARTS, TRIED, STEPS = 2, 96, 30
+SAMPLES, FEWEST_SAMPLES = 16, 4  # draws of the front, with four objectives, and with many: boxes of each are many then
 
 
 @dataclass
@@ -191,15 +192,16 @@ class Proposer:
         rows = keep.nonzero()[:, 0][non_dominated(points[keep])]
         if not len(rows):  # nothing keeps the limits yet
             rows = torch.arange(len(points))
+        draws = max(SAMPLES >> max(width - 4, 0), FEWEST_SAMPLES)
         acquisition = qLogNoisyExpectedHypervolumeImprovement(
             model,
             torch.zeros(width, dtype=torch.float64),
             inputs[rows[_spread(points[rows], BOXED)]],
-            sampler=SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=self.seed * 7919 + number),
+            sampler=SobolQMCNormalSampler(torch.Size([draws]), seed=self.seed * 7919 + number),
             objective=GenericMCMultiOutputObjective(value),
             constraints=[surrogate.slack(limit) for limit in self.limits] or None,
             eta=1e-2,
-            prune_baseline=False,  # it is the front already
+            prune_baseline=False,  # it is the front already, or what is far apart of a large one
         )
         return acquisition, inputs[rows]
 
