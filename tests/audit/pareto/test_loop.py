@@ -19,7 +19,7 @@ from audit.pareto.outcome import Outcome
 from audit.pareto.price import prices
 from audit.pareto.report import render
 from audit.pareto.trials import Trial
-from tests.audit.pareto.toy import CONFIG, Toy, run
+from tests.audit.pareto.toy import CONFIG, Toy, run, with_twin
 
 
 def written(folder: Path) -> list[dict]:
@@ -189,10 +189,7 @@ def test_constraints_hold_on_the_front_and_steer_the_search(tmp_path):
 
 
 def test_every_row_of_the_report_has_as_many_cells_as_its_heads(whole):
-    read = Outcome.read(whole)
-    some = prices(read)[0].ignoring
-    private = {**some.values, "tokens": some.values["tokens"] + 1, "leakage": some.values["leakage"] - 0.2}
-    outcome = replace(read, trials=(*read.trials, replace(some, number=len(read.trials), values=private)))
+    outcome = with_twin(Outcome.read(whole))
     found = prices(outcome)
     assert any(p.minding is p.ignoring for p in found) and any(p.minding is not p.ignoring for p in found)
     page = re.sub(r"<script.*?</script>", "", render(outcome), flags=re.S)
