@@ -69,7 +69,14 @@ def _kernel(layers: int, outputs: int) -> Kernel:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """One Gaussian process per objective, on standardised model scales."""
+    """One Gaussian process per objective, on standardised model scales.
+
+    Attributes:
+        objectives: what is modelled.
+        mean: ``[objectives]``, of the values that it was fitted to, on their scales.
+        deviation: ``[objectives]``, likewise.
+        state: the hyperparameters by their names in the model.
+    """
 
     objectives: tuple[Objective, ...]
     mean: Tensor
