@@ -14,6 +14,7 @@ from atm.threat import Observation, ThreatModel
 from attacks.base import ALIGNABLE, Attack, held_out, mean_and_scale, require
 from attacks.context import Context
 from attacks.decoder import Decoder
+from attacks.kernel import Kernel
 from attacks.oracle import Oracle
 from attacks.ridge import Ridge
 from attacks.whole import Whole
@@ -23,7 +24,7 @@ DAMPING = 1e-3  # of the weights, relative to how much reconstructions vary
 
 
 class Stacked(Attack):
-    """The mean of what ridge, context, whole and decoder rebuild, with weights fitted to held-out pictures.
+    """The mean of what ridge, context, whole, kernel and decoder rebuild, with weights fitted to held-out pictures.
 
     Methods err differently: a linear one is steady in what is coarse, a network knows what is fine, and the errors of
     two methods cancel in part. So in each principal direction of a patch every method has a weight of its own, by least
@@ -44,7 +45,7 @@ class Stacked(Attack):
         """Rebuild the held-out pictures by each method, and solve for the weights."""
         require(self, oracle.threat)
         self.signal = arrays(oracle.signal)
-        self.members: list[Attack] = [oracle.fitted(make) for make in (Ridge, Context, Whole, Decoder)]
+        self.members: list[Attack] = [oracle.fitted(make) for make in (Ridge, Context, Whole, Kernel, Decoder)]
         self.history = self.members[-1].history  # what the decoder lacks, this lacks
         train, held = held_out(len(oracle.images))
         held = held[:MOST]

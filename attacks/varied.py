@@ -81,32 +81,41 @@ class Varied(Method):
 
     @staticmethod
     def affordable(oracle: Oracle, schedule: Schedule, step: Callable[[], object]) -> int:
-        """How many variations of each picture are worth sending before a training.
-
-        So many that each is seen `OFTEN` times, at most `MOST`, as far as a quarter of the time and `ROOM` reach. None
-        where parts of what she has are nothing of its kind, or where somebody counts what she sends.
+        """How many variations of each picture are worth sending before a training: each is seen `OFTEN` times then.
 
         Args:
             oracle: of the adversary.
             schedule: of the training.
             step: does what one of its steps does, and leaves no trace.
         """
-        threat, count = oracle.threat, len(held_out(len(oracle.images))[0])
-        if not oracle.signal.divisible or not (threat.runs_the_device or threat.queries is None):
+        if not Varied._possible(oracle):
             return 0
-        steps = oracle.budget.steps("training before variations", schedule.steps, step)
-        most = min(MOST, ROOM // (4 * oracle.doors.width * int(oracle.lengths.sum())))
-        wanted = min(most, steps * schedule.batch // (OFTEN * count))
-        if not wanted:
+        steps, count = oracle.budget.steps("training before variations", schedule.steps, step), len(_hers(oracle))
+        return Varied.sendable(oracle, min(MOST, steps * schedule.batch // (OFTEN * count)))
+
+    @staticmethod
+    def sendable(oracle: Oracle, wanted: int) -> int:
+        """As many variations of each picture as are wanted, as far as a quarter of the time and `ROOM` reach.
+
+        None where parts of what she has are nothing of its kind, or where somebody counts what she sends.
+        """
+        wanted = min(wanted, ROOM // (4 * oracle.doors.width * int(oracle.lengths.sum())))
+        if wanted < 1 or not Varied._possible(oracle):
             return 0
+        count = len(_hers(oracle))
         few = oracle.images[: min(FEW, count)]
         sending = oracle.budget.part(1 / 4, "varied")
         return sending.steps("sending", wanted, lambda: oracle.tap(few), times=-(-count // len(few)), least=0)
 
+    @staticmethod
+    def _possible(oracle: Oracle) -> bool:
+        threat = oracle.threat
+        return oracle.signal.divisible and (threat.runs_the_device or threat.queries is None)
+
     def fit(self, oracle: Oracle) -> None:
         """Draw the parts; they are sent when somebody first looks."""
         self._hers = oracle
-        self.oracle = oracle.over(Variations(oracle.images, held_out(len(oracle.images))[0], self.times))
+        self.oracle = oracle.over(Variations(oracle.images, _hers(oracle), self.times))
 
     def observe(self, rows: Tensor) -> Observation:
         """What she sees of variations by their numbers, with a merge map where she has or can find one."""
@@ -122,3 +131,8 @@ class Varied(Method):
             return None
         parts = [self._hers.complete(self.oracle.observe(rows)).tokens.source for rows in self.oracle.batches()]
         return torch.cat([part for part in parts if part is not None])
+
+
+def _hers(oracle: Oracle) -> Tensor:
+    """Numbers of the pictures that she trains on."""
+    return held_out(len(oracle.images))[0]

@@ -42,15 +42,16 @@ class Whole(Attack):
         self.signal, self.longest = oracle.signal, int(oracle.lengths.max())
         most = min(self.most, max(MOST_NUMBERS // (self.longest * first.values.shape[-1]), 2))
         train, validation = train[:most], validation[:most]
-        known, held = (self._sequence(oracle.observe(rows)) for rows in (train, validation))
+        known, held = (sequence(oracle.observe(rows), self.longest) for rows in (train, validation))
         self.dual = Dual.chosen(known, images[train].flatten(1), held, images[validation].flatten(1))
 
     def reconstruct(self, seen: Observation) -> Tensor:
         """The linear estimate, clipped to [0, 1]."""
-        return self.signal.clip(self.dual(self._sequence(seen)).reshape(-1, *self.signal.shape))
+        return self.signal.clip(self.dual(sequence(seen, self.longest)).reshape(-1, *self.signal.shape))
 
-    def _sequence(self, seen: Observation) -> Tensor:
-        """``[B, longest * d + s]``: the tokens one after the other, zeros behind the last; then what is sent beside."""
-        padded, _ = seen.tokens.padded()
-        padded = padded[:, : self.longest]
-        return torch.cat([pad(padded, (0, 0, 0, self.longest - padded.shape[1])).flatten(1), seen.side.to(padded)], 1)
+
+def sequence(seen: Observation, longest: int) -> Tensor:
+    """``[B, longest * d + s]``: the tokens one after the other, zeros behind the last; then what is sent beside."""
+    padded, _ = seen.tokens.padded()
+    padded = padded[:, :longest]
+    return torch.cat([pad(padded, (0, 0, 0, longest - padded.shape[1])).flatten(1), seen.side.to(padded)], 1)

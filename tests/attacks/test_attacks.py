@@ -124,7 +124,7 @@ def test_weights_of_several_methods_are_those_of_least_squares(stacked, monkeypa
     oracle, (train, held) = session.oracle(), held_out(400)
     seen, truth = oracle.observe(held), SIGNAL.to_units(oracle.images[held])
     rebuilt = [SIGNAL.to_units(member.reconstruct(seen)) for member in attack.members]
-    assert [member.name for member in attack.members] == ["ridge", "context", "whole", "decoder"]
+    assert [member.name for member in attack.members] == ["ridge", "context", "whole", "kernel", "decoder"]
     assert attack.history is session.fitted(Decoder).history is not None
     directions, mean = attack.directions.numpy(), SIGNAL.to_units(oracle.images[train]).mean(0)
     torch.testing.assert_close(attack.mean, mean)  # of none of those that weights are fitted to
@@ -132,8 +132,8 @@ def test_weights_of_several_methods_are_those_of_least_squares(stacked, monkeypa
     for number in (0, 90, len(directions) - 1):
         found = np.stack([((r - mean).numpy() @ directions[:, number]).ravel() for r in rebuilt], 1).astype(float)
         wanted = ((truth - mean).numpy() @ directions[:, number]).ravel().astype(float)
-        damped = np.sqrt(1e-3 * (found**2).sum(0).mean()) * np.eye(4)  # as rows of their own, for zeros
-        weights, *_ = np.linalg.lstsq(np.r_[found, damped], np.r_[wanted, np.zeros(4)], rcond=None)
+        damped = np.sqrt(1e-3 * (found**2).sum(0).mean()) * np.eye(5)  # as rows of their own, for zeros
+        weights, *_ = np.linalg.lstsq(np.r_[found, damped], np.r_[wanted, np.zeros(5)], rcond=None)
         np.testing.assert_allclose(attack.weights[number].numpy(), weights, atol=2e-3)
 
 
