@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from attacks.oracle import Oracle
 from attacks.varied import Varied
 from attacks.whole import sequence
 
+CHOOSING = 2000  # pictures, at most, from which view and strength are chosen: the time for that is not asked for
 WIDTH = 2.0  # of the kernel, in deviations of what is received
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)
 MOST_NUMBERS = 2**26  # of what principal directions are taken from: half a gigabyte in double precision
@@ -90,7 +92,7 @@ def _gaussian(x: Tensor, known: Tensor) -> Tensor:
 class Kernel(Attack):
     """Kernel ridge regression, on all tokens of a picture at once, of what `attacks.context` leaves over.
 
-    Where few tokens say little of much, a network that is as strong takes a hundred times as long: of ``vit_cifar10``,
+    Where few tokens say little of much, a network that is as strong takes ten times as long: of ``vit_cifar10``,
     aggressively merged, this rebuilds 15.4 dB in seconds, and 15.7 in a minute with variations of her pictures
     (`attacks.varied`). Where there is no merge map and none can be found it starts from the mean picture and takes
     tokens in the order in which they come, or their mean. Held-out pictures choose that, how strong it is, and whether
@@ -119,12 +121,13 @@ class Kernel(Attack):
         self.likeness: Likeness | None = None
         most = max(min(self.most, MOST_PIXELS // self.mean_image.numel()), 2)
         train, held = (rows[:most] for rows in held_out(len(oracle.images)))
+        first = train[:CHOOSING]
         observe, least, strength = oracle.observe if self.context is None else oracle.mapped, float("inf"), 0.0
         for of in self._views(oracle):
-            view = View.measured(of, observe, len(train))
+            view = View.measured(of, observe, len(first))
             if not view.directions.shape[1]:
                 continue
-            known, wanted = self._told(view, observe, oracle.images, train)
+            known, wanted = self._told(view, observe, oracle.images, first)
             new, missing = self._told(view, observe, oracle.images, held)
             least = min(least, float(missing.square().mean()))
             for tried in STRENGTHS:
@@ -136,12 +139,18 @@ class Kernel(Attack):
         if self.likeness is None:
             return
         known, wanted, new, missing = chosen
-        times = _affordable(oracle, lambda: Likeness.solved(known, wanted, strength), most // len(train) - 1)
+        rows = _affordable(oracle, lambda: Likeness.solved(known, wanted, strength), len(first), most)
+        parts = [(known, wanted)]
+        if rows > len(first) < len(train):
+            parts.append(self._told(self.view, observe, oracle.images, train[len(first) : rows]))
+        times = Varied.sendable(oracle, rows // len(train) - 1)
         if times:
             varied = oracle.fitted(Varied, times=times)
             images = varied.oracle.images
-            more, also = self._told(self.view, varied.observe, images, torch.arange(len(images)))
-            likeness = Likeness.solved(torch.cat([known, more]), torch.cat([wanted, also]), strength)
+            parts.append(self._told(self.view, varied.observe, images, torch.arange(len(images))))
+        if len(parts) > 1:
+            known, wanted = (torch.cat(each) for each in zip(*parts, strict=True))
+            likeness = Likeness.solved(known, wanted, strength)
             if float((likeness(new) - missing).square().mean()) < least:
                 self.likeness = likeness
 
@@ -181,10 +190,11 @@ class Kernel(Attack):
         return [partial(sequence, longest=int(oracle.lengths.max())), _pooled]
 
 
-def _affordable(oracle: Oracle, solve: Callable[[], object], wanted: int) -> int:
-    """How many variations of each picture to learn from, if it takes so long without: half of the time is for that."""
-    solutions = oracle.budget.part(1 / 2, "solving").steps("solving", (1 + wanted) ** 3, solve)
-    return Varied.sendable(oracle, int(solutions ** (1 / 3) + 1e-6) - 1)
+def _affordable(oracle: Oracle, solve: Callable[[], object], count: int, most: int) -> int:
+    """From how many pictures to learn, at most so many, if it takes so long from ``count``: half of the time for it."""
+    wanted = math.ceil((most / count) ** 3)
+    solutions = oracle.budget.part(1 / 2, "solving").steps("solving", wanted, solve)
+    return min(int(count * solutions ** (1 / 3) + 1e-6), most)
 
 
 def _pooled(seen: Observation) -> Tensor:

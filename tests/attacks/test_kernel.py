@@ -124,13 +124,23 @@ def test_variations_are_learned_from_where_they_help():
 
 
 def test_as_many_variations_as_there_is_time_to_solve_and_the_choice_is_kept(monkeypatch):
-    session, clock, plan = Session(PlantedLink(angles), SERVER, coloured(40, 0)), [1e-6, 0.5], Plan()
+    session, clock, plan = Session(PlantedLink(angles), SERVER, coloured(40, 0)), [0.49], Plan()
     monkeypatch.setattr("attacks.budget._seconds", lambda trial: clock.pop())
-    # In half of 60 seconds 57 solutions; one of four times as much, the cube of which is 64, is too dear.
-    assert kernel._affordable(session.oracle(Budget(60.0, plan)), lambda: None, 8) == 2
-    assert kernel._affordable(session.oracle(Budget(0.0, Plan(dict(plan.steps)))), lambda: None, 8) == 2
+    # In half of 60 seconds there are 58 solutions of 36 pictures, and the cube of 3.87 is 58.
+    assert kernel._affordable(session.oracle(Budget(60.0, plan)), lambda: None, 36, 36 * 9) == 139
+    assert kernel._affordable(session.oracle(Budget(0.0, Plan(dict(plan.steps)))), lambda: None, 36, 36 * 9) == 139
     assert not clock, "a replay asks for no time"
-    assert kernel._affordable(session.oracle(), lambda: None, 8) == 8
+    assert kernel._affordable(session.oracle(), lambda: None, 36, 36 * 9) == 36 * 9
+    assert kernel._affordable(session.oracle(), lambda: None, 36, 50) == 50
+
+
+@pytest.mark.parametrize("most", [100, 180])
+def test_it_is_chosen_by_few_and_learned_from_all(plain, monkeypatch, most):
+    monkeypatch.setattr(kernel, "CHOOSING", 60)
+    session = Session(PlantedLink(angles), BLIND, coloured(200, 0))
+    oracle, attack = session.oracle(), session.fitted(Kernel, most=most)
+    own = attack.view(oracle.observe(torch.arange(most)))
+    torch.testing.assert_close(attack.likeness.known, own, atol=1e-5, rtol=1e-4)
 
 
 def test_whoever_has_counted_queries_sends_only_her_own_pictures():
