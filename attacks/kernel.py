@@ -16,7 +16,7 @@ from atm.threat import Observation, ThreatModel
 from attacks.base import ALIGNABLE, Attack, frame_features, held_out, patch_features, require
 from attacks.context import Context
 from attacks.oracle import Oracle
-from attacks.varied import Varied
+from attacks.varied import MOST, Varied
 from attacks.whole import sequence
 
 CHOOSING = 2000  # pictures, at most, from which view and strength are chosen: the time for that is not asked for
@@ -143,7 +143,7 @@ class Kernel(Attack):
         parts = [(known, wanted)]
         if rows > len(first) < len(train):
             parts.append(self._told(self.view, observe, oracle.images, train[len(first) : rows]))
-        times = Varied.sendable(oracle, rows // len(train) - 1)
+        times = Varied.sendable(oracle, min(MOST, rows // len(train) - 1))
         if times:
             varied = oracle.fitted(Varied, times=times)
             images = varied.oracle.images
