@@ -13,7 +13,7 @@ from torch import Tensor
 from atm.asked_encoder import AskedEncoder
 from atm.knowledge import Knowledge
 from atm.threat import Observation, ThreatModel
-from atm.tokens import NOWHERE
+from atm.tokens import NOWHERE, TokenBatch
 from attacks.beginning import Beginning
 from attacks.history import History
 
@@ -247,6 +247,11 @@ def image_features(seen: Observation) -> Tensor:
     tokens = seen.tokens
     if tokens.prefix:
         return tokens.protected()[:, 0]
+    return mean_token(tokens)
+
+
+def mean_token(tokens: TokenBatch) -> Tensor:
+    """``[B, d]``: the mean over the tokens of each image."""
     total = tokens.values.new_zeros(len(tokens), tokens.values.shape[-1])
     total = total.index_add(0, tokens.image_of_token, tokens.values)
     return total / tokens.lengths.to(total.device)[:, None]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from atm.rows import Rows, few
 from atm.threat import Observation, ThreatModel
-from attacks.base import ALIGNABLE, Attack, frame_features, held_out, patch_features, require
+from attacks.base import ALIGNABLE, Attack, frame_features, held_out, mean_token, patch_features, require
 from attacks.context import Context
 from attacks.oracle import Oracle
 from attacks.varied import MOST, Varied
@@ -200,7 +200,5 @@ def _affordable(oracle: Oracle, solve: Callable[[], object], count: int, most: i
 def _pooled(seen: Observation) -> Tensor:
     """``[B, f]``: the mean of the tokens, protected ones, the logarithm of how many there are, and the frame's own."""
     tokens = seen.tokens
-    total = tokens.values.new_zeros(len(tokens), tokens.values.shape[-1])
-    counts = tokens.lengths.to(total.device)[:, None]
-    mean = total.index_add(0, tokens.image_of_token, tokens.values) / counts
-    return torch.cat([mean, tokens.protected().flatten(1), counts.log(), *frame_features(seen)], 1)
+    counts = tokens.lengths.to(tokens.values.device)[:, None]
+    return torch.cat([mean_token(tokens), tokens.protected().flatten(1), counts.log(), *frame_features(seen)], 1)

@@ -90,7 +90,7 @@ class Varied(Method):
         """
         if not Varied._possible(oracle):
             return 0
-        steps, count = oracle.budget.steps("training before variations", schedule.steps, step), len(_hers(oracle))
+        steps, count = oracle.budget.steps("training before variations", schedule.steps, step), len(_trained_on(oracle))
         return Varied.sendable(oracle, min(MOST, steps * schedule.batch // (OFTEN * count)))
 
     @staticmethod
@@ -102,7 +102,7 @@ class Varied(Method):
         wanted = min(wanted, ROOM // (4 * oracle.doors.width * int(oracle.lengths.sum())))
         if wanted < 1 or not Varied._possible(oracle):
             return 0
-        count = len(_hers(oracle))
+        count = len(_trained_on(oracle))
         few = oracle.images[: min(FEW, count)]
         sending = oracle.budget.part(1 / 4, "varied")
         return sending.steps("sending", wanted, lambda: oracle.tap(few), times=-(-count // len(few)), least=0)
@@ -115,7 +115,7 @@ class Varied(Method):
     def fit(self, oracle: Oracle) -> None:
         """Draw the parts; they are sent when somebody first looks."""
         self._hers = oracle
-        self.oracle = oracle.over(Variations(oracle.images, _hers(oracle), self.times))
+        self.oracle = oracle.over(Variations(oracle.images, _trained_on(oracle), self.times))
 
     def observe(self, rows: Tensor) -> Observation:
         """What she sees of variations by their numbers, with a merge map where she has or can find one."""
@@ -133,6 +133,6 @@ class Varied(Method):
         return torch.cat([part for part in parts if part is not None])
 
 
-def _hers(oracle: Oracle) -> Tensor:
+def _trained_on(oracle: Oracle) -> Tensor:
     """Numbers of the pictures that she trains on."""
     return held_out(len(oracle.images))[0]
